@@ -1,0 +1,70 @@
+# Everything a clone needs is made here: `make` lists the targets.
+# PYTHON=/path/to/python3.12 picks the interpreter for .venv; without it the first fitting one on the path is taken.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps
+FIND_PYTHON = for p in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11); do \
+	  "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; p=; \
+	done; \
+	[ -n "$$p" ] || { echo "Python 3.11 or newer with venv is needed, and none was found$(if $(PYTHON), at $(PYTHON))."; \
+	  echo "Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv; macOS: brew install python@3.12;"; \
+	  echo "anywhere: https://www.python.org/downloads/), or name it: make PYTHON=/path/to/python3.11"; exit 1; } >&2
+
+.PHONY: help dev test test-all check format lock peak
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(FIND_PYTHON); echo "making $(VENV) with $$("$$p" -V)"; "$$p" -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements/run.txt | $(BIN)/python
+	@echo "installing $<"
+	@$(PIP) -r $< && touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt | $(BIN)/python
+	@echo "installing $<"
+	@$(PIP) -r $< && touch $@ $(VENV)/run.stamp
+
+$(VENV)/load.stamp: requirements/load.txt | $(VENV)/run.stamp
+	@echo "installing $<"
+	@$(PIP) -r $< && touch $@
+
+dev: $(VENV)/run.stamp  ## the whole system on this machine; reloads on change, Ctrl-C ends it
+	@exec $(BIN)/python -m deploy.local
+
+test: $(VENV)/dev.stamp  ## every test that needs no other program
+	@$(BIN)/python -m pytest -q -m "not redis_server and not docker and not slow"
+
+test-all: $(VENV)/dev.stamp  ## the tests that need other programs: redis-server, docker
+	@$(BIN)/python -m pytest -q -m "redis_server or docker or slow"
+
+check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(BIN)/mypy .
+	@out=$$(PYTHONPATH=. $(BIN)/lint-imports --cache-dir .cache/import-linter) || { echo "$$out"; exit 1; }; echo "$$out" | tail -1
+	@$(BIN)/python -m deploy.check
+	@$(BIN)/python -m shared.discovery >/dev/null
+
+format: $(VENV)/dev.stamp  ## let ruff format and mend what it can
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make lock"
+
+lock: $(VENV)/dev.stamp  ## renew requirements/*.txt from requirements/*.in
+	@$(LOCK) requirements/run.in -o requirements/run.txt
+	@$(LOCK) -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
+	@$(LOCK) requirements/load.in -o requirements/load.txt
+
+HOST ?= http://127.0.0.1:$(or $(GATEWAY_PORT),8000)
+USERS ?= 50
+SECONDS ?= 20
+
+peak: $(VENV)/load.stamp  ## a load test against HOST (a running `make dev`); USERS, SECONDS
+	@$(BIN)/locust -f loadtest/locustfile.py --headless --only-summary --host $(HOST) -u $(USERS) -r $(USERS) -t $(SECONDS)s

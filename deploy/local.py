@@ -1,0 +1,181 @@
+"""`make dev`: the whole system on one machine, in one terminal, until Ctrl-C.
+
+Owns the order of start and stop: server, worker, gateway, and back. Must not know
+how an app is run (`apps`) or what a change means (`reloading`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Coroutine
+from pathlib import Path
+
+from deploy.apps import HOST, KILL_MARGIN_S, App, Service
+from deploy.embedded import EmbeddedServer, ServerFailed
+from deploy.reloading import say, until_it_imports, watch, watched
+from shared.settings import Settings
+
+EDIT = "shared/handlers/demo.py"
+FIRST_ANSWER_S = 60.0
+POLL_S = 0.1
+ASK_S = 5.0
+
+
+def main() -> int:
+    """Run the system; return 0 after Ctrl-C or SIGTERM, 1 when it could not go on."""
+    settings = Settings()
+    for variable, port in (("GATEWAY_PORT", settings.gateway_port), ("WORKER_PORT", settings.worker_port)):
+        if _taken(port):
+            say(f"port {port} is taken: choose another with {variable}, e.g. {variable}={port + 100} make dev")
+            return 1
+    for sig in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sig, signal.default_int_handler)  # until the loop takes over: unwind, so that the server ends
+    # No byte code: two edits within a second may leave a stale file behind.
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    try:
+        with contextlib.ExitStack() as stack:
+            if settings.redis_url is None:
+                environment["REDIS_URL"] = stack.enter_context(EmbeddedServer()).url
+            return asyncio.run(_run(settings, environment))
+    except ServerFailed as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+async def _run(settings: Settings, environment: dict[str, str]) -> int:
+    directories = watched(Path.cwd(), settings.handlers)
+    stopping = _on_signals()
+    if not await _before(stopping, until_it_imports(directories, environment)):
+        return 0
+    worker = Service("worker", "worker_app.main:build", settings.worker_port, 35)
+    gateway = Service("gateway", "gateway_app.main:build", settings.gateway_port, 36)
+    apps: list[App] = []
+    try:
+        for service in (worker, gateway):
+            apps.append(await App.start(service, environment, settings.drain_s))
+        return await _serve(apps, directories, environment, stopping, settings)
+    finally:
+        await _stop(apps, stopping, settings.drain_s + KILL_MARGIN_S)
+
+
+async def _serve(
+    apps: list[App], directories: list[Path], environment: dict[str, str], stopping: asyncio.Event, settings: Settings
+) -> int:
+    def reload() -> None:
+        for app in apps:
+            app.reload()
+
+    async with asyncio.TaskGroup() as group:
+        ends = {group.create_task(app.ended()): app for app in apps}
+        side = [group.create_task(watch(directories, environment, reload)), group.create_task(_announce(settings))]
+        stop = group.create_task(stopping.wait())
+        await asyncio.wait([*ends, stop], return_when=asyncio.FIRST_COMPLETED)
+        ended = [(app, task.result()) for task, app in ends.items() if task.done()]
+        for task in (*ends, *side, stop):
+            task.cancel()
+    for app, code in [] if stopping.is_set() else ended:
+        say(f"the {app.name} ended by itself (exit code {code}); its lines above say why")
+    return 0 if stopping.is_set() else 1
+
+
+async def _stop(apps: list[App], stopping: asyncio.Event, limit_s: float) -> None:
+    """Stop the last started first: the gateway needs a worker for what it still has to answer."""
+    stopping.clear()
+    for app in reversed(apps):
+        if not await _before(stopping, app.stop(limit_s)):
+            say("interrupted again: killing what is left")
+            break
+    for app in apps:
+        app.kill()
+        await app.ended()
+
+
+async def _before(stopping: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Do `work`; give it up and return False when a signal comes first."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        stop = group.create_task(stopping.wait())
+        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+        task.cancel()
+        stop.cancel()
+    return not task.cancelled()
+
+
+def _on_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(sig, stopping.set)
+    return stopping
+
+
+async def _announce(settings: Settings) -> None:
+    """Wait for the first 200, and say where everything is."""
+    url = f"http://{HOST}:{settings.gateway_port}"
+    try:
+        async with asyncio.timeout(FIRST_ANSWER_S):
+            for ready in (f"http://{HOST}:{settings.worker_port}/-/ready", f"{url}/-/ready"):
+                await _until_ok(ready)
+            path = _askable(await _until_ok(f"{url}/openapi.json"))
+            if path is not None:
+                await _until_ok(url + path)
+    except TimeoutError:
+        say(f"no answer within {FIRST_ANSWER_S:g} s; the lines above may say why")
+        return
+    say("ready")
+    say(f"  docs: {url}/docs")
+    if path is not None:
+        say(f"  try:  curl {url}{path}")
+    say(f"  edit: {_editable(settings)}")
+
+
+async def _until_ok(url: str) -> bytes:
+    while True:
+        body = await asyncio.to_thread(_get, url)
+        if body is not None:
+            return body
+        await asyncio.sleep(POLL_S)
+
+
+def _get(url: str) -> bytes | None:
+    try:
+        with urllib.request.urlopen(url, timeout=ASK_S) as answer:
+            return bytes(answer.read())
+    except (urllib.error.URLError, OSError):
+        return None
+
+
+def _askable(openapi: bytes) -> str | None:
+    """Return the first path that GET answers without any parameter."""
+    for path, methods in json.loads(openapi).get("paths", {}).items():
+        get = methods.get("get")
+        if get is not None and not any(parameter.get("required") for parameter in get.get("parameters", [])):
+            return str(path)
+    return None
+
+
+def _editable(settings: Settings) -> str:
+    return EDIT if Path(EDIT).exists() else settings.handlers.replace(".", "/")
+
+
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""What a handler may know about the run it is in.
+
+Owns the flag by which a sync handler learns that nobody waits any more. Knows
+nothing of queues: it is built by the worker, and by hand in a user's tests.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+class Context:
+    """One run of one handler; ask for it with a parameter annotated `Context`.
+
+    >>> Context("a-test", timeout_s=5).attempt
+    1
+    """
+
+    __slots__ = ("_ends_s", "_stop", "attempt", "request_id")
+
+    def __init__(self, request_id: str, attempt: int = 1, timeout_s: float = 10) -> None:
+        self.request_id = request_id
+        self.attempt = attempt
+        self._ends_s = time.monotonic() + timeout_s
+        self._stop = threading.Event()
+
+    @property
+    def seconds_left(self) -> float:
+        """Return the seconds until nobody waits for the answer any more, at least 0."""
+        return max(0.0, self._ends_s - time.monotonic())
+
+    @property
+    def cancelled(self) -> bool:
+        """Tell whether to stop early: the client left, or the time is used up.
+
+        An async handler is cancelled instead; a sync one cannot be, so it looks here.
+        """
+        return self._stop.is_set() or self.seconds_left == 0
+
+    def cancel(self) -> None:
+        """Raise the flag; called by the worker, from any thread."""
+        self._stop.set()

@@ -1,0 +1,65 @@
+"""Every error the engine raises, grouped by whose fault it is.
+
+Stands below everything: it imports nothing of the project. It must not know
+HTTP statuses of engine outcomes; those stand in `gateway_app.responses`.
+"""
+
+from __future__ import annotations
+
+
+class FloodgateError(Exception):
+    """Root of everything the engine raises on purpose."""
+
+
+# The handler's author
+
+
+class DeclarationError(FloodgateError):
+    """A handler is declared wrongly; the text names file, line and the mend."""
+
+
+class HTTPError(FloodgateError):
+    """What a handler raises to answer with a status of its own.
+
+    `status` is 400–599; `detail` is any JSON value and reaches the client as
+    ``{"detail": …}``, as FastAPI's `HTTPException` does.
+    """
+
+    def __init__(self, status: int, detail: object = None) -> None:
+        if not 400 <= status <= 599:
+            raise ValueError(f"HTTPError takes a status from 400 to 599, not {status}")
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+
+
+# The operator
+
+
+class ConfigurationError(FloodgateError):
+    """A setting is missing or contradicts another; the text names the mend."""
+
+
+# Redis and the network
+
+
+class Unavailable(FloodgateError):
+    """Redis does not answer, or is not in a state to; reconnect with back-off."""
+
+
+class Full(FloodgateError):
+    """Redis refused a write since it has no memory left; the connection is fine."""
+
+
+# Data that is not what it should be
+
+
+class Garbled(FloodgateError):
+    """Bytes from Redis that no version of this program wrote."""
+
+
+class Foreign(Garbled):
+    """A well-formed envelope of another version; `task_id` says whose."""
+
+    def __init__(self, version: object) -> None:
+        super().__init__(f"envelope version {version!r}")

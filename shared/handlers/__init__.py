@@ -1,0 +1,1 @@
+"""Your functions. Every module in this package is imported and its `@queued` functions are served."""

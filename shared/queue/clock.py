@@ -1,0 +1,41 @@
+"""Redis's time as this process estimates it; never ahead of the server.
+
+Pure: the one who receives a reply says when; the monotonic clock is handed in.
+Every deadline of the queue is in this time, so a call that executes late, from a
+frozen server or a dead socket, does nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+_REPLIES = 16
+"""So many replies vote; with fewer a slow network counts more, with more a step of Redis's clock stays longer."""
+
+
+class RedisClock:
+    """The greatest of the last offsets: the reply that travelled fastest tells the time best."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._offsets: deque[float] = deque(maxlen=_REPLIES)
+        self._offset: float | None = None
+
+    @property
+    def known(self) -> bool:
+        """Tell whether any reply has been seen."""
+        return self._offset is not None
+
+    def observe(self, now_ms: int, received_s: float | None = None) -> None:
+        """Take a script's `now_ms`, received at `received_s` of the monotonic clock (default: this moment)."""
+        received = self._monotonic() if received_s is None else received_s
+        self._offsets.append(now_ms - received * 1000)
+        self._offset = max(self._offsets)
+
+    def now_ms(self) -> int:
+        """Return the estimate; raises `LookupError` before the first reply."""
+        if self._offset is None:
+            raise LookupError("no reply of Redis has told the time yet")
+        return int(self._monotonic() * 1000 + self._offset)

@@ -1,0 +1,135 @@
+"""Every Redis key: its name, type, content and who ends it.
+
+Owns the names on the Python side, as `prelude.lua` owns them for the scripts,
+and the catalogue that the docs and the tests for leaked keys read. Pure; must
+not know a client.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FORMAT = 1
+"""Version of everything stored; another one lives beside it and never meets it."""
+
+INBOX_S = 60
+BELL_S = 60
+DEAD_S = 7 * 24 * 3600
+"""Times to live that the scripts set; at most this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row of the catalogue; `per` is what stands after the colon, '' for a single key."""
+
+    name: str
+    per: str
+    type: str
+    content: str
+    owner: str
+    ttl_s: int | None = None
+    """Seconds to live at most, or None where `owner` ends it."""
+
+
+CATALOGUE = (
+    Kind("slots", "route", "zset", "id → when reap has to look at it; ZCARD is the number in flight", "its tasks"),
+    Kind("tasks", "", "hash", "id → deadline, header, body", "exists iff in slots"),
+    Kind("marks", "", "hash", "id → tries used, or x: nobody waits any more", "its tasks"),
+    Kind("waiting", "lane", "zset", "id → start tag", "its tasks"),
+    Kind("running", "route", "zset", "lease name → end of the lease", "its tasks"),
+    Kind("wake", "lane", "list", "the baton: at most one element", "reap, when the lane is empty"),
+    Kind("serving", "lane", "zset", "claimer → end of its registration", "reap"),
+    Kind("places", "", "hash", "lane → places of its live claimers", "reap, with the lane's last claimer"),
+    Kind("contracts", "", "hash", "contract → when declared, and its routes' digests", "reap, when unserved"),
+    Kind("bell", "claimer", "list", "ids to stop, or leave", "time", BELL_S),
+    Kind("clock", "pool", "zset", "flow → finish tag; '' → virtual time", "reap, when nothing waits"),
+    Kind("inbox", "process", "stream", "replies, field r", "time", INBOX_S),
+    Kind("figures", "route", "hash", "limit, version, override, mean, seen", "one per route; overrides stay"),
+    Kind("routes", "", "set", "what reap walks", "one per declared route"),
+    Kind("lanes", "", "set", "what reap walks", "reap, when neither served nor used"),
+    Kind("reap", "", "hash", "last: when it ran; until: end of mercy", "one"),
+    Kind("dead", "", "stream", "lost tasks, about the last 1,000", "time", DEAD_S),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one namespace, all in one Cluster slot."""
+
+    namespace: str
+
+    @property
+    def prefix(self) -> str:
+        """Return what every key begins with; scripts get it as KEYS[1]."""
+        return f"{{{self.namespace}:{FORMAT}}}:"
+
+    def slots(self, route: str) -> str:
+        return f"{self.prefix}slots:{route}"
+
+    def tasks(self) -> str:
+        return f"{self.prefix}tasks"
+
+    def marks(self) -> str:
+        return f"{self.prefix}marks"
+
+    def waiting(self, lane: str) -> str:
+        return f"{self.prefix}waiting:{lane}"
+
+    def running(self, route: str) -> str:
+        return f"{self.prefix}running:{route}"
+
+    def wake(self, lane: str) -> str:
+        return f"{self.prefix}wake:{lane}"
+
+    def serving(self, lane: str) -> str:
+        return f"{self.prefix}serving:{lane}"
+
+    def places(self) -> str:
+        return f"{self.prefix}places"
+
+    def contracts(self) -> str:
+        return f"{self.prefix}contracts"
+
+    def bell(self, claimer: str) -> str:
+        return f"{self.prefix}bell:{claimer}"
+
+    def clock(self, pool: str) -> str:
+        return f"{self.prefix}clock:{pool}"
+
+    def inbox(self, process: str) -> str:
+        return f"{self.prefix}inbox:{process}"
+
+    def figures(self, route: str) -> str:
+        return f"{self.prefix}figures:{route}"
+
+    def routes(self) -> str:
+        return f"{self.prefix}routes"
+
+    def lanes(self) -> str:
+        return f"{self.prefix}lanes"
+
+    def reap(self) -> str:
+        return f"{self.prefix}reap"
+
+    def dead(self) -> str:
+        return f"{self.prefix}dead"
+
+
+def lane_of(contract: str, kind: str, level: int) -> str:
+    """Return the lane of a handler; `kind` is 'a' or 's'."""
+    return f"{contract}:{kind}:{level}"
+
+
+def pool_of(lane: str) -> str:
+    """Return the pool of a lane: the lane without its level."""
+    return lane.rpartition(":")[0]
+
+
+def flow_of(route: str, weight: int) -> str:
+    """Return what is served in turn; the last part is the tenant's, empty so far."""
+    return f"{route}|{weight}|"
+
+
+def lease_of(claimer: str, serial: int, task_id: str) -> str:
+    """Return a lease's name, which is never used twice."""
+    return f"{claimer}#{serial}#{task_id}"

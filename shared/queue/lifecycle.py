@@ -1,0 +1,98 @@
+"""The states of a task, the transitions between them, and the scripts' codes.
+
+The table is the specification: `tests/unit/test_lifecycle.py` walks it, and the
+script tests drive every row. Pure; knows neither Redis nor the scripts' text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class State(StrEnum):
+    """Where a task is; NONE is before its admission."""
+
+    NONE = "none"
+    WAITING = "waiting"
+    RUNNING = "running"
+    STRAY = "stray"
+    """In `slots` only: a crash or a loss of data left it."""
+    DONE = "done"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+FINAL = frozenset({State.DONE, State.EXPIRED, State.CANCELLED, State.LOST})
+
+
+class Slot(IntEnum):
+    """What a transition does to the task's slot."""
+
+    TAKEN = 1
+    KEPT = 0
+    FREED = -1
+
+
+class Answer(StrEnum):
+    """Who answers the waiting client at a transition."""
+
+    NONE = "none"
+    HANDLER = "handler"
+    EXPIRED = "expired"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One arrow: which scripts make it, and what becomes of slot and answer."""
+
+    before: State
+    after: State
+    scripts: frozenset[str]
+    slot: Slot
+    answer: Answer = Answer.NONE
+
+
+def _row(before: State, after: State, scripts: str, slot: Slot, answer: Answer = Answer.NONE) -> Transition:
+    return Transition(before, after, frozenset(scripts.split()), slot, answer)
+
+
+TRANSITIONS = (
+    _row(State.NONE, State.WAITING, "admit", Slot.TAKEN),
+    _row(State.WAITING, State.RUNNING, "claim", Slot.KEPT),
+    _row(State.WAITING, State.EXPIRED, "claim reap", Slot.FREED, Answer.EXPIRED),
+    _row(State.WAITING, State.CANCELLED, "cancel", Slot.FREED),
+    _row(State.RUNNING, State.DONE, "complete", Slot.FREED, Answer.HANDLER),
+    _row(State.RUNNING, State.WAITING, "join release reap", Slot.KEPT),
+    _row(State.RUNNING, State.LOST, "join release reap", Slot.FREED, Answer.LOST),
+    _row(State.RUNNING, State.EXPIRED, "join release reap", Slot.FREED, Answer.EXPIRED),
+    _row(State.RUNNING, State.CANCELLED, "complete join release reap", Slot.FREED),
+    _row(State.STRAY, State.LOST, "reap", Slot.FREED, Answer.LOST),
+)
+
+
+def allowed(before: State, after: State, script: str) -> bool:
+    """Tell whether `script` may take a task from `before` to `after`."""
+    return any(t.before is before and t.after is after and script in t.scripts for t in TRANSITIONS)
+
+
+class AdmitCode(IntEnum):
+    """What `admit` says to one request."""
+
+    ADMITTED = 0
+    PAUSED = 1
+    NO_WORKER = 2
+    LATE = 3
+    FULL = 4
+
+
+class CancelCode(IntEnum):
+    """What `cancel` says of one id."""
+
+    UNKNOWN = 0
+    REMOVED = 1
+    """Before it ran: its slot is free, it may be admitted again elsewhere."""
+    TOLD = 2
+    """It runs: marked, and its worker told."""

@@ -1,0 +1,63 @@
+"""The once-a-second loop that both apps run; what crashes left is mended there.
+
+Every process reaps; the script lets one of them do it per period. Must not know
+what the script does, and never ends by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from redis import asyncio as redis
+
+from shared.errors import FloodgateError
+from shared.queue.connection import run
+from shared.queue.keys import Keys
+from shared.queue.scripts import calls
+from shared.settings import Settings
+
+PERIOD_S = 1.0
+PERIODS_PER_LEASE = 5
+"""A short lease is reaped as many times as the default one, so that mercy keeps its meaning."""
+SKIP = 0.9
+"""Of a period: a little less than the sleep, or a lone reaper skips every other turn by a millisecond."""
+TIMEOUT_S = 2.0
+
+
+def period_s(settings: Settings) -> float:
+    """Return how often a process calls `reap`."""
+    return min(PERIOD_S, settings.lease_s / PERIODS_PER_LEASE)
+
+
+async def reap_forever(client: redis.Redis, keys: Keys, settings: Settings, log: logging.Logger) -> None:
+    """Reap once a period until cancelled; an unavailable Redis is said once, and waited for."""
+    period = period_s(settings)
+    # Mercy when nobody reaped for half a lease, but two periods in a row may be missed by chance.
+    gap_ms = round(max(settings.lease_ms / 2, 2 * period * 1000))
+    call = calls.reap(keys, lease_ms=settings.lease_ms, period_ms=round(period * SKIP * 1000), gap_ms=gap_ms)
+    failing = False
+    while True:
+        more = False
+        try:
+            reply = await run(client, call, TIMEOUT_S)
+        except FloodgateError as error:
+            if not failing:
+                log.warning("reap failed: %s", error)
+            failing = True
+        else:
+            failing, more = False, reply.more
+            _report(reply, log)
+        if not more:
+            await asyncio.sleep(period)
+
+
+def _report(reply: calls.ReapReply, log: logging.Logger) -> None:
+    if reply.ended or reply.strays or reply.garbage:
+        log.warning(
+            "reaped: %d leases ended, %d expired, %d strays, %d garbage",
+            reply.ended,
+            reply.expired,
+            reply.strays,
+            reply.garbage,
+        )

@@ -1,0 +1,237 @@
+"""What each script takes and returns: pure builders and total readers.
+
+Owns the order of arguments and replies, which no other module knows. No I/O:
+`connection.run` sends a `Call` and hands the raw reply to its `read`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from shared.errors import Garbled
+from shared.queue.keys import Keys
+from shared.queue.lifecycle import AdmitCode, CancelCode
+from shared.queue.scripts import SCRIPTS, Script
+from shared.queue.scripts.reading import claimed, code, list_of, numbers, texts
+from shared.queue.scripts.records import (
+    Admission,
+    AdmitReply,
+    CancelReply,
+    Claimed,
+    ClaimReply,
+    CompleteReply,
+    Completion,
+    JoinReply,
+    ReapReply,
+    Released,
+    ReleaseReply,
+    RenewReply,
+    Verdict,
+)
+
+__all__ = [
+    "MAX_BATCH",
+    "Admission",
+    "AdmitReply",
+    "Call",
+    "CancelReply",
+    "ClaimReply",
+    "Claimed",
+    "CompleteReply",
+    "Completion",
+    "JoinReply",
+    "ReapReply",
+    "ReleaseReply",
+    "Released",
+    "RenewReply",
+    "Verdict",
+    "admit",
+    "cancel",
+    "claim",
+    "complete",
+    "declare",
+    "join",
+    "read_contracts",
+    "reap",
+    "release",
+    "renew",
+]
+
+MAX_BATCH = 256
+"""Tasks per call: a script stops everything else while it runs."""
+
+T = TypeVar("T")
+Argument = str | int | float | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One call of a script, ready to be sent, and the reader of its reply."""
+
+    script: Script
+    prefix: str
+    args: tuple[Argument, ...]
+    read: Callable[[object], T]
+
+    @property
+    def evalsha(self) -> tuple[Argument, ...]:
+        return ("EVALSHA", self.script.sha, 1, self.prefix, *self.args)
+
+
+def declare(
+    keys: Keys,
+    *,
+    started_ms: int,
+    limits: Mapping[str, int],
+    lanes: Collection[str],
+    contract: str | None = None,
+    digests: Mapping[str, str] = {},
+) -> Call[int]:
+    """Declare routes and lanes; a worker also its `contract` with the digest of each route. Reads as now_ms."""
+    listed = " ".join(f"{route}={digest}" for route, digest in sorted(digests.items()))
+    routes: list[Argument] = [part for route, limit in limits.items() for part in (route, limit)]
+    args = (started_ms, contract or "", listed, len(limits), *routes, *lanes)
+    return Call(SCRIPTS["declare"], keys.prefix, args, lambda reply: numbers(reply, 2)[0])
+
+
+def admit(keys: Keys, *, valid_until_ms: int, requests: Sequence[Admission]) -> Call[AdmitReply]:
+    """Ask for slots. Never send twice."""
+    _limit(requests)
+    kinds: dict[tuple[str, str, str, int], int] = {}
+    tasks: list[Argument] = []
+    for r in requests:
+        kind = kinds.setdefault((r.route, r.lane, r.flow, r.weight), len(kinds) + 1)
+        tasks += (kind, r.deadline_ms, r.id, r.blob)
+    head: list[Argument] = [part for kind in kinds for part in kind]
+    args = (valid_until_ms, len(kinds), *head, *tasks)
+
+    def read(reply: object) -> AdmitReply:
+        now_ms, stale, garbage, *rest = numbers(reply, 3)
+        if stale:
+            return AdmitReply(now_ms, True, (), garbage)
+        if len(rest) != 3 * len(requests):
+            raise Garbled("admit returned verdicts for other requests")
+        verdicts = (Verdict(code(AdmitCode, rest[i]), rest[i + 1], rest[i + 2]) for i in range(0, len(rest), 3))
+        return AdmitReply(now_ms, False, tuple(verdicts), garbage)
+
+    return Call(SCRIPTS["admit"], keys.prefix, args, read)
+
+
+def claim(
+    keys: Keys,
+    *,
+    valid_until_ms: int,
+    claimer: str,
+    serial: int,
+    room: int,
+    lease_ms: int,
+    max_bytes: int,
+    pool: str,
+    lanes: Collection[str],
+) -> Call[ClaimReply]:
+    """Lease up to `room` tasks of `lanes`, all of them of `pool`."""
+    args = (valid_until_ms, claimer, serial, room, lease_ms, max_bytes, pool, *lanes)
+
+    def read(reply: object) -> ClaimReply:
+        parts = list_of(reply, 3)
+        now_ms, registered, garbage = numbers(parts[:3], 3)
+        return ClaimReply(now_ms, registered == 1, garbage, tuple(claimed(parts[3:])))
+
+    return Call(SCRIPTS["claim"], keys.prefix, args, read)
+
+
+def complete(keys: Keys, reports: Sequence[Completion]) -> Call[CompleteReply]:
+    """End runs with their replies; may be repeated blindly."""
+    _limit(reports)
+    args: list[Argument] = []
+    for r in reports:
+        args += (r.lease, r.inbox, r.budget_ms, r.run_ms, int(r.in_time), int(r.sample), r.reply)
+
+    def read(reply: object) -> CompleteReply:
+        now_ms, garbage, *held = numbers(reply, 2, len(reports))
+        return CompleteReply(now_ms, tuple(h == 1 for h in held), garbage)
+
+    return Call(SCRIPTS["complete"], keys.prefix, tuple(args), read)
+
+
+def renew(
+    keys: Keys,
+    *,
+    claimer: str,
+    register_ms: int,
+    lease_ms: int,
+    lanes: Collection[str],
+    leases: Sequence[tuple[str, str]],
+) -> Call[RenewReply]:
+    """Register for `register_ms` (0 = leave) and extend `leases`, given as (route, lease)."""
+    args = (claimer, register_ms, lease_ms, len(lanes), *lanes, *(lease for _, lease in leases))
+
+    def read(reply: object) -> RenewReply:
+        now_ms, garbage, joined, gone, unwanted = list_of(reply, 5, 5)
+        first = numbers([now_ms, garbage, joined], 3)
+        return RenewReply(first[0], texts(gone), texts(unwanted), first[2] == 1, first[1])
+
+    return Call(SCRIPTS["renew"], keys.prefix, args, read)
+
+
+def cancel(keys: Keys, ids: Sequence[str]) -> Call[CancelReply]:
+    """Say that nobody waits for these any more."""
+    _limit(ids)
+
+    def read(reply: object) -> CancelReply:
+        now_ms, garbage, *codes = numbers(reply, 2, len(ids))
+        return CancelReply(now_ms, tuple(code(CancelCode, value) for value in codes), garbage)
+
+    return Call(SCRIPTS["cancel"], keys.prefix, tuple(ids), read)
+
+
+def release(keys: Keys, items: Sequence[Released]) -> Call[ReleaseReply]:
+    """Give back what a draining worker holds."""
+    _limit(items)
+    args: list[Argument] = []
+    for item in items:
+        args += (item.lease, int(item.started))
+
+    def read(reply: object) -> ReleaseReply:
+        now_ms, garbage, *held = numbers(reply, 2, len(items))
+        return ReleaseReply(now_ms, tuple(h == 1 for h in held), garbage)
+
+    return Call(SCRIPTS["release"], keys.prefix, tuple(args), read)
+
+
+def join(keys: Keys, *, claimer: str, last_serial: int, known: Collection[str]) -> Call[JoinReply]:
+    """Give back every lease of `claimer` that is not `known` to it."""
+
+    def read(reply: object) -> JoinReply:
+        now_ms, garbage, gone = list_of(reply, 3, 3)
+        first = numbers([now_ms, garbage], 2)
+        return JoinReply(first[0], texts(gone), first[1])
+
+    return Call(SCRIPTS["join"], keys.prefix, (claimer, last_serial, *known), read)
+
+
+def reap(keys: Keys, *, lease_ms: int, period_ms: int, gap_ms: int, batch: int = MAX_BATCH) -> Call[ReapReply]:
+    """Mend what crashes left; does nothing if somebody did less than `period_ms` ago."""
+
+    def read(reply: object) -> ReapReply:
+        now_ms, ran, ended, expired, strays, garbage, more = numbers(reply, 7, 0)
+        return ReapReply(now_ms, ran == 1, ended, expired, strays, garbage, more == 1)
+
+    return Call(SCRIPTS["reap"], keys.prefix, (lease_ms, period_ms, gap_ms, batch), read)
+
+
+def read_contracts(stored: Mapping[bytes, bytes]) -> dict[str, dict[str, str]]:
+    """Read the hash `contracts`: contract → route → digest; what is garbled is left out."""
+    return {
+        contract.decode(errors="replace"): dict(
+            pair.split("=", 1) for pair in text.decode(errors="replace").split(" ")[1:] if "=" in pair
+        )
+        for contract, text in stored.items()
+    }
+
+
+def _limit(batch: Sequence[object]) -> None:
+    if len(batch) > MAX_BATCH:
+        raise ValueError(f"a batch has at most {MAX_BATCH} tasks, not {len(batch)}")

@@ -1,0 +1,28 @@
+-- Purpose: nobody waits for these any more: out of the queue if they wait, told to stop if they run. Idempotent.
+-- KEYS: prefix. ARGV: ids. Returns: {now, then per id 0 unknown, 1 removed before it ran, 2 running and told}
+-- Invariant: a running task keeps its slot until its handler ends. A removed one gives its turn back to its flow.
+local out, bells = { clock() }, {}
+for i = 1, #ARGV do
+  local id, code = ARGV[i], 0
+  local t = load(id)
+  if t and call('ZREM', P .. 'waiting:' .. t.lane, id) == 1 then
+    finish(id, t.route)
+    local c = P .. 'clock:' .. pool(t.lane)
+    local mean = tonumber(call('HGET', P .. 'figures:' .. t.route, 'mean') or '') or 10
+    if call('ZSCORE', c, t.flow) then call('ZINCRBY', c, string.format('%.17g', -math.max(1, mean) / t.weight), t.flow) end
+    code = 1
+  elseif t then
+    call('HSET', P .. 'marks', id, 'x')
+    for _, claimer in ipairs(call('ZRANGE', P .. 'serving:' .. t.lane, 0, -1)) do
+      call('RPUSH', P .. 'bell:' .. claimer, id)
+      bells[claimer] = true
+    end
+    code = 2
+  end
+  out[#out + 1] = code
+end
+for claimer in pairs(bells) do
+  call('LTRIM', P .. 'bell:' .. claimer, -1000, -1)
+  call('EXPIRE', P .. 'bell:' .. claimer, 60)
+end
+return out

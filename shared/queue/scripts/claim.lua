@@ -1,0 +1,49 @@
+-- Purpose: hand a claimer the first tasks by start tag over its lanes, under leases; drop what expired or is unwanted.
+-- KEYS: prefix. ARGV: valid_until claimer serial room lease_ms max_bytes pool lanes...
+-- Returns: {now, registered, garbage, then per task: id tries_used blob}. Past valid_until or unregistered: takes nothing.
+-- Invariant: a lease is written only for what left `waiting`. Order: out of waiting, then into running.
+local now, me, room, bytes = clock(), ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[6])
+local out, heads, lanes = { now, 1, 0 }, {}, #ARGV - 7
+for i = 8, #ARGV do
+  local lane, waiting = ARGV[i], call('ZCARD', P .. 'waiting:' .. ARGV[i])
+  if waiting > 0 then
+    touched[lane] = true
+    if not call('ZSCORE', P .. 'serving:' .. lane, me) then out[2] = 0
+    elseif now <= tonumber(ARGV[1]) then
+      local share = math.min(room, math.ceil(waiting / call('ZCARD', P .. 'serving:' .. lane)))
+      local z = call('ZRANGE', P .. 'waiting:' .. lane, 0, share - 1, 'WITHSCORES')
+      for j = 1, #z, 2 do heads[#heads + 1] = { tonumber(z[j + 1]), z[j], lane } end
+    end
+  end
+end
+if #heads > 0 then
+  if lanes > 1 then table.sort(heads, function(a, b) return a[1] < b[1] or a[1] == b[1] and a[2] < b[2] end) end
+  local virtual, taken, leases = 0, 0, {}
+  for _, head in ipairs(heads) do
+    if taken >= room or bytes <= 0 then break end
+    local tag, id, lane = head[1], head[2], head[3]
+    local blob, mark = call('HGET', P .. 'tasks', id), call('HGET', P .. 'marks', id)
+    local t = parse(blob)
+    call('ZREM', P .. 'waiting:' .. lane, id)
+    virtual = math.max(virtual, tag)
+    if not t then
+      garbage = garbage + 1
+      finish(id, route_of(id))
+    elseif mark == 'x' then finish(id, t.route)
+    elseif t.deadline <= now then finish_as(id, t, 'expired')
+    else
+      local held = leases[t.route] or { P .. 'running:' .. t.route }
+      held[#held + 1] = now + tonumber(ARGV[5])
+      held[#held + 1] = me .. '#' .. ARGV[3] .. '#' .. id
+      leases[t.route] = held
+      taken, bytes = taken + 1, bytes - #blob
+      out[#out + 1], out[#out + 2], out[#out + 3] = id, tonumber(mark or '') or 0, blob
+    end
+  end
+  for _, held in pairs(leases) do call('ZADD', unpack(held)) end
+  call('ZADD', P .. 'clock:' .. ARGV[7], 'GT', string.format('%.17g', virtual), '')
+  send()
+end
+lay()
+out[3] = garbage
+return out

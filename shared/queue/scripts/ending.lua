@@ -1,0 +1,38 @@
+-- Joined before every script that may end a task: parse, finish, reply.
+-- blob: 13 digits deadline, msgpack {route, lane, inbox, tries, flow, weight, max_running, budget_ms}, body
+local function parse(blob)
+  local at = blob and string.match(blob, '^%d%d%d%d%d%d%d%d%d%d%d%d%d')
+  if not at then return nil end
+  local ok, _, h = pcall(cmsgpack.unpack_one, blob, 13)
+  if not ok or type(h) ~= 'table' then return nil end
+  for i, kind in ipairs({ 'string', 'string', 'string', 'number', 'string', 'number', 'number', 'number' }) do
+    if type(h[i]) ~= kind then return nil end
+  end
+  return { deadline = tonumber(at), route = h[1], lane = h[2], inbox = h[3], tries = h[4], flow = h[5], weight = math.max(1, h[6]) }
+end
+local function load(id) return parse(call('HGET', P .. 'tasks', id)) end
+-- every script knows a task's route from its id, readable or not
+local function route_of(id) return string.match(id, '^([^.]*)%.') or '' end
+local boxes = {}
+local function reply(inbox, bytes)
+  local b = boxes[inbox] or { P .. 'inbox:' .. inbox, '*' }
+  b[#b + 1] = 'r'
+  b[#b + 1] = bytes
+  boxes[inbox] = b
+end
+local function send()
+  for _, b in pairs(boxes) do
+    for i = 3, #b, 1000 do redis.pcall('XADD', b[1], b[2], unpack(b, i, math.min(#b, i + 999))) end
+    redis.pcall('EXPIRE', b[1], 60)
+  end
+end
+-- The only place where a slot is freed: true exactly once per task.
+local function finish(id, route)
+  local mine = call('ZREM', P .. 'slots:' .. route, id) == 1
+  call('HDEL', P .. 'tasks', id)
+  call('HDEL', P .. 'marks', id)
+  return mine
+end
+local function finish_as(id, t, outcome)
+  if finish(id, t.route) then reply(t.inbox, cmsgpack.pack({ 1, id, outcome })) end
+end

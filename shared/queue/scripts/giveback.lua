@@ -1,0 +1,25 @@
+-- Joined before release, join, reap: a run ended without an answer; its lease is already out of `running`.
+-- marks: id -> tries used, or 'x' = nobody waits any more
+local function giveback(id, counted, now)
+  local t = load(id)
+  if not t then
+    garbage = garbage + 1
+    finish(id, route_of(id))
+    return
+  end
+  local mark = call('HGET', P .. 'marks', id)
+  local used = (tonumber(mark or '') or 0) + (counted and 1 or 0)
+  if mark == 'x' then finish(id, t.route)
+  elseif t.deadline <= now then finish_as(id, t, 'expired')
+  elseif used >= t.tries then
+    redis.pcall('XADD', P .. 'dead', 'MAXLEN', '~', 1000, '*', 'id', id, 'tries', used, 'blob', call('HGET', P .. 'tasks', id))
+    redis.pcall('EXPIRE', P .. 'dead', 604800)
+    finish_as(id, t, 'lost')
+  elseif not call('ZSCORE', P .. 'slots:' .. t.route, id) then finish(id, t.route)
+  else
+    if counted then call('HSET', P .. 'marks', id, used) end
+    call('ZADD', P .. 'waiting:' .. t.lane, tonumber(call('ZSCORE', P .. 'clock:' .. pool(t.lane), '') or '') or 0, id)
+    touched[t.lane] = true
+  end
+end
+local function task_of(lease) return string.match(lease, '^[^#]*#([^#]*)#(.+)$') end

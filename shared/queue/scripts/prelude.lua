@@ -1,0 +1,24 @@
+-- Joined before every script. KEYS[1] is the prefix with the hash tag; every key is built from it.
+-- Rule: whatever may leave a lane non-empty puts it into `touched` and ends with lay().
+local call, P, touched, garbage = redis.call, KEYS[1], {}, 0
+local function clock()
+  local t = call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local function pool(lane) return string.match(lane, '^(.*):[^:]*$') or lane end
+-- Invariant: after lay(), a lane with work has exactly one baton.
+local function lay()
+  for lane in pairs(touched) do
+    if call('LLEN', P .. 'wake:' .. lane) == 0 and call('ZCARD', P .. 'waiting:' .. lane) > 0 then
+      call('RPUSH', P .. 'wake:' .. lane, '1')
+    end
+  end
+end
+-- `places` is derived: the sum over the claimers that serve the lane; a claimer's name ends in its own.
+local function count_places(lane)
+  local sum = 0
+  for _, claimer in ipairs(call('ZRANGE', P .. 'serving:' .. lane, 0, -1)) do
+    sum = sum + (tonumber(string.match(claimer, '%.(%d+)$') or '') or 0)
+  end
+  if sum > 0 then call('HSET', P .. 'places', lane, sum) else call('HDEL', P .. 'places', lane) end
+end

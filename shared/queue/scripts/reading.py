@@ -1,0 +1,56 @@
+"""Total readers of raw script replies: what no script wrote raises `Garbled`.
+
+Pure; knows the forms that occur, not which script returns which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from shared.errors import Garbled
+from shared.queue.lifecycle import AdmitCode, CancelCode
+from shared.queue.scripts.records import Claimed
+
+C = TypeVar("C", AdmitCode, CancelCode)
+
+
+def list_of(reply: object, least: int, most: int | None = None) -> list[object]:
+    """Return the list that the reply is; raises `Garbled` if it is none, or of another length."""
+    if not isinstance(reply, list) or len(reply) < least or (most is not None and len(reply) > most):
+        raise Garbled("a script's reply of a strange form")
+    return reply
+
+
+def numbers(reply: object, least: int, further: int | None = None) -> list[int]:
+    """Read a list of integers: `least` fixed ones, then exactly `further` (None: any number)."""
+    parts = list_of(reply, least if further is None else least + further, None if further is None else least + further)
+    if not all(isinstance(part, int) for part in parts):
+        raise Garbled("a script's reply with something else for a number")
+    return [int(str(part)) for part in parts]
+
+
+def texts(reply: object) -> tuple[str, ...]:
+    """Read a list of names."""
+    parts = list_of(reply, 0)
+    return tuple(part.decode(errors="replace") for part in parts if isinstance(part, bytes))
+
+
+def claimed(parts: Sequence[object]) -> Iterator[Claimed]:
+    """Read id, tries used, blob, over and over."""
+    if len(parts) % 3:
+        raise Garbled("a claim's reply of a strange length")
+    for i in range(0, len(parts), 3):
+        match parts[i : i + 3]:
+            case [bytes(id), int(tries), bytes(blob)]:
+                yield Claimed(id.decode(errors="replace"), tries, blob)
+            case _:
+                raise Garbled("a claim's reply of a strange form")
+
+
+def code(codes: type[C], value: int) -> C:
+    """Read one code."""
+    try:
+        return codes(value)
+    except ValueError as error:
+        raise Garbled(f"an unknown code {value}") from error

@@ -1,0 +1,57 @@
+-- Purpose: once a second, whoever comes first: ended leases, due slots, strays, ended registrations, missing batons.
+-- KEYS: prefix. ARGV: lease_ms period_ms gap_ms batch. Returns: {now, ran, ended, expired, strays, garbage, more}
+-- Invariant: mercy: when the last reap is longer ago than gap_ms, in either direction, no lease ends for one lease length.
+local now, lease_ms, batch = clock(), tonumber(ARGV[1]), tonumber(ARGV[4])
+for key, kind in pairs({ reap = 'hash', tasks = 'hash', marks = 'hash', places = 'hash', contracts = 'hash', routes = 'set', lanes = 'set', dead = 'stream' }) do heal(key, kind) end
+local r = call('HMGET', P .. 'reap', 'last', 'until')
+local last, mercy = tonumber(r[1] or ''), tonumber(r[2] or '') or 0
+if last and now >= last and now - last < tonumber(ARGV[2]) then return { now, 0, 0, 0, 0, garbage, 0 } end
+if not last or now < last or now - last > tonumber(ARGV[3]) then mercy = now + lease_ms end
+if mercy > now + lease_ms then mercy = now + lease_ms end
+call('HSET', P .. 'reap', 'last', now, 'until', mercy)
+local ended, expired, strays, more = 0, 0, 0, 0
+for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
+  local running, slots = P .. 'running:' .. route, P .. 'slots:' .. route
+  heal('running:' .. route, 'zset')
+  heal('slots:' .. route, 'zset')
+  heal('figures:' .. route, 'hash')
+  if now >= mercy then
+    local over = call('ZRANGEBYSCORE', running, '-inf', now, 'LIMIT', 0, batch)
+    for _, lease in ipairs(over) do
+      call('ZREM', running, lease)
+      local _, id = task_of(lease)
+      if id then giveback(id, true, now) else garbage = garbage + 1 end
+    end
+    ended = ended + #over
+    if #over >= batch then more = 1 end
+  end
+  -- a clock that stepped back would make these last for ever
+  for _, lease in ipairs(call('ZRANGEBYSCORE', running, now + 2 * lease_ms, '+inf', 'LIMIT', 0, batch)) do
+    call('ZADD', running, 'XX', now + lease_ms, lease)
+  end
+  local due, held = call('ZRANGEBYSCORE', slots, '-inf', now, 'LIMIT', 0, batch), nil
+  if #due >= batch then more = 1 end
+  for _, id in ipairs(due) do
+    local t = load(id)
+    if not held then
+      held = {}
+      for _, lease in ipairs(call('ZRANGE', running, 0, -1)) do held[select(2, task_of(lease)) or lease] = true end
+    end
+    if held[id] then call('ZADD', slots, 'XX', now + lease_ms, id) -- it overruns: look again later
+    elseif not t then
+      finish(id, route)
+      strays = strays + 1
+    elseif call('ZREM', P .. 'waiting:' .. t.lane, id) == 1 then
+      finish_as(id, t, 'expired')
+      expired = expired + 1
+    else
+      finish_as(id, t, 'lost')
+      strays = strays + 1
+    end
+  end
+end
+sweep_lanes(now)
+if more == 1 then call('HSET', P .. 'reap', 'last', now - tonumber(ARGV[2])) end
+send()
+lay()
+return { now, 1, ended, expired, strays, garbage, more }

@@ -1,0 +1,107 @@
+"""One lean connection of a hot loop: written packed, read in order.
+
+Opened by redis-py, so TLS, authentication and Sentinel are its business. The
+only module that reads raw replies. One owner at a time; a read that timed out
+or was cancelled leaves the stream out of step, so it closes the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from shared.errors import Full
+from shared.queue.connection import Pool, translate
+from shared.queue.scripts.calls import Call, Value
+
+T = TypeVar("T")
+Command = Sequence[Value]
+
+OPEN_S = 5.0
+
+
+class Wire:
+    """A connection that opens itself when it is needed and closes itself on any doubt.
+
+    `on_open` runs after every (re)connect, before anything else is sent.
+    """
+
+    def __init__(self, pool: Pool, on_open: Callable[[Wire], Awaitable[None]] | None = None) -> None:
+        self._pool = pool
+        self._on_open = on_open
+        self._connection: AbstractConnection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None
+
+    async def open(self) -> None:
+        """Connect if it is not; raises `Unavailable`."""
+        if self._connection is not None:
+            return
+        try:
+            async with asyncio.timeout(OPEN_S):
+                self._connection = await self._pool.get_connection()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise translate(error) from error
+        if self._on_open is not None:
+            try:
+                await self._on_open(self)
+            except BaseException:
+                await self.close()
+                raise
+
+    async def close(self) -> None:
+        """Drop the connection; what was under way is unknown from now on."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
+
+    async def exchange(self, commands: Sequence[Command], timeout_s: float) -> list[object]:
+        """Write all commands at once, return a reply or an error *value* for each.
+
+        Raises `Unavailable` when the connection broke or the time ran out.
+        """
+        await self.open()
+        connection = self._connection
+        assert connection is not None
+        try:
+            async with asyncio.timeout(timeout_s):
+                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                return [await _read(connection) for _ in commands]
+        except (RedisError, OSError, TimeoutError) as error:
+            await self.close()
+            raise translate(error) from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def run(self, call: Call[T], timeout_s: float) -> T:
+        """Make one script call; raises `Unavailable`, `Full`, `Garbled`."""
+        (reply,) = await self.exchange([call.command], timeout_s)
+        return await self.result(call, reply, timeout_s)
+
+    async def result(self, call: Call[T], reply: object, timeout_s: float) -> T:
+        """Read the reply of a call sent with `exchange`; a script that Redis forgot is loaded and called again."""
+        if isinstance(reply, NoScriptError):
+            _, reply = await self.exchange([("SCRIPT", "LOAD", call.script.text), call.command], timeout_s)
+        if isinstance(reply, Exception):
+            error = translate(reply)
+            if not isinstance(error, Full):
+                await self.close()
+            raise error from reply
+        return call.read(reply)
+
+
+async def _read(connection: AbstractConnection) -> object:
+    try:
+        reply: object = await connection.read_response(timeout=math.inf)
+    except ResponseError as error:
+        return error
+    return reply

@@ -1,0 +1,128 @@
+"""How gunicorn runs either app: a drain that begins at the signal.
+
+Owns the worker class, the master's logger and the settings that both apps share.
+Must not know what an app does: it may have `begin_drain()`, and that is all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config as GunicornConfig
+from gunicorn.glogging import Logger
+from uvicorn import Config, Server
+from uvicorn_worker import UvicornWorker
+
+from shared import logs
+from shared.settings import Settings
+
+MASTER_STARTED = "MASTER_STARTED"
+"""Environment variable: the master's own monotonic clock, in seconds, when it read its configuration."""
+
+KILL_MARGIN_S = 5
+"""From the end of the drain to gunicorn's SIGKILL."""
+CUT_MARGIN_S = 2
+"""From uvicorn's cutting of open responses to that SIGKILL: time for the lifespan's shutdown, which comes last."""
+WATCHDOG_S = 30
+"""A worker whose loop was blocked for so long is killed."""
+KEEP_ALIVE_S = 75
+"""Longer than a balancer keeps an idle connection: it closes first, so no request meets a closing one."""
+
+log = logging.getLogger(__name__)
+
+
+class DrainingServer(Server):
+    """Uvicorn's server, with a drain that begins at the signal and not after the last response."""
+
+    def __init__(self, config: Config, begin_drain: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._begin_drain = begin_drain
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the drain; end at once at a SIGINT that is not the first signal.
+
+        A Ctrl-C reaches a worker twice, from the terminal and as SIGQUIT from the
+        master, and a SIGTERM to the group as two of them: those do not count.
+        Unlike uvicorn's, this does not note the signal down, to die of it after a
+        clean end.
+        """
+        if not self.should_exit:
+            self.should_exit = True
+            # Signal handlers run between any two bytecodes, and do not wake the loop by themselves.
+            self._loop.call_soon_threadsafe(self._begin_drain)
+        elif sig == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
+
+
+class DrainingWorker(UvicornWorker):  # type: ignore[misc]
+    """What gunicorn forks for both apps."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # uvicorn-worker leaves it unset, and what gunicorn cuts never reaches the lifespan's shutdown.
+        self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - CUT_MARGIN_S)
+        logging.getLogger("uvicorn.error").propagate = True
+
+    def run(self) -> None:
+        """Serve until drained; gunicorn calls this after the fork."""
+        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+            runner.run(self._serve_until_drained())
+
+    async def _serve_until_drained(self) -> None:
+        self.config.app = self.wsgi
+        server = DrainingServer(self.config, getattr(self.wsgi, "begin_drain", _nothing_to_drain))
+        signal.signal(signal.SIGQUIT, server.handle_exit)
+        async with asyncio.TaskGroup() as group:
+            beat = group.create_task(self._beat())
+            await server.serve(sockets=self.sockets)
+            beat.cancel()
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    async def _beat(self) -> None:
+        # Uvicorn tells the watchdog nothing once it shuts down; a long drain of one worker would be killed.
+        while True:
+            self.notify()
+            await asyncio.sleep(self.timeout / 2)
+
+
+class MasterLogger(Logger):  # type: ignore[misc]
+    """Gunicorn's own lines, in the form of all the others."""
+
+    def setup(self, cfg: GunicornConfig) -> None:
+        logs.configure()
+        super().setup(cfg)
+        self.error_log.propagate = True
+
+
+def configuration(app: str, port: int, settings: Settings) -> dict[str, Any]:
+    """Return gunicorn's settings for `app`; the number of processes is `WEB_CONCURRENCY`."""
+    return {
+        "wsgi_app": app,
+        "bind": f"0.0.0.0:{port}",
+        "worker_class": "shared.serving.DrainingWorker",
+        "logger_class": "shared.serving.MasterLogger",
+        "errorlog": None,
+        "graceful_timeout": round(settings.drain_s) + KILL_MARGIN_S,
+        "timeout": WATCHDOG_S,
+        "keepalive": KEEP_ALIVE_S,
+        # The heartbeat is a file's time stamp: on a disk, writing it may block the loop.
+        "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
+        "control_socket_disable": True,
+        "raw_env": [f"{MASTER_STARTED}={time.monotonic()}"],
+    }
+
+
+def _nothing_to_drain() -> None:
+    pass

@@ -1,0 +1,61 @@
+"""Every knob of both apps: unit, default and the reason for it.
+
+Read once at start from the environment (names in capitals), passed in from
+there on; nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import ConfigurationError
+
+NAMESPACE = "floodgate"
+
+
+class Settings(BaseSettings):
+    """What the environment says; `Settings(lease_s=1)` in a test."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    redis_url: SecretStr | None = Field(None, description="Redis ≥ 7.0 or Valkey ≥ 8; may hold a password")
+    namespace: str = Field(NAMESPACE, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="prefix and hash tag of all keys")
+    handlers: str = Field("shared.handlers", description="the package whose modules are discovered")
+
+    gateway_port: int = Field(8000, ge=1, le=65535, description="the one public port")
+    worker_port: int = Field(8002, ge=1, le=65535, description="the worker's own live and ready")
+
+    timeout_s: float = Field(10, gt=0, le=3600, description="default of a handler's timeout_s")
+    lease_s: float = Field(
+        5, ge=0.5, le=60, description="how long a silent worker keeps its tasks; renewed five times per lease"
+    )
+    drain_s: float = Field(30, gt=0, le=3600, description="how long a leaving process ends its work")
+
+    worker_places: int = Field(100, ge=1, le=10_000, description="async handlers at once, per process")
+    worker_threads: int = Field(16, ge=1, le=1_000, description="sync handlers at once, per process")
+    worker_max_level: int = Field(9, ge=0, le=9, description="the dearest tasks this worker takes")
+
+    max_body_bytes: int = Field(1 << 20, ge=0, description="of a request; above it: 413")
+    max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")
+
+    @property
+    def redis(self) -> str:
+        """Return the address of Redis, or raise `ConfigurationError` with the mend."""
+        if self.redis_url is None:
+            raise ConfigurationError(
+                "REDIS_URL is not set: `make dev` brings a Redis of its own; elsewhere set e.g. REDIS_URL=redis://127.0.0.1:6379/0"
+            )
+        return self.redis_url.get_secret_value()
+
+    @property
+    def lease_ms(self) -> int:
+        return round(self.lease_s * 1000)
+
+    @property
+    def renew_s(self) -> float:
+        return self.lease_s / 5
+
+    @property
+    def registration_ms(self) -> int:
+        return round(self.lease_s * 600)

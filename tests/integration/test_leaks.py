@@ -1,0 +1,53 @@
+"""The check that runs after every test with a namespace catches what it is for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from shared.queue.keys import Keys
+from tests.leaks import leaks
+
+pytestmark = pytest.mark.leaves_garbage
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[Redis]:
+    with contextlib.closing(Redis.from_url(redis_url)) as client:
+        yield client
+
+
+def test_a_whole_task_is_no_leak(client: Redis, namespace: str) -> None:
+    keys = Keys(namespace)
+    client.zadd(keys.slots("r"), {"r.1": 1})
+    client.zadd(keys.running("r"), {"x.a.1#1#r.1": 1})
+    client.hset(keys.tasks(), "r.1", "blob")
+    client.lpush(keys.bell("x"), "leave")
+    client.expire(keys.bell("x"), 60)
+    assert leaks(client, keys) == []
+
+
+def test_each_kind_of_leak_is_named(client: Redis, namespace: str) -> None:
+    keys = Keys(namespace)
+    client.set(f"{keys.prefix}surprise", "1")
+    client.set(keys.slots("s"), "1")
+    client.lpush(keys.bell("x"), "leave")
+    client.zadd(keys.slots("r"), {"r.1": 1})
+    client.hset(keys.tasks(), "r.2", "blob")
+    client.zadd(keys.waiting("l"), {"r.3": 1})
+    assert [line.removeprefix(keys.prefix) for line in leaks(client, keys)] == [
+        "bell:x: has no time to live",
+        "slots:s: a string, and the catalogue says zset",
+        "surprise: not in the catalogue",
+        "task b'r.2': in tasks and not in slots",
+        "task b'r.1': in slots and not in tasks",
+        "task b'r.3': in waiting and not in slots",
+    ]
+
+
+def test_another_namespace_is_not_looked_at(client: Redis, namespace: str) -> None:
+    client.set(f"{Keys(namespace + 'x').prefix}surprise", "1", ex=10)
+    assert leaks(client, Keys(namespace)) == []

@@ -1,0 +1,1 @@
+"""Task in, reply out. Must not import `gateway_app`."""

@@ -1,0 +1,187 @@
+"""One per executor: claims what there is room for, parks when there is nothing, starts what it got.
+
+Owns the claim connection and the serial of its calls. The rule of the baton is
+here: it parks only with room, only on lanes it is registered for, and claims
+unparked after a connect, an error, and after gaining room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared.errors import FloodgateError, Garbled
+from shared.logs import fields
+from shared.queue.backoff import Backoff
+from shared.queue.clock import RedisClock
+from shared.queue.connection import Pool
+from shared.queue.keys import Keys
+from shared.queue.messages import unpack_task
+from shared.queue.scripts.calls import Call, Claimed, ClaimReply, Released, claim, join, release
+from shared.queue.wire import Wire
+from worker_app.completer import Completer
+from worker_app.executor import Executor
+from worker_app.lease import Keeper
+
+log = logging.getLogger("floodgate.worker")
+
+BLOCK_S = 3.0
+SLACK_S = 1.5
+"""A parked read may take this much longer than its block before the connection counts as dead."""
+CALL_S = 2.0
+CLAIM_BYTES = 512 * 1024
+MOST_TASKS = 256
+
+
+class Claimer:
+    """Claims for one executor of one worker process."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        keys: Keys,
+        clock: RedisClock,
+        executor: Executor,
+        completer: Completer,
+        keeper: Keeper,
+        *,
+        process: str,
+        contract: str,
+        lanes: Sequence[str],
+        lease_ms: int,
+    ) -> None:
+        self.name = f"{process}.{executor.kind}.{executor.places}"
+        self.lanes = lanes
+        self.executor = executor
+        self._keys = keys
+        self._clock = clock
+        self._completer = completer
+        self._keeper = keeper
+        self._lease_ms = lease_ms
+        self._pool_name = f"{contract}:{executor.kind}"
+        self._serial = 0
+        self._last_read = 0
+        self._leaving = False
+        self._wire = Wire(pool, self._on_open)
+
+    def leases(self) -> Mapping[str, str]:
+        """Return lease to route of everything this claimer holds, unacknowledged ends included."""
+        ended = {lease: r for lease, r in self._completer.leases.items() if lease.startswith(f"{self.name}#")}
+        return {**ended, **{lease: run.task.route for lease, run in self.executor.runs.items()}}
+
+    def stop(self, lease: str) -> None:
+        self.executor.stop(lease)
+
+    async def run(self) -> None:
+        """Claim until `leave`; survives every loss of Redis."""
+        backoff = Backoff()
+        while not self._leaving:
+            try:
+                await self._wire.open()
+                await self._claim_until_broken(backoff)
+            except FloodgateError as error:
+                if not self._leaving:
+                    log.warning("no claims: waiting for Redis", extra=fields(claimer=self.name, reason=str(error)))
+                    await asyncio.sleep(backoff.next_s())
+        await self._wire.close()
+
+    async def leave(self) -> None:
+        """Take nothing more; the bell ends a parked claim."""
+        self._leaving = True
+        self.executor.gained_room.set()
+        await self._keeper.renew(self, leave=True)
+
+    async def give_back(self) -> None:
+        """Return what still runs: it had started, so it counts as a try."""
+        runs = list(self.executor.runs.values())
+        if not runs:
+            return
+        for run in runs:
+            run.released = True
+        items = [Released(run.lease, run.task_id, run.task.route, True) for run in runs]
+        await self._wire.run(release(self._keys, items), CALL_S)
+        for run in runs:
+            self.executor.stop(run.lease)
+        log.warning("gave back unfinished work", extra=fields(claimer=self.name, tasks=len(runs)))
+
+    async def _on_open(self, wire: Wire) -> None:
+        if self._leaving:
+            return
+        await self._keeper.renew(self)
+        call = join(self._keys, claimer=self.name, last_serial=self._last_read, known=self.leases().keys())
+        reply = await wire.run(call, CALL_S)
+        self._clock.observe(reply.now_ms)
+
+    async def _claim_until_broken(self, backoff: Backoff) -> None:
+        parked = False
+        while not self._leaving:
+            if self.executor.room == 0:
+                parked = False
+                self.executor.gained_room.clear()
+                await self.executor.gained_room.wait()
+                continue
+            reply = await (self._park() if parked else self._claim())
+            backoff.reset()
+            if not reply.registered:
+                await self._keeper.renew(self)
+            # The share of a claim may leave work behind; then its baton lies there and parking returns at once.
+            parked = True
+            if reply.garbage:
+                log.error("garbage in the queue dropped", extra=fields(count=reply.garbage))
+            for claimed in reply.tasks:
+                self._start(claimed)
+
+    def _call(self, valid_s: float) -> Call[ClaimReply]:
+        self._serial += 1
+        return claim(
+            self._keys,
+            valid_until_ms=self._clock.now_ms() + round(valid_s * 1000),
+            claimer=self.name,
+            serial=self._serial,
+            room=min(self.executor.room, MOST_TASKS),
+            lease_ms=self._lease_ms,
+            max_bytes=CLAIM_BYTES,
+            pool=self._pool_name,
+            lanes=self.lanes,
+        )
+
+    async def _claim(self) -> ClaimReply:
+        call = self._call(1.0)
+        return self._read(await self._wire.run(call, CALL_S))
+
+    async def _park(self) -> ClaimReply:
+        call = self._call(BLOCK_S + 1.0)
+        wakes = [self._keys.wake(lane) for lane in self.lanes]
+        block = ("BLPOP", self._keys.bell(self.name), *wakes, str(BLOCK_S))
+        rung, reply = await self._wire.exchange([block, call.command], BLOCK_S + SLACK_S)
+        claimed = self._read(await self._wire.result(call, reply, CALL_S))
+        await self._hear(rung)
+        return claimed
+
+    def _read(self, reply: ClaimReply) -> ClaimReply:
+        self._last_read = self._serial
+        self._clock.observe(reply.now_ms)
+        return reply
+
+    async def _hear(self, rung: Any) -> None:
+        """Heed the bell: ids to stop. Its rest is fetched without waiting."""
+        if not isinstance(rung, list) or rung[0] != self._keys.bell(self.name).encode():
+            return
+        (rest,) = await self._wire.exchange([("LPOP", self._keys.bell(self.name), 1000)], CALL_S)
+        for item in (rung[1], *(rest if isinstance(rest, list) else ())):
+            self.executor.stop_task(item.decode("ascii", "replace"))
+
+    def _start(self, claimed: Claimed) -> None:
+        lease = f"{self.name}#{self._serial}#{claimed.id}"
+        try:
+            task = unpack_task(claimed.blob)
+            if task.route not in self.executor.plans or not claimed.id.startswith(f"{task.route}."):
+                raise Garbled("a task of a route that is not served here")
+        except Garbled as error:
+            log.error("a task that cannot be read", extra=fields(task=claimed.id, reason=str(error)))
+            self._completer.fail(lease, claimed)
+        else:
+            left_s = (task.deadline_ms - self._clock.now_ms()) / 1000
+            self.executor.start(lease, claimed.id, task, claimed.tries_used, left_s)

@@ -1,0 +1,114 @@
+"""Sends what ended back to the gateways: one `complete` under way, the rest waits as the next batch.
+
+`complete` may be repeated blindly, so a broken connection costs a repetition and
+nothing else. Until it is answered, its leases count as held and are renewed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+from shared.errors import Garbled, Unavailable
+from shared.logs import fields
+from shared.queue.backoff import Backoff
+from shared.queue.clock import RedisClock
+from shared.queue.keys import Keys
+from shared.queue.messages import Outcome, Reply, inbox_of, pack_reply
+from shared.queue.scripts.calls import Claimed, Completion, complete
+from shared.queue.wire import Wire
+from worker_app.executor import Ended
+
+log = logging.getLogger("floodgate.worker")
+
+BATCH_TASKS = 256
+BATCH_BYTES = 512 * 1024
+CALL_S = 5.0
+
+
+class Completer:
+    """The one sender of replies of a worker process."""
+
+    def __init__(self, wire: Wire, keys: Keys, clock: RedisClock) -> None:
+        self._wire = wire
+        self._keys = keys
+        self._clock = clock
+        self._waiting: deque[Completion] = deque()
+        self._some = asyncio.Event()
+        self._none = asyncio.Event()
+        self._none.set()
+        self.leases: dict[str, str] = {}
+        """Lease to route, of what ended and is not acknowledged yet."""
+
+    def fail(self, lease: str, claimed: Claimed) -> None:
+        """Answer a task that cannot be read, as far as the readable part says to whom."""
+        route = claimed.id.partition(".")[0]
+        inbox = inbox_of(claimed.blob)
+        reply = pack_reply(Reply(claimed.id, Outcome.FAILED)) if inbox else b""
+        self._add(Completion(lease, claimed.id, route, "", inbox, 0, 0, False, False, reply))
+
+    def add(self, ended: Ended) -> None:
+        """Take the end of a run; the claimer's lease is kept until Redis answered."""
+        run, task = ended.run, ended.run.task
+        reply = b"" if run.stopped else pack_reply(ended.reply)
+        self._add(
+            Completion(
+                run.lease,
+                run.task_id,
+                task.route,
+                task.lane,
+                task.inbox,
+                task.budget_ms,
+                ended.run_ms,
+                ended.in_time,
+                not run.stopped,
+                reply,
+            )
+        )
+
+    def _add(self, completion: Completion) -> None:
+        self.leases[completion.lease] = completion.route
+        self._waiting.append(completion)
+        self._some.set()
+        self._none.clear()
+
+    async def flushed(self) -> None:
+        """Return when every reply is acknowledged."""
+        await self._none.wait()
+
+    async def run(self) -> None:
+        """Send for ever; ends by cancellation."""
+        backoff = Backoff()
+        while True:
+            await self._some.wait()
+            batch = self._batch()
+            while True:
+                try:
+                    answer = await self._wire.run(complete(self._keys, batch), CALL_S)
+                    self._clock.observe(answer.now_ms)
+                    break
+                except Unavailable as error:
+                    log.warning("replies wait for Redis", extra=fields(reason=str(error), replies=len(batch)))
+                    await asyncio.sleep(backoff.next_s())
+                except Garbled as error:
+                    log.error("complete was refused; its leases end by themselves", extra=fields(reason=str(error)))
+                    break
+            backoff.reset()
+            self._forget(batch)
+
+    def _batch(self) -> list[Completion]:
+        batch = [self._waiting.popleft()]
+        size = len(batch[0].reply)
+        while self._waiting and len(batch) < BATCH_TASKS and size + len(self._waiting[0].reply) <= BATCH_BYTES:
+            size += len(self._waiting[0].reply)
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def _forget(self, batch: list[Completion]) -> None:
+        for completion in batch:
+            self.leases.pop(completion.lease, None)
+        if not self._waiting:
+            self._some.clear()
+            if not self.leases:
+                self._none.set()

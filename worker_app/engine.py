@@ -1,0 +1,136 @@
+"""Everything a worker process runs, and the order in which it leaves.
+
+One task group holds all loops; nothing is started outside of it. Ready means:
+every claimer is registered at this moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import time
+
+from shared.errors import FloodgateError
+from shared.logs import fields
+from shared.queue.clock import RedisClock
+from shared.queue.connection import open_client, open_pool, run
+from shared.queue.keys import Keys
+from shared.queue.reaper import reap_forever
+from shared.queue.scripts.calls import declare
+from shared.queue.wire import Wire
+from shared.registry import Kind, Registry
+from shared.settings import Settings
+from worker_app.claimer import Claimer
+from worker_app.completer import Completer
+from worker_app.executor import Executor
+from worker_app.lease import Keeper
+from worker_app.plans import plans
+
+log = logging.getLogger("floodgate.worker")
+
+FLUSH_S = 2.0
+"""How long the last replies may take after the work has ended."""
+
+
+class Engine:
+    """One worker process at work."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._draining = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._pool = open_pool(settings.redis)
+        self._client = open_client(self._pool)
+        self._keys = Keys(settings.namespace)
+        self._clock = RedisClock()
+        self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
+        self._keeper = Keeper(
+            self._client, self._keys, self._clock, settings.lease_ms, settings.registration_ms, self._declare
+        )
+        self._completer = Completer(Wire(self._pool), self._keys, self._clock)
+        self._claimers = self._make_claimers()
+
+    @property
+    def ready(self) -> bool:
+        return not self._draining.is_set() and (self._keeper.fresh or not self._claimers)
+
+    def begin_drain(self) -> None:
+        """Start to leave; may be called twice, from any context of the loop's thread."""
+        self._loop.call_soon_threadsafe(self._draining.set)
+
+    async def run(self) -> None:
+        """Work until the drain has ended."""
+        async with asyncio.TaskGroup() as group:
+            loops = [
+                group.create_task(reap_forever(self._client, self._keys, self._clock, self._settings.lease_ms)),
+                group.create_task(self._completer.run()),
+                *(group.create_task(self._keeper.keep(claimer)) for claimer in self._claimers),
+                *(group.create_task(claimer.run(), name=claimer.name) for claimer in self._claimers),
+            ]
+            await self._draining.wait()
+            await self._drain()
+            for loop in loops:
+                loop.cancel()
+        await self._client.aclose()
+        await self._pool.disconnect()
+
+    async def _drain(self) -> None:
+        log.info("draining", extra=fields(running=sum(len(c.executor.runs) for c in self._claimers)))
+        for claimer in self._claimers:
+            with contextlib.suppress(FloodgateError):
+                await claimer.leave()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_s):
+                for claimer in self._claimers:
+                    await claimer.executor.idle()
+        for claimer in self._claimers:
+            with contextlib.suppress(FloodgateError):
+                await claimer.give_back()
+            claimer.executor.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await self._completer.flushed()
+
+    async def _declare(self) -> None:
+        registry = self._registry
+        now_ms = self._clock.now_ms()
+        call = declare(
+            self._keys,
+            started_ms=now_ms - round((time.monotonic() - self._started_s) * 1000),
+            limits={handler.route: handler.max_concurrency for handler in registry.handlers},
+            lanes=[lane for claimer in self._claimers for lane in claimer.lanes],
+            contract=registry.contract,
+            digests=json.dumps(registry.shapes, sort_keys=True),
+        )
+        self._clock.observe(await run(self._client, call))
+
+    def _make_claimers(self) -> list[Claimer]:
+        settings, table = self._settings, plans(self._registry)
+        process = secrets.token_hex(6)
+        claimers = []
+        kinds: tuple[tuple[Kind, int], ...] = (("a", settings.worker_places), ("s", settings.worker_threads))
+        for kind, places in kinds:
+            levels = {h.level for h in self._registry.handlers if h.kind == kind and h.level <= settings.worker_max_level}
+            if not levels:
+                continue
+            executor = Executor(kind, places, table, settings.max_result_bytes, self._completer.add)
+            claimers.append(
+                Claimer(
+                    self._pool,
+                    self._keys,
+                    self._clock,
+                    executor,
+                    self._completer,
+                    self._keeper,
+                    process=process,
+                    contract=self._registry.contract,
+                    lanes=[f"{self._registry.contract}:{kind}:{level}" for level in sorted(levels)],
+                    lease_ms=settings.lease_ms,
+                )
+            )
+        return claimers

@@ -1,0 +1,179 @@
+"""Runs handlers: async ones on the loop, sync ones in threads.
+
+Owns the places of one claimer and what becomes of a run: a result, an error, or
+a stop. Whatever a handler raises or returns, exactly one report leaves here. Must
+not know Redis: leases are names to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from shared.context import Context
+from shared.errors import HTTPError
+from shared.logs import fields
+from shared.queue.messages import Outcome, Reply, Task
+from shared.registry import Kind
+from worker_app.plans import JSON, Plan
+from worker_app.threads import Threads
+
+log = logging.getLogger("floodgate.worker")
+
+
+@dataclass(slots=True)
+class Run:
+    """One task in work."""
+
+    lease: str
+    task_id: str
+    task: Task
+    context: Context
+    left_s: float
+    """Budget at the start."""
+    work: asyncio.Task[None] | None = None
+    stopped: bool = False
+    """Nobody waits for it any more: its end is no sample."""
+    released: bool = False
+    """Given back: its end is nobody's business."""
+    started_s: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What `complete` needs to know of a run."""
+
+    run: Run
+    reply: Reply
+    run_ms: int
+    in_time: bool
+
+
+class Executor:
+    """The places of one claimer. `on_end` is called once per run, in the loop."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        places: int,
+        plans: Mapping[str, Plan],
+        max_result_bytes: int,
+        on_end: Callable[[Ended], None],
+    ) -> None:
+        self.kind = kind
+        self.places = places
+        self.plans = plans
+        self.runs: dict[str, Run] = {}
+        """By lease, until the handler ended."""
+        self.gained_room = asyncio.Event()
+        self._max_result_bytes = max_result_bytes
+        self._on_end = on_end
+        self._threads = Threads(places) if kind == "s" else None
+
+    @property
+    def room(self) -> int:
+        return self.places - len(self.runs)
+
+    def start(self, lease: str, task_id: str, task: Task, tries_used: int, left_s: float) -> None:
+        """Begin a run; at most `room` times."""
+        run = Run(lease, task_id, task, Context(task.request_id, tries_used + 1, left_s), left_s)
+        self.runs[lease] = run
+        run.work = asyncio.create_task(self._run(run), name=f"run {task_id}")
+
+    def stop(self, lease: str) -> None:
+        """Tell the handler of a lease to end: nobody waits for its answer."""
+        run = self.runs.get(lease)
+        if run is None or run.stopped:
+            return
+        run.stopped = True
+        run.context.cancel()
+        if self.kind == "a" and run.work is not None:
+            run.work.cancel()
+
+    def stop_task(self, task_id: str) -> None:
+        """The same for whatever lease the task runs under."""
+        for lease in [lease for lease, run in self.runs.items() if run.task_id == task_id]:
+            self.stop(lease)
+
+    async def idle(self) -> None:
+        """Return when nothing runs any more."""
+        while self.runs:
+            self.gained_room.clear()
+            await self.gained_room.wait()
+
+    def close(self) -> None:
+        if self._threads is not None:
+            self._threads.close()
+
+    async def _run(self, run: Run) -> None:
+        in_time, outcome, status, body = False, Outcome.FAILED, 0, b""
+        try:
+            outcome, status, body = await self._answer(run)
+            in_time = outcome is not Outcome.EXPIRED
+        except BaseException as error:  # a handler may raise anything, SystemExit and CancelledError too
+            if not run.stopped and not run.released:
+                self._say(run, "handler failed", error)
+        finally:
+            del self.runs[run.lease]
+            self.gained_room.set()
+            if not run.released:
+                run_ms = round((time.monotonic() - run.started_s) * 1000)
+                wait_ms = max(0, round(run.task.budget_ms - run.left_s * 1000))
+                reply = Reply(run.task_id, outcome, status, JSON if body else None, body, wait_ms, run_ms)
+                self._on_end(Ended(run, reply, run_ms, in_time))
+
+    async def _answer(self, run: Run) -> tuple[Outcome, int, bytes]:
+        plan = self.plans[run.task.route]
+        limit = asyncio.timeout(run.left_s)
+        try:
+            async with limit:
+                result = await self._call(plan, run)
+            body = plan.render(result)
+        except HTTPError as error:
+            return Outcome.DONE, error.status, _detail(error.detail)
+        except HTTPException as error:
+            return Outcome.DONE, error.status_code, _detail(error.detail)
+        except RequestValidationError as error:
+            return Outcome.DONE, 422, _detail(jsonable_encoder(error.errors()))
+        except TimeoutError:
+            if limit.expired():
+                return Outcome.EXPIRED, 0, b""
+            raise
+        if len(body) > self._max_result_bytes:
+            raise ValueError(f"the result has {len(body)} bytes, MAX_RESULT_BYTES allows {self._max_result_bytes}")
+        return Outcome.DONE, 200, body
+
+    async def _call(self, plan: Plan, run: Run) -> Any:
+        handler = plan.handler
+        arguments = await plan.arguments(run.task)
+        if handler.context_name is not None:
+            arguments[handler.context_name] = run.context
+        if self._threads is None:
+            return await handler.function(**arguments)
+        ended = self._threads.submit(lambda: handler.function(**arguments))
+        try:
+            result, error = await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            run.context.cancel()  # a thread cannot be stopped: raise the flag and keep the place until it ends
+            await ended
+            raise
+        if error is not None:
+            raise error
+        return result
+
+    def _say(self, run: Run, event: str, error: BaseException) -> None:
+        label = self.plans[run.task.route].handler.label
+        log.error(event, exc_info=error, extra=fields(request_id=run.task.request_id, route=label))
+
+
+def _detail(detail: Any) -> bytes:
+    return json.dumps({"detail": detail}, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

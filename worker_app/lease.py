@@ -1,0 +1,96 @@
+"""Keeps a worker's claimers registered and its leases alive, five times per lease.
+
+A lease that is gone belongs to somebody else now; one that is unwanted has
+nobody waiting: both are told to the executor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from shared.errors import FloodgateError
+from shared.logs import fields
+from shared.queue.clock import RedisClock
+from shared.queue.connection import Client, run
+from shared.queue.keys import Keys
+from shared.queue.scripts.calls import RenewReply, renew
+
+log = logging.getLogger("floodgate.worker")
+
+
+class Holder(Protocol):
+    """A claimer, as far as renewal is concerned."""
+
+    name: str
+    lanes: Sequence[str]
+
+    def leases(self) -> Mapping[str, str]: ...
+
+    def stop(self, lease: str) -> None: ...
+
+
+class Keeper:
+    """Renews for all claimers of one process. `declare` is called when a claimer joined anew."""
+
+    def __init__(
+        self,
+        client: Client,
+        keys: Keys,
+        clock: RedisClock,
+        lease_ms: int,
+        registration_ms: int,
+        declare: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._clock = clock
+        self._lease_ms = lease_ms
+        self._registration_ms = registration_ms
+        self._declare = declare
+        self._renewed: dict[str, float] = {}
+
+    @property
+    def fresh(self) -> bool:
+        """Tell whether every claimer is registered at this moment, so that the worker is ready."""
+        oldest = time.monotonic() - self._registration_ms / 1000
+        return bool(self._renewed) and all(at > oldest for at in self._renewed.values())
+
+    async def renew(self, holder: Holder, *, leave: bool = False) -> None:
+        """Renew once; raises what `run` does."""
+        held = holder.leases()
+        reply = await run(
+            self._client,
+            renew(
+                self._keys,
+                claimer=holder.name,
+                register_ms=0 if leave else self._registration_ms,
+                lease_ms=self._lease_ms,
+                lanes=holder.lanes,
+                leases=[(route, lease) for lease, route in held.items()],
+            ),
+            self._lease_ms / 1000 / 5,
+        )
+        self._clock.observe(reply.now_ms)
+        self._renewed[holder.name] = 0.0 if leave else time.monotonic()
+        if reply.joined:
+            await self._declare()
+        self._heed(holder, reply)
+
+    async def keep(self, holder: Holder) -> None:
+        """Renew for ever; ends by cancellation."""
+        while True:
+            await asyncio.sleep(self._lease_ms / 1000 / 5)
+            try:
+                await self.renew(holder, leave=self._renewed.get(holder.name) == 0.0)
+            except FloodgateError as error:
+                log.warning("renewal failed", extra=fields(claimer=holder.name, reason=str(error)))
+
+    def _heed(self, holder: Holder, reply: RenewReply) -> None:
+        if reply.gone:
+            log.warning("leases are gone", extra=fields(claimer=holder.name, leases=len(reply.gone)))
+        for lease in (*reply.gone, *reply.unwanted):
+            holder.stop(lease)

@@ -1,0 +1,71 @@
+"""The worker as a bare ASGI application: its lifespan starts the claimers, HTTP says live and ready.
+
+`build` is what the servers are given. Never waits for Redis itself: an exception
+or a wait at start would end the master.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from shared.discovery import discover
+from shared.logs import configure
+from shared.registry import Registry
+from shared.settings import Settings
+from worker_app.engine import Engine
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class WorkerApp:
+    """Live, ready, and the engine behind them."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._settings = settings
+        self._registry = registry
+        self.engine: Engine | None = None
+
+    def begin_drain(self) -> None:
+        """Take nothing more and end what runs; may be called twice, from a signal handler."""
+        if self.engine is not None:
+            self.engine.begin_drain()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope["path"], send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self.engine = Engine(self._settings, self._registry)  # after the fork: names are drawn here
+        running = asyncio.create_task(self.engine.run(), name="engine")
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.begin_drain()
+        await running
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, path: str, send: Send) -> None:
+        known = {"/-/live": True, "/-/ready": self.engine is not None and self.engine.ready}
+        status = 404 if path not in known else 200 if known[path] else 503
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def create_app(settings: Settings, registry: Registry) -> WorkerApp:
+    """Return the application for these settings and handlers."""
+    return WorkerApp(settings, registry)
+
+
+def build() -> WorkerApp:
+    """Return the application that the environment describes."""
+    configure()
+    settings = Settings()
+    _ = settings.redis  # a missing address ends the start with the mend, not a loop of errors
+    return create_app(settings, discover(settings))
