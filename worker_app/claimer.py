@@ -12,11 +12,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from redis.asyncio.connection import ConnectionPool
+
 from shared.errors import FloodgateError, Garbled
 from shared.logs import fields
 from shared.queue.backoff import Backoff
 from shared.queue.clock import RedisClock
-from shared.queue.connection import Pool
 from shared.queue.keys import Keys
 from shared.queue.messages import unpack_task
 from shared.queue.scripts.calls import Call, Claimed, ClaimReply, Released, claim, join, release
@@ -40,7 +41,7 @@ class Claimer:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: ConnectionPool,
         keys: Keys,
         clock: RedisClock,
         executor: Executor,
@@ -155,7 +156,7 @@ class Claimer:
         call = self._call(BLOCK_S + 1.0)
         wakes = [self._keys.wake(lane) for lane in self.lanes]
         block = ("BLPOP", self._keys.bell(self.name), *wakes, str(BLOCK_S))
-        rung, reply = await self._wire.exchange([block, call.command], BLOCK_S + SLACK_S)
+        rung, reply = await self._wire.exchange([block, call.evalsha], BLOCK_S + SLACK_S)
         claimed = self._read(await self._wire.result(call, reply, CALL_S))
         await self._hear(rung)
         return claimed

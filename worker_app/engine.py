@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import secrets
 import time
+from collections.abc import Sequence
 
 from shared.errors import FloodgateError
 from shared.logs import fields
 from shared.queue.clock import RedisClock
-from shared.queue.connection import open_client, open_pool, run
+from shared.queue.connection import connect, run
 from shared.queue.keys import Keys
 from shared.queue.reaper import reap_forever
 from shared.queue.scripts.calls import declare
 from shared.queue.wire import Wire
 from shared.registry import Kind, Registry
 from shared.settings import Settings
-from worker_app.claimer import Claimer
+from worker_app.claimer import BLOCK_S, SLACK_S, Claimer
 from worker_app.completer import Completer
 from worker_app.executor import Executor
 from worker_app.lease import Keeper
@@ -44,8 +44,8 @@ class Engine:
         self._registry = registry
         self._draining = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._pool = open_pool(settings.redis)
-        self._client = open_client(self._pool)
+        self._client = connect(settings)
+        self._pool = self._client.connection_pool
         self._keys = Keys(settings.namespace)
         self._clock = RedisClock()
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
@@ -66,24 +66,25 @@ class Engine:
     async def run(self) -> None:
         """Work until the drain has ended."""
         async with asyncio.TaskGroup() as group:
+            claims = [group.create_task(claimer.run(), name=claimer.name) for claimer in self._claimers]
             loops = [
-                group.create_task(reap_forever(self._client, self._keys, self._clock, self._settings.lease_ms)),
+                group.create_task(reap_forever(self._client, self._keys, self._settings, log)),
                 group.create_task(self._completer.run()),
                 *(group.create_task(self._keeper.keep(claimer)) for claimer in self._claimers),
-                *(group.create_task(claimer.run(), name=claimer.name) for claimer in self._claimers),
             ]
             await self._draining.wait()
-            await self._drain()
-            for loop in loops:
+            await self._drain(claims)
+            for loop in (*loops, *claims):
                 loop.cancel()
         await self._client.aclose()
-        await self._pool.disconnect()
 
-    async def _drain(self) -> None:
+    async def _drain(self, claims: Sequence[asyncio.Task[None]]) -> None:
         log.info("draining", extra=fields(running=sum(len(c.executor.runs) for c in self._claimers)))
         for claimer in self._claimers:
             with contextlib.suppress(FloodgateError):
                 await claimer.leave()
+        if claims:  # a claim under way may still bring work, which is ended like all other
+            await asyncio.wait(claims, timeout=BLOCK_S + SLACK_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
                 for claimer in self._claimers:
@@ -105,7 +106,7 @@ class Engine:
             limits={handler.route: handler.max_concurrency for handler in registry.handlers},
             lanes=[lane for claimer in self._claimers for lane in claimer.lanes],
             contract=registry.contract,
-            digests=json.dumps(registry.shapes, sort_keys=True),
+            digests=registry.shapes,
         )
         self._clock.observe(await run(self._client, call))
 
@@ -115,7 +116,9 @@ class Engine:
         claimers = []
         kinds: tuple[tuple[Kind, int], ...] = (("a", settings.worker_places), ("s", settings.worker_threads))
         for kind, places in kinds:
-            levels = {h.level for h in self._registry.handlers if h.kind == kind and h.level <= settings.worker_max_level}
+            levels = {
+                h.level for h in self._registry.handlers if h.kind == kind and h.level <= settings.worker_max_level
+            }
             if not levels:
                 continue
             executor = Executor(kind, places, table, settings.max_result_bytes, self._completer.add)

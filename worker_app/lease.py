@@ -12,10 +12,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from redis.asyncio import Redis
+
 from shared.errors import FloodgateError
 from shared.logs import fields
 from shared.queue.clock import RedisClock
-from shared.queue.connection import Client, run
+from shared.queue.connection import run
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import RenewReply, renew
 
@@ -38,7 +40,7 @@ class Keeper:
 
     def __init__(
         self,
-        client: Client,
+        client: Redis,
         keys: Keys,
         clock: RedisClock,
         lease_ms: int,

@@ -36,6 +36,10 @@ class RedisClock:
 
     def now_ms(self) -> int:
         """Return the estimate; raises `LookupError` before the first reply."""
+        return self.at_ms(self._monotonic())
+
+    def at_ms(self, monotonic_s: float) -> int:
+        """Return Redis's time at a moment of the own clock; raises `LookupError` as `now_ms`."""
         if self._offset is None:
             raise LookupError("no reply of Redis has told the time yet")
-        return int(self._monotonic() * 1000 + self._offset)
+        return int(monotonic_s * 1000 + self._offset)

@@ -7,7 +7,7 @@ after NOSCRIPT, when the server did nothing. Must not know what the calls mean.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -21,6 +21,9 @@ from shared.queue.scripts.calls import Call
 from shared.settings import Settings
 
 T = TypeVar("T")
+
+CALL_S = 2.0
+"""What a script call outside of the hot loops may take."""
 
 CONNECT_S = 2.0
 """Until a connection stands: a live server takes a millisecond, a lost packet one second."""
@@ -45,7 +48,7 @@ def connect(settings: Settings, *, max_connections: int = 64) -> redis.Redis:
     )
 
 
-async def run(client: redis.Redis, call: Call[T], timeout_s: float) -> T:
+async def run(client: redis.Redis, call: Call[T], timeout_s: float = CALL_S) -> T:
     """Run a script and return its reply, read.
 
     Raises `Unavailable` when Redis does not answer in `timeout_s` or is in no
@@ -55,29 +58,6 @@ async def run(client: redis.Redis, call: Call[T], timeout_s: float) -> T:
     with translated():
         async with asyncio.timeout(timeout_s):
             return call.read(await _evaluate(client, call))
-
-
-async def park(
-    client: redis.Redis, keys: Sequence[str], block_s: float, call: Call[T], timeout_s: float
-) -> tuple[tuple[str, bytes] | None, T]:
-    """Block on the lists `keys` for `block_s` at most, then run `call`; both travel in one write.
-
-    Returns what woke it (the key and its element, or None after `block_s`), and
-    the reply. `timeout_s` is what the network may add. Raises as `run`.
-    """
-    with translated():
-        async with asyncio.timeout(block_s + timeout_s):
-            pipeline = client.pipeline(transaction=False)
-            pipeline.blpop(list(keys), timeout=block_s)
-            pipeline.execute_command(*call.evalsha)
-            popped, raw = await pipeline.execute(raise_on_error=False)
-            if isinstance(raw, exceptions.NoScriptError):
-                raw = await _evaluate(client, call)
-            for reply in (popped, raw):
-                if isinstance(reply, Exception):
-                    raise reply
-            woken = (bytes(popped[0]).decode(), bytes(popped[1])) if popped else None
-            return woken, call.read(raw)
 
 
 @contextmanager

@@ -12,15 +12,14 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import NoScriptError, ResponseError
 
-from shared.errors import Full
-from shared.queue.connection import Pool, translate
-from shared.queue.scripts.calls import Call, Value
+from shared.queue.connection import translated
+from shared.queue.scripts.calls import Argument, Call
 
 T = TypeVar("T")
-Command = Sequence[Value]
+Command = Sequence[Argument]
 
 OPEN_S = 5.0
 
@@ -31,7 +30,7 @@ class Wire:
     `on_open` runs after every (re)connect, before anything else is sent.
     """
 
-    def __init__(self, pool: Pool, on_open: Callable[[Wire], Awaitable[None]] | None = None) -> None:
+    def __init__(self, pool: ConnectionPool, on_open: Callable[[Wire], Awaitable[None]] | None = None) -> None:
         self._pool = pool
         self._on_open = on_open
         self._connection: AbstractConnection | None = None
@@ -44,11 +43,9 @@ class Wire:
         """Connect if it is not; raises `Unavailable`."""
         if self._connection is not None:
             return
-        try:
+        with translated():
             async with asyncio.timeout(OPEN_S):
-                self._connection = await self._pool.get_connection()
-        except (RedisError, OSError, TimeoutError) as error:
-            raise translate(error) from error
+                self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         if self._on_open is not None:
             try:
                 await self._on_open(self)
@@ -72,30 +69,28 @@ class Wire:
         connection = self._connection
         assert connection is not None
         try:
-            async with asyncio.timeout(timeout_s):
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-                return [await _read(connection) for _ in commands]
-        except (RedisError, OSError, TimeoutError) as error:
-            await self.close()
-            raise translate(error) from error
+            with translated():
+                async with asyncio.timeout(timeout_s):
+                    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                    return [await _read(connection) for _ in commands]
         except BaseException:
             await self.close()
             raise
 
     async def run(self, call: Call[T], timeout_s: float) -> T:
         """Make one script call; raises `Unavailable`, `Full`, `Garbled`."""
-        (reply,) = await self.exchange([call.command], timeout_s)
+        (reply,) = await self.exchange([call.evalsha], timeout_s)
         return await self.result(call, reply, timeout_s)
 
     async def result(self, call: Call[T], reply: object, timeout_s: float) -> T:
         """Read the reply of a call sent with `exchange`; a script that Redis forgot is loaded and called again."""
         if isinstance(reply, NoScriptError):
-            _, reply = await self.exchange([("SCRIPT", "LOAD", call.script.text), call.command], timeout_s)
+            _, reply = await self.exchange([("SCRIPT", "LOAD", call.script.text), call.evalsha], timeout_s)
         if isinstance(reply, Exception):
-            error = translate(reply)
-            if not isinstance(error, Full):
+            if not str(reply).startswith("OOM"):
                 await self.close()
-            raise error from reply
+            with translated():
+                raise reply
         return call.read(reply)
 
 

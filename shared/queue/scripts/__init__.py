@@ -14,13 +14,13 @@ from pathlib import Path
 _PARTS: dict[str, tuple[str, ...]] = {
     "declare": (),
     "admit": (),
-    "claim": ("task",),
-    "complete": ("task",),
-    "renew": ("places",),
-    "cancel": ("task",),
-    "release": ("task", "giveback"),
-    "join": ("task", "giveback"),
-    "reap": ("task", "giveback", "places", "reap_routes", "reap_lanes"),
+    "claim": ("ending",),
+    "complete": ("ending",),
+    "renew": (),
+    "cancel": ("ending",),
+    "release": ("ending", "giveback"),
+    "join": ("ending", "giveback"),
+    "reap": ("ending", "giveback", "sweep"),
 }
 """What stands between the prelude and each script; the scripts' names are these keys."""
 

@@ -1,11 +1,11 @@
 -- Purpose: for each request refuse at once, or take a slot, tag and enqueue. Never sent twice: not idempotent.
 -- KEYS: prefix. ARGV: valid_until; per request: route lane deadline id flow weight blob
--- Returns: {now, 'stale'} past valid_until and nothing changed; else {now, then per request: code, remember_ms, retry_after_ms}
+-- Returns: {now, stale, garbage, then per request: code, remember_ms, retry_after_ms}; stale: past valid_until, nothing changed
 --   codes: 0 admitted, 1 paused, 2 no worker, 3 too late, 4 full
 -- Invariant: ZCARD slots <= limit. Order of writes: slots, tasks, waiting, clock, baton: a crash leaves a slot until its deadline.
 local now = clock()
-if now > tonumber(ARGV[1]) then return { now, 'stale' } end
-local out, figures, live, tags = { now }, {}, {}, {}
+if now > tonumber(ARGV[1]) then return { now, 1, 0 } end
+local out, figures, live, tags = { now, 0, 0 }, {}, {}, {}
 local slots, waits, clocks, tasks = {}, {}, {}, { P .. 'tasks' }
 local function add(sets, key, score, member)
   local s = sets[key] or { key }

@@ -99,13 +99,9 @@ def declare(
 def admit(keys: Keys, *, valid_until_ms: int, requests: Sequence[Admission]) -> Call[AdmitReply]:
     """Ask for slots. Never send twice."""
     _limit(requests)
-    kinds: dict[tuple[str, str, str, int], int] = {}
-    tasks: list[Argument] = []
+    args: list[Argument] = [valid_until_ms]
     for r in requests:
-        kind = kinds.setdefault((r.route, r.lane, r.flow, r.weight), len(kinds) + 1)
-        tasks += (kind, r.deadline_ms, r.id, r.blob)
-    head: list[Argument] = [part for kind in kinds for part in kind]
-    args = (valid_until_ms, len(kinds), *head, *tasks)
+        args += (r.route, r.lane, r.deadline_ms, r.id, r.flow, r.weight, r.blob)
 
     def read(reply: object) -> AdmitReply:
         now_ms, stale, garbage, *rest = numbers(reply, 3)
@@ -116,7 +112,7 @@ def admit(keys: Keys, *, valid_until_ms: int, requests: Sequence[Admission]) -> 
         verdicts = (Verdict(code(AdmitCode, rest[i]), rest[i + 1], rest[i + 2]) for i in range(0, len(rest), 3))
         return AdmitReply(now_ms, False, tuple(verdicts), garbage)
 
-    return Call(SCRIPTS["admit"], keys.prefix, args, read)
+    return Call(SCRIPTS["admit"], keys.prefix, tuple(args), read)
 
 
 def claim(
@@ -132,7 +128,7 @@ def claim(
     lanes: Collection[str],
 ) -> Call[ClaimReply]:
     """Lease up to `room` tasks of `lanes`, all of them of `pool`."""
-    args = (valid_until_ms, claimer, serial, room, lease_ms, max_bytes, pool, *lanes)
+    args: tuple[Argument, ...] = (valid_until_ms, claimer, serial, room, lease_ms, max_bytes, pool, *lanes)
 
     def read(reply: object) -> ClaimReply:
         parts = list_of(reply, 3)
@@ -147,7 +143,7 @@ def complete(keys: Keys, reports: Sequence[Completion]) -> Call[CompleteReply]:
     _limit(reports)
     args: list[Argument] = []
     for r in reports:
-        args += (r.lease, r.inbox, r.budget_ms, r.run_ms, int(r.in_time), int(r.sample), r.reply)
+        args += (r.lease, r.id, r.route, r.inbox, r.budget_ms, r.run_ms, int(r.in_time), int(r.sample), r.reply)
 
     def read(reply: object) -> CompleteReply:
         now_ms, garbage, *held = numbers(reply, 2, len(reports))
@@ -166,7 +162,7 @@ def renew(
     leases: Sequence[tuple[str, str]],
 ) -> Call[RenewReply]:
     """Register for `register_ms` (0 = leave) and extend `leases`, given as (route, lease)."""
-    args = (claimer, register_ms, lease_ms, len(lanes), *lanes, *(lease for _, lease in leases))
+    args: tuple[Argument, ...] = (claimer, register_ms, lease_ms, len(lanes), *lanes, *(part for pair in leases for part in pair))
 
     def read(reply: object) -> RenewReply:
         now_ms, garbage, joined, gone, unwanted = list_of(reply, 5, 5)
@@ -176,15 +172,14 @@ def renew(
     return Call(SCRIPTS["renew"], keys.prefix, args, read)
 
 
-def cancel(keys: Keys, ids: Sequence[str]) -> Call[CancelReply]:
-    """Say that nobody waits for these any more."""
-    _limit(ids)
+def cancel(keys: Keys, ids: Sequence[str], *, running: bool = True) -> Call[CancelReply]:
+    """Say that nobody waits for these tasks any more; without `running`, only those that still wait go."""
 
     def read(reply: object) -> CancelReply:
         now_ms, garbage, *codes = numbers(reply, 2, len(ids))
-        return CancelReply(now_ms, tuple(code(CancelCode, value) for value in codes), garbage)
+        return CancelReply(now_ms, tuple(code(CancelCode, c) for c in codes), garbage)
 
-    return Call(SCRIPTS["cancel"], keys.prefix, tuple(ids), read)
+    return Call(SCRIPTS["cancel"], keys.prefix, (int(running), *ids), read)
 
 
 def release(keys: Keys, items: Sequence[Released]) -> Call[ReleaseReply]:
@@ -192,7 +187,7 @@ def release(keys: Keys, items: Sequence[Released]) -> Call[ReleaseReply]:
     _limit(items)
     args: list[Argument] = []
     for item in items:
-        args += (item.lease, int(item.started))
+        args += (item.lease, item.id, item.route, int(item.started))
 
     def read(reply: object) -> ReleaseReply:
         now_ms, garbage, *held = numbers(reply, 2, len(items))
@@ -226,7 +221,7 @@ def read_contracts(stored: Mapping[bytes, bytes]) -> dict[str, dict[str, str]]:
     """Read the hash `contracts`: contract → route → digest; what is garbled is left out."""
     return {
         contract.decode(errors="replace"): dict(
-            pair.split("=", 1) for pair in text.decode(errors="replace").split(" ")[1:] if "=" in pair
+            pair.split("=", 1) for pair in text.decode(errors="replace").split(" ") if "=" in pair
         )
         for contract, text in stored.items()
     }

@@ -1,6 +1,6 @@
 -- Purpose: make routes and lanes known to reap, set limits, publish a worker's contract. Idempotent.
 -- KEYS: prefix. ARGV: started_ms, contract ('' = none), digests, number of routes, per route: route limit; lanes...
--- Returns: now. Invariant: the limit of the newest start applies; overrides stay.
+-- Returns: {now, garbage}. Invariant: the limit of the newest start applies; overrides stay.
 local now, started, n = clock(), tonumber(ARGV[1]), tonumber(ARGV[4])
 for i = 5, 3 + 2 * n, 2 do
   local figures = P .. 'figures:' .. ARGV[i]
@@ -12,4 +12,4 @@ for i = 5, 3 + 2 * n, 2 do
 end
 for i = 5 + 2 * n, #ARGV do call('SADD', P .. 'lanes', ARGV[i]) end
 if ARGV[2] ~= '' then call('HSET', P .. 'contracts', ARGV[2], ARGV[3]) end
-return now
+return { now, garbage }

@@ -1,5 +1,5 @@
 -- Purpose: after a broken claim connection, return the leases the claimer does not know. May be repeated.
--- KEYS: prefix. ARGV: claimer, serial of the last claim whose reply it read, the leases it knows. Returns: {now, {gone}}
+-- KEYS: prefix. ARGV: claimer, serial of the last claim whose reply it read, the leases it knows. Returns: {now, garbage, {gone}}
 -- Invariant: of a later serial, the claim never arrived: uncounted. Of an earlier one, a failover lost its
 --   complete: counted as a try, or an answered POST would run again.
 local now, me, last, known, gone = clock(), ARGV[1] .. '#', tonumber(ARGV[2]), {}, {}
@@ -16,4 +16,4 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
 end
 send()
 lay()
-return { now, gone }
+return { now, garbage, gone }

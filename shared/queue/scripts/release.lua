@@ -1,8 +1,8 @@
 -- Purpose: a draining worker gives back what it holds. May be repeated.
--- KEYS: prefix. ARGV per task: lease id route started(0/1). Returns: {now, then per task 1, or 0 where the lease was gone}
+-- KEYS: prefix. ARGV per task: lease id route started(0/1). Returns: {now, garbage, then per task 1, or 0 where the lease was gone}
 -- Invariant: what had started counts as a try, so a POST never starts twice.
 local now = clock()
-local out = { now }
+local out = { now, 0 }
 for i = 1, #ARGV, 4 do
   local held = call('ZREM', P .. 'running:' .. ARGV[i + 2], ARGV[i])
   if held == 1 then giveback(ARGV[i + 1], ARGV[i + 3] == '1', now) end
@@ -10,4 +10,5 @@ for i = 1, #ARGV, 4 do
 end
 send()
 lay()
+out[2] = garbage
 return out

@@ -1,0 +1,1 @@
+"""HTTP in, task out, reply back. Must not import `worker_app`."""

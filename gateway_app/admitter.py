@@ -1,0 +1,163 @@
+"""Group commit of admissions: one `admit` under way, what arrives meanwhile is the next batch.
+
+Never sends a call twice. An admission without an answer stays `SENT`; the
+seeker asks after it. Nobody waits longer than a second to be sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+from gateway_app.answers import Answer, Entry, Stage, Trouble
+from gateway_app.lanes import Lanes
+from shared.errors import FloodgateError, Full, Unavailable
+from shared.logs import fields
+from shared.queue.backoff import Backoff
+from shared.queue.clock import RedisClock
+from shared.queue.keys import Keys
+from shared.queue.lifecycle import AdmitCode
+from shared.queue.messages import Task, pack_task
+from shared.queue.scripts.calls import Admission, AdmitReply, admit
+from shared.queue.wire import Wire
+
+log = logging.getLogger("floodgate.gateway")
+
+BATCH_TASKS = 256
+BATCH_BYTES = 512 * 1024
+VALID_S = 1.0
+CALL_S = 2.0
+MOST_WAIT_S = 1.0
+WEIGHT = 8
+"""Of a flow whose route declares no priorities."""
+
+TROUBLES = {
+    AdmitCode.PAUSED: Trouble.PAUSED,
+    AdmitCode.NO_WORKER: Trouble.NO_WORKER,
+    AdmitCode.LATE: Trouble.TOO_LATE,
+    AdmitCode.FULL: Trouble.FULL,
+}
+
+
+class Admitter:
+    """The one sender of admissions of a gateway process. `on_withdrawn` gets what was admitted for nobody."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        keys: Keys,
+        clock: RedisClock,
+        lanes: Lanes,
+        inbox: str,
+        on_withdrawn: Callable[[Entry], None],
+    ) -> None:
+        self._wire = wire
+        self._keys = keys
+        self._clock = clock
+        self._lanes = lanes
+        self._inbox = inbox
+        self._on_withdrawn = on_withdrawn
+        self._local: deque[Entry] = deque()
+        self._some = asyncio.Event()
+
+    def offer(self, entry: Entry) -> None:
+        """Queue a request for the next batch."""
+        self._local.append(entry)
+        self._some.set()
+
+    async def run(self) -> None:
+        """Admit for ever; ends by cancellation."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self._wire.open()
+                backoff.reset()
+            except FloodgateError as error:
+                log.warning("no admissions: waiting for Redis", extra=fields(reason=str(error)))
+                self._refuse_all()
+                await asyncio.sleep(backoff.next_s())
+                continue
+            await self._some.wait()
+            batch = self._batch()
+            if batch:
+                await self._send(batch)
+
+    def _batch(self) -> list[tuple[Entry, Admission]]:
+        batch: list[tuple[Entry, Admission]] = []
+        size, oldest_s = 0, time.monotonic() - MOST_WAIT_S
+        while self._local and len(batch) < BATCH_TASKS and size < BATCH_BYTES:
+            entry = self._local.popleft()
+            if entry.withdrawn:
+                continue
+            if entry.arrived_s < oldest_s:
+                entry.settle(Answer(trouble=Trouble.UNAVAILABLE))
+                continue
+            admission = self._admission(entry)
+            size += len(admission.blob)
+            batch.append((entry, admission))
+        if not self._local:
+            self._some.clear()
+        return batch
+
+    def _admission(self, entry: Entry) -> Admission:
+        handler, draft = entry.handler, entry.draft
+        entry.lane = self._lanes.lane(handler)
+        task = Task(
+            deadline_ms=self._clock.at_ms(entry.deadline_s),
+            route=handler.route,
+            lane=entry.lane,
+            inbox=self._inbox,
+            attempts=handler.attempts,
+            flow=f"{handler.route}|{WEIGHT}|",
+            weight=WEIGHT,
+            budget_ms=entry.budget_ms,
+            request_id=draft.request_id,
+            path=draft.path,
+            query=draft.query,
+            content_type=draft.content_type,
+            body=draft.body,
+        )
+        return Admission(task.route, task.lane, entry.id, task.deadline_ms, task.flow, WEIGHT, pack_task(task))
+
+    async def _send(self, batch: list[tuple[Entry, Admission]]) -> None:
+        sent_s = time.monotonic()
+        for entry, _ in batch:
+            entry.stage, entry.asked_s = Stage.SENT, sent_s
+        valid_until_ms = self._clock.now_ms() + round(VALID_S * 1000)
+        call = admit(self._keys, valid_until_ms=valid_until_ms, requests=[admission for _, admission in batch])
+        try:
+            reply = await self._wire.run(call, CALL_S)
+        except Full:
+            self._refuse(batch, Trouble.UNAVAILABLE)
+        except Unavailable as error:
+            log.warning("an admission without an answer", extra=fields(reason=str(error), requests=len(batch)))
+        except FloodgateError as error:
+            log.error("admit was refused", extra=fields(reason=str(error)))
+            self._refuse(batch, Trouble.UNKNOWN)
+        else:
+            self._settle(batch, reply)
+
+    def _settle(self, batch: list[tuple[Entry, Admission]], reply: AdmitReply) -> None:
+        self._clock.observe(reply.now_ms)
+        if reply.stale:
+            self._refuse(batch, Trouble.UNAVAILABLE)
+            return
+        for (entry, _), verdict in zip(batch, reply.verdicts, strict=True):
+            if verdict.code is AdmitCode.ADMITTED:
+                entry.stage = Stage.ADMITTED
+                if entry.withdrawn:
+                    self._on_withdrawn(entry)
+            else:
+                entry.settle(Answer(trouble=TROUBLES[verdict.code], retry_after_s=verdict.retry_after_ms / 1000))
+
+    def _refuse(self, batch: list[tuple[Entry, Admission]], trouble: Trouble) -> None:
+        for entry, _ in batch:
+            entry.settle(Answer(trouble=trouble))
+
+    def _refuse_all(self) -> None:
+        while self._local:
+            self._local.popleft().settle(Answer(trouble=Trouble.UNAVAILABLE))
+        self._some.clear()

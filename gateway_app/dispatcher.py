@@ -1,0 +1,150 @@
+"""Submit, await, cancel on deadline or disconnect: the use case, in one function.
+
+Owns the table of waiting requests. Whatever happens to Redis, workers or the
+client, every request leaves `dispatch` with exactly one answer by its deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from gateway_app.answers import Answer, Draft, Entry, Stage, Trouble
+from gateway_app.lanes import Lanes
+from shared.errors import FloodgateError
+from shared.queue.connection import run
+from shared.queue.keys import Keys
+from shared.queue.lifecycle import CancelCode
+from shared.queue.messages import Outcome, Reply
+from shared.queue.scripts.calls import cancel
+from shared.registry import Handler
+
+Receive = Callable[[], Awaitable[Any]]
+
+WATCH_AFTER_S = 0.05
+"""Most answers come sooner: only slower requests pay for watching their client."""
+BATCH = 256
+
+_TROUBLES = {Outcome.FAILED: Trouble.FAILED, Outcome.EXPIRED: Trouble.LATE, Outcome.LOST: Trouble.LOST}
+
+
+class Dispatcher:
+    """The requests of one gateway process that wait for an answer."""
+
+    def __init__(self, client: Redis, keys: Keys, lanes: Lanes, offer: Callable[[Entry], None]) -> None:
+        self._client = client
+        self._keys = keys
+        self._lanes = lanes
+        self._offer = offer
+        self._entries: dict[str, Entry] = {}
+        self._unwanted: list[str] = []
+        self._some_unwanted = asyncio.Event()
+
+    def waiting(self) -> Sequence[Entry]:
+        return list(self._entries.values())
+
+    async def dispatch(self, handler: Handler, draft: Draft, receive: Receive) -> Answer:
+        """Send one request through the queue; `receive` tells when its client leaves. Never raises for an outcome."""
+        now_s = time.monotonic()
+        loop = asyncio.get_running_loop()
+        deadline_s, budget_ms = now_s + handler.timeout_s, round(handler.timeout_s * 1000)
+        entry = Entry(self._name(handler), handler, draft, loop.create_future(), now_s, deadline_s, budget_ms, now_s)
+        self._entries[entry.id] = entry
+        timer = loop.call_later(handler.timeout_s, entry.settle, Answer(trouble=Trouble.LATE))
+        self._offer(entry)
+        try:
+            done, _ = await asyncio.wait({entry.answer}, timeout=WATCH_AFTER_S)
+            if not done:
+                await self._await_watching(entry, receive)
+            return entry.answer.result()
+        finally:
+            timer.cancel()
+            del self._entries[entry.id]
+            if not _is_settled_by_queue(entry):
+                self.withdraw(entry)
+
+    def deliver(self, reply: Reply) -> bool:
+        """Hand a reply to its request; False when nobody waits for it."""
+        entry = self._entries.get(reply.task_id)
+        if entry is None or entry.answer.done():
+            return False
+        entry.stage = Stage.ADMITTED
+        if reply.outcome is Outcome.DONE:
+            entry.settle(Answer(reply=reply))
+        else:
+            entry.settle(Answer(reply=reply, trouble=_TROUBLES[reply.outcome]))
+        return True
+
+    def withdraw(self, entry: Entry) -> None:
+        """Nobody waits any more: at once if admitted; the admitter calls again when it gets there later."""
+        entry.withdrawn = True
+        if entry.stage is Stage.ADMITTED:
+            self._unwanted.append(entry.id)
+            self._some_unwanted.set()
+
+    def give_up(self) -> None:
+        """Answer whoever still waits: this process leaves now."""
+        for entry in self.waiting():
+            entry.settle(Answer(trouble=Trouble.UNAVAILABLE if entry.handler.idempotent else Trouble.UNKNOWN))
+
+    async def cancel_forever(self) -> None:
+        """Tell the queue of withdrawn tasks; ends by cancellation. What cannot be told ends at its deadline."""
+        while True:
+            await self._some_unwanted.wait()
+            batch, self._unwanted = self._unwanted[:BATCH], self._unwanted[BATCH:]
+            if not self._unwanted:
+                self._some_unwanted.clear()
+            with contextlib.suppress(FloodgateError):
+                await run(self._client, cancel(self._keys, batch))
+
+    async def move_stranded(self) -> None:
+        """Take waiting tasks off lanes that nobody serves any more, and admit them again where somebody does.
+
+        Raises `FloodgateError`; the next survey tries again.
+        """
+        stranded = [e for e in self.waiting() if e.stage is Stage.ADMITTED and not self._lanes.serves(e.lane)]
+        for at in range(0, len(stranded), BATCH):
+            batch = stranded[at : at + BATCH]
+            waiting = [entry for entry in batch if not entry.answer.done()]
+            reply = await run(self._client, cancel(self._keys, [entry.id for entry in waiting], running=False))
+            for entry, code in zip(waiting, reply.codes, strict=True):
+                if code is CancelCode.REMOVED and not entry.answer.done():
+                    self._admit_again(entry)
+
+    def _admit_again(self, entry: Entry) -> None:
+        self._entries.pop(entry.id, None)
+        entry.id, entry.stage, entry.arrived_s = self._name(entry.handler), Stage.LOCAL, time.monotonic()
+        self._entries[entry.id] = entry
+        self._offer(entry)
+
+    async def _await_watching(self, entry: Entry, receive: Receive) -> None:
+        gone: asyncio.Future[None] = asyncio.create_task(_disconnect(receive))
+        try:
+            await asyncio.wait([entry.answer, gone], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+        entry.settle(Answer(trouble=Trouble.LEFT))
+
+    def _name(self, handler: Handler) -> str:
+        return f"{handler.route}.{secrets.token_hex(8)}"
+
+
+def _is_settled_by_queue(entry: Entry) -> bool:
+    if not entry.answer.done():
+        return False
+    answer = entry.answer.result()
+    return answer.reply is not None or answer.trouble in _BY_QUEUE
+
+
+_BY_QUEUE = frozenset({Trouble.FULL, Trouble.PAUSED, Trouble.NO_WORKER, Trouble.TOO_LATE})
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

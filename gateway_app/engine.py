@@ -1,0 +1,122 @@
+"""Everything a gateway process runs beside HTTP: one task group, started and ended by the lifespan.
+
+Never waits for Redis at start. Ready means: the two hot connections are open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+
+from gateway_app.admitter import Admitter
+from gateway_app.dispatcher import Dispatcher
+from gateway_app.lanes import Lanes, survey_forever
+from gateway_app.replies import Inbox
+from gateway_app.seeker import Seeker, look_forever
+from shared.logs import fields
+from shared.queue.clock import RedisClock
+from shared.queue.connection import connect
+from shared.queue.keys import Keys
+from shared.queue.messages import Reply
+from shared.queue.reaper import reap_forever
+from shared.queue.scripts.calls import declare
+from shared.queue.wire import Wire
+from shared.registry import Registry
+from shared.settings import Settings
+
+log = logging.getLogger("floodgate.gateway")
+
+SURVEY_S = 1.0
+LOOK_S = 0.5
+CALL_S = 2.0
+
+
+class Engine:
+    """One gateway process."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._loop = asyncio.get_running_loop()
+        self.draining = False
+        self._client = connect(settings)
+        self._pool = self._client.connection_pool
+        self._keys = Keys(settings.namespace)
+        self._clock = RedisClock()
+        self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
+        process = secrets.token_hex(8)
+        inbox_key = self._keys.inbox(process)
+        self._lanes = Lanes(self._client, self._keys, self._clock, registry)
+        self._admit_wire = Wire(self._pool, self._on_admit_open)
+        self._inbox_wire = Wire(self._pool, self._on_inbox_open)
+        self.dispatcher = Dispatcher(self._client, self._keys, self._lanes, self._offer)
+        self._admitter = Admitter(
+            self._admit_wire, self._keys, self._clock, self._lanes, process, self.dispatcher.withdraw
+        )
+        self._inbox = Inbox(self._inbox_wire, inbox_key, self._deliver)
+        self._seeker = Seeker(Wire(self._pool), self._keys, inbox_key, self._inbox, self.dispatcher.waiting)
+
+    @property
+    def ready(self) -> bool:
+        return not self.draining and self._admit_wire.is_open and self._inbox_wire.is_open
+
+    def begin_drain(self) -> None:
+        """Say not ready, end kept-alive connections; whoever still waits after `DRAIN_S` is answered then."""
+        self._loop.call_soon_threadsafe(self._begin_drain)
+
+    def _begin_drain(self) -> None:
+        if not self.draining:
+            self.draining = True
+            log.info("draining", extra=fields(waiting=len(self.dispatcher.waiting())))
+            self._loop.call_later(self._settings.drain_s, self.dispatcher.give_up)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set."""
+        async with asyncio.TaskGroup() as group:
+            loops = [
+                group.create_task(self._admitter.run()),
+                group.create_task(self._inbox.run()),
+                group.create_task(self.dispatcher.cancel_forever()),
+                group.create_task(look_forever(self._seeker, LOOK_S)),
+                group.create_task(survey_forever(self._lanes, SURVEY_S, self._after_survey)),
+                group.create_task(reap_forever(self._client, self._keys, self._settings, log)),
+            ]
+            await stop.wait()
+            for loop in loops:
+                loop.cancel()
+        await self._client.aclose()
+
+    def _offer(self, entry: object) -> None:
+        self._admitter.offer(entry)  # type: ignore[arg-type]
+
+    def _deliver(self, reply: Reply) -> bool:
+        return self.dispatcher.deliver(reply)
+
+    async def _on_admit_open(self, wire: Wire) -> None:
+        await self._declare(wire)
+        await self._lanes.survey()
+        self._seeker.look_at_all()
+
+    async def _on_inbox_open(self, wire: Wire) -> None:
+        self._seeker.look_at_all()
+
+    async def _after_survey(self, declared: bool) -> None:
+        if not declared:
+            await self._admit_wire.close()  # the data were lost: begin anew
+            self._seeker.look_at_all()
+        await self.dispatcher.move_stranded()
+
+    async def _declare(self, wire: Wire) -> None:
+        if not self._clock.known:
+            (reply,) = await wire.exchange([("TIME",)], CALL_S)
+            if isinstance(reply, list):
+                self._clock.observe(int(reply[0]) * 1000 + int(reply[1]) // 1000)
+        started_ms = self._clock.at_ms(self._started_s)
+        limits = {handler.route: handler.max_concurrency for handler in self._registry.handlers}
+        lanes = {f"{self._registry.contract}:{h.kind}:{h.level}" for h in self._registry.handlers}
+        self._clock.observe(
+            await wire.run(declare(self._keys, started_ms=started_ms, limits=limits, lanes=sorted(lanes)), CALL_S)
+        )

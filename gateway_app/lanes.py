@@ -1,0 +1,97 @@
+"""Which lane a route's tasks go to: the rolling-deploy rule of the protocol.
+
+The own contract's pool where a worker serves it, else any pool whose digest of
+that route equals the own. Looked up once a second, never per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from redis.asyncio import Redis
+
+from shared.errors import Unavailable
+from shared.logs import fields
+from shared.queue.clock import RedisClock
+from shared.queue.connection import translated
+from shared.queue.keys import Keys
+from shared.queue.scripts.calls import read_contracts
+from shared.registry import Handler, Registry
+
+log = logging.getLogger("floodgate.gateway")
+
+
+class Lanes:
+    """The last survey of who serves what."""
+
+    def __init__(self, client: Redis, keys: Keys, clock: RedisClock, registry: Registry) -> None:
+        self._client = client
+        self._keys = keys
+        self._clock = clock
+        self._registry = registry
+        self._others: dict[str, dict[str, str]] = {}
+        self._served: set[str] = set()
+        self._disagreed: set[tuple[str, str]] = set()
+
+    def lane(self, handler: Handler) -> str:
+        """Return the lane for a new task; if nobody serves the route, the own, where `admit` refuses it."""
+        own = self._name(self._registry.contract, handler)
+        if own in self._served:
+            return own
+        for contract, shapes in self._others.items():
+            other = self._name(contract, handler)
+            if shapes.get(handler.route) == handler.shape and other in self._served:
+                return other
+        return own
+
+    def serves(self, lane: str) -> bool:
+        return lane in self._served
+
+    async def survey(self) -> bool:
+        """Look once; return whether this process's declaration is still there. Raises `Unavailable`."""
+        first = self._registry.handlers[0].route if self._registry.handlers else ""
+        with translated():
+            async with asyncio.timeout(2), self._client.pipeline(transaction=False) as pipe:
+                pipe.hgetall(self._keys.contracts())
+                pipe.smembers(self._keys.lanes())
+                pipe.hexists(self._keys.figures(first), "limit")
+                contracts, lanes, declared = await pipe.execute()
+                names = sorted(lane.decode("ascii", "replace") for lane in lanes)
+                for lane in names:
+                    pipe.zrevrange(self._keys.serving(lane), 0, 0, withscores=True)
+                tops = await pipe.execute() if names else []
+        now_ms = self._clock.now_ms()
+        self._served = {lane for lane, top in zip(names, tops, strict=True) if top and top[0][1] > now_ms}
+        self._others = read_contracts(contracts)
+        self._others.pop(self._registry.contract, None)
+        self._say_disagreements()
+        return bool(declared) or not first
+
+    def _name(self, contract: str, handler: Handler) -> str:
+        return f"{contract}:{handler.kind}:{handler.level}"
+
+    def _say_disagreements(self) -> None:
+        found = {
+            (contract, handler.label)
+            for contract, shapes in self._others.items()
+            for handler in self._registry.handlers
+            if shapes.get(handler.route) != handler.shape
+        }
+        for contract, label in sorted(found - self._disagreed):
+            log.warning(
+                "workers disagree about a route: none of its tasks goes to them",
+                extra=fields(route=label, contract=contract),
+            )
+        self._disagreed = found
+
+
+async def survey_forever(lanes: Lanes, period_s: float, after: Any) -> None:
+    """Survey for ever; call `after(declared)` each time. Ends by cancellation."""
+    while True:
+        try:
+            await after(await lanes.survey())
+        except Unavailable as error:
+            log.debug("survey failed", extra=fields(reason=str(error)))
+        await asyncio.sleep(period_s)

@@ -1,0 +1,82 @@
+"""The gateway as a FastAPI application: routes from the registry, an engine behind them.
+
+`build` is what the servers are given; `create_app` is for tests and for `build`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+
+from gateway_app.engine import Engine
+from gateway_app.requests import RequestMiddleware, facts_of
+from gateway_app.responses import unexpected
+from gateway_app.routes import add_routes
+from shared.discovery import discover
+from shared.logs import configure
+from shared.registry import Registry
+from shared.settings import Settings
+
+
+class GatewayApp(FastAPI):
+    """FastAPI plus the drain that begins at the signal."""
+
+    engine: Engine | None = None
+
+    def begin_drain(self) -> None:
+        """Begin to leave; may be called twice, from a signal handler."""
+        if self.engine is not None:
+            self.engine.begin_drain()
+
+    @property
+    def draining(self) -> bool:
+        return self.engine is not None and self.engine.draining
+
+
+def create_app(settings: Settings, registry: Registry) -> GatewayApp:
+    """Return the application for these settings and handlers."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        assert isinstance(app, GatewayApp)
+        engine = app.engine = Engine(settings, registry)  # after the fork: names are drawn here
+        app.state.dispatcher = engine.dispatcher
+        stop = asyncio.Event()
+        running = asyncio.create_task(engine.run(stop), name="engine")
+        try:
+            yield
+        finally:
+            stop.set()
+            await running
+
+    app = GatewayApp(title=settings.namespace, lifespan=lifespan)
+    app.add_middleware(RequestMiddleware, is_draining=lambda: app.draining, max_body_bytes=settings.max_body_bytes)
+    app.add_exception_handler(Exception, _on_bug)
+    app.add_api_route("/-/live", _live, include_in_schema=False)
+    app.add_api_route("/-/ready", _ready, include_in_schema=False)
+    add_routes(app, registry)
+    return app
+
+
+def build() -> GatewayApp:
+    """Return the application that the environment describes."""
+    configure()
+    settings = Settings()
+    _ = settings.redis  # a missing address ends the start with the mend, not a loop of errors
+    return create_app(settings, discover(settings))
+
+
+async def _live() -> Response:
+    return Response()
+
+
+async def _ready(request: Request) -> Response:
+    engine = request.app.engine
+    return Response(status_code=200 if engine is not None and engine.ready else 503)
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    return unexpected(facts_of(request.scope).request_id)

@@ -1,0 +1,87 @@
+"""One inbox per gateway process: read without consuming, fanned out to the waiting requests.
+
+What was handled is trimmed with the next read, so a cut connection loses no
+reply. Replies for unknown ids are late or double: counted, dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from shared.errors import FloodgateError, Garbled
+from shared.logs import fields
+from shared.queue.backoff import Backoff
+from shared.queue.connection import translated
+from shared.queue.messages import Reply, unpack_reply
+from shared.queue.scripts.calls import Argument
+from shared.queue.wire import Wire
+
+log = logging.getLogger("floodgate.gateway")
+
+BLOCK_MS = 3000
+SLACK_S = 1.5
+BATCH = 256
+
+
+class Inbox:
+    """Reads the replies of one process. `deliver` gets each and says whether somebody waited."""
+
+    def __init__(self, wire: Wire, key: str, deliver: Callable[[Reply], bool]) -> None:
+        self._wire = wire
+        self._key = key
+        self._deliver = deliver
+        self._handled: tuple[int, int] | None = None
+        self.unclaimed = 0
+        """Replies that nobody waited for."""
+
+    async def run(self) -> None:
+        """Read for ever; ends by cancellation."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self._read()
+                backoff.reset()
+            except FloodgateError as error:
+                log.warning("no replies: waiting for Redis", extra=fields(reason=str(error)))
+                await asyncio.sleep(backoff.next_s())
+
+    async def _read(self) -> None:
+        commands: list[tuple[Argument, ...]] = []
+        if self._handled is not None:
+            ms, serial = self._handled
+            commands.append(("XTRIM", self._key, "MINID", f"{ms}-{serial + 1}"))
+        commands.append(("XREAD", "COUNT", BATCH, "BLOCK", BLOCK_MS, "STREAMS", self._key, "0-0"))
+        replies = await self._wire.exchange(commands, BLOCK_MS / 1000 + SLACK_S)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                await self._wire.close()
+                with translated():
+                    raise reply
+        self._handled = None
+        streams: Any = replies[-1]
+        if streams:
+            self.take(streams[0][1])
+
+    def take(self, entries: list[Any]) -> None:
+        """Deliver the replies of stream entries and note them as handled."""
+        for entry_id, values in entries:
+            self.peek(values)
+            ms, _, serial = entry_id.decode().partition("-")
+            self._handled = int(ms), int(serial)
+
+    def peek(self, values: list[bytes] | None) -> None:
+        """Deliver the replies of one entry that is not handled yet; it will come again."""
+        for value in (values or [])[1::2]:
+            self._take_one(value)
+
+    def _take_one(self, value: bytes) -> None:
+        try:
+            reply = unpack_reply(value)
+        except Garbled as error:
+            log.error("a reply that cannot be read", extra=fields(reason=str(error)))
+            return
+        if not self._deliver(reply):
+            self.unclaimed += 1

@@ -1,0 +1,125 @@
+"""What every request passes: its id, its body's limit, its line in the log.
+
+A plain ASGI middleware: Starlette's `BaseHTTPMiddleware` would hide a client
+that leaves. Engine paths are neither logged nor refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import HTTPException
+
+from shared.logs import fields
+
+log = logging.getLogger("floodgate.request")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+HEADER = b"x-request-id"
+SCOPE_KEY = "floodgate"
+ENGINE_PREFIX = "/-/"
+_GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the log line of one request says; filled in on the way."""
+
+    request_id: str
+    route: str = ""
+    outcome: str = ""
+    wait_ms: int = 0
+    run_ms: int = 0
+    status: int = 0
+
+
+def facts_of(scope: MutableMapping[str, Any]) -> Facts:
+    """Return the facts that the middleware put into the scope."""
+    facts: Facts = scope[SCOPE_KEY]
+    return facts
+
+
+class RequestMiddleware:
+    """Outermost: `is_draining` tells whether answers should end their connection."""
+
+    def __init__(self, app: App, is_draining: Callable[[], bool], max_body_bytes: int) -> None:
+        self._app = app
+        self._is_draining = is_draining
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_s = time.monotonic()
+        facts = scope[SCOPE_KEY] = Facts(_request_id(scope["headers"]))
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                facts.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (HEADER, facts.request_id.encode())]
+                if self._is_draining():
+                    message["headers"].append((b"connection", b"close"))
+            await send(message)
+
+        try:
+            await self._app(scope, limited(receive, scope["headers"], self._max_body_bytes), send_with_id)
+        finally:
+            if not scope["path"].startswith(ENGINE_PREFIX):
+                _write(scope, facts, started_s)
+
+
+def limited(receive: Receive, headers: list[tuple[bytes, bytes]], most_bytes: int) -> Receive:
+    """Return a `receive` that raises 413 once a body is too large; what is declared too large is not read at all.
+
+    `HTTPException`, since FastAPI turns anything else that reading raises into 400.
+    """
+    declared = next((value for name, value in headers if name == b"content-length"), b"0")
+    too_large = declared.isdigit() and int(declared[:20]) > most_bytes
+    seen = 0
+
+    async def receive_limited() -> Message:
+        nonlocal seen
+        if too_large and seen == 0:
+            seen = 1
+            raise HTTPException(413, "the body is too large")
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > most_bytes:
+                raise HTTPException(413, "the body is too large")
+        return message
+
+    return receive_limited
+
+
+def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
+        if name == HEADER and _GOOD_ID.fullmatch(value):
+            return value.decode()
+    return secrets.token_hex(8)
+
+
+def _write(scope: Message, facts: Facts, started_s: float) -> None:
+    log.info(
+        "request",
+        extra=fields(
+            request_id=facts.request_id,
+            route=facts.route or f"{scope['method']} {scope['path']}",
+            status=facts.status,
+            outcome=facts.outcome,
+            total_ms=round((time.monotonic() - started_s) * 1000),
+            wait_ms=facts.wait_ms,
+            run_ms=facts.run_ms,
+        ),
+    )

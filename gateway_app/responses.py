@@ -1,0 +1,87 @@
+"""Outcome to HTTP status, headers and problem body (RFC 9457); the only such table.
+
+Never shows the text of an exception: a failed handler is a status, a title and
+the request id, under which the worker logged the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Response
+from pydantic import BaseModel, Field
+
+from gateway_app.answers import Answer, Trouble
+
+PROBLEM_JSON = "application/problem+json"
+REDUCED = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+"""Problem type of RFC 9457's registry for a server that is short of capacity."""
+
+
+class Problem(BaseModel):
+    """What a client gets instead of an answer (RFC 9457)."""
+
+    type: str = Field(description="a URI that names the kind of problem")
+    title: str
+    status: int
+    detail: str
+    request_id: str = Field(description="also in the header X-Request-ID; quote it when you ask")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    status: int
+    title: str
+    detail: str
+    type: str = "about:blank"
+    retry_after_s: int | None = None
+
+
+_ROWS: Mapping[Trouble, _Row] = {
+    Trouble.FULL: _Row(503, "Too busy", "All places of this route are taken. Try again later.", REDUCED, 1),
+    Trouble.TOO_LATE: _Row(503, "Too busy", "There is no time left to answer this. Try again later.", REDUCED, 1),
+    Trouble.NO_WORKER: _Row(503, "No worker", "Nobody serves this route at the moment.", REDUCED, 1),
+    Trouble.PAUSED: _Row(503, "Paused", "This route is paused by its operators.", REDUCED, 1),
+    Trouble.UNAVAILABLE: _Row(503, "Unavailable", "The request was not carried out. It may be sent again.", REDUCED, 1),
+    Trouble.UNKNOWN: _Row(502, "Outcome unknown", "The request may have been carried out; its answer was lost."),
+    Trouble.LOST: _Row(502, "Worker lost", "The request may have been carried out; its worker was lost."),
+    Trouble.LATE: _Row(504, "Too late", "There was no answer in time."),
+    Trouble.FAILED: _Row(500, "Internal error", "The request failed. Its id leads to the reason in the log."),
+    Trouble.LEFT: _Row(499, "Client left", "Nobody reads this."),
+}
+
+
+def respond(answer: Answer, request_id: str) -> Response:
+    """Return the response of a queued route."""
+    if answer.trouble is not None:
+        return problem(_ROWS[answer.trouble], request_id)
+    reply = answer.reply
+    assert reply is not None
+    headers = {} if reply.content_type is None else {"content-type": reply.content_type}
+    return Response(reply.body, reply.status, headers)
+
+
+def unexpected(request_id: str) -> Response:
+    """Return what a bug of ours looks like to a client."""
+    return problem(_ROWS[Trouble.FAILED], request_id)
+
+
+def problem(row: _Row, request_id: str) -> Response:
+    """Render one row of the table as a problem document."""
+    body = Problem(type=row.type, title=row.title, status=row.status, detail=row.detail, request_id=request_id)
+    headers = {} if row.retry_after_s is None else {"retry-after": str(max(1, math.ceil(row.retry_after_s)))}
+    return Response(body.model_dump_json(), row.status, headers, PROBLEM_JSON)
+
+
+def documented() -> dict[int | str, dict[str, Any]]:
+    """Return the refusals for OpenAPI: problem documents alone, with their schema."""
+    texts = {
+        502: "The worker was lost or the outcome is unknown: the request may have been carried out.",
+        503: "Refused: no room, no worker, or paused. Nothing was carried out; see Retry-After.",
+        504: "Admitted, but not answered in time.",
+    }
+    content = {PROBLEM_JSON: {"schema": Problem.model_json_schema()}}
+    return {status: {"description": text, "content": content} for status, text in texts.items()}

@@ -1,0 +1,81 @@
+"""Asks after requests whose answer may have been lost: after a reconnect, and when they wait long.
+
+The order of the look is the proof: first whether the task is gone, then the
+inbox. A task that is gone and has no reply there will never be answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from gateway_app.answers import Answer, Entry, Stage, Trouble
+from gateway_app.replies import Inbox
+from shared.errors import Unavailable
+from shared.queue.keys import Keys
+from shared.queue.scripts.calls import Argument
+from shared.queue.wire import Wire
+
+AGE_S = 2.0
+"""Older ones are asked after; above `VALID_S` of the admitter, so that a silent `admit` can no longer run."""
+CALL_S = 2.0
+BATCH = 256
+
+
+class Seeker:
+    """The one that looks; `entries` returns what waits now."""
+
+    def __init__(
+        self, wire: Wire, keys: Keys, inbox_key: str, inbox: Inbox, entries: Callable[[], Sequence[Entry]]
+    ) -> None:
+        self._wire = wire
+        self._keys = keys
+        self._inbox_key = inbox_key
+        self._inbox = inbox
+        self._entries = entries
+        self._all = False
+
+    def look_at_all(self) -> None:
+        """A connection was lost: whatever was admitted is looked at with the next round."""
+        self._all = True
+
+    async def look(self) -> None:
+        """Look once; raises `Unavailable`."""
+        now_s = time.monotonic()
+        everyone, self._all = self._all, False
+        due = [
+            entry
+            for entry in self._entries()
+            if entry.stage is not Stage.LOCAL
+            and (now_s - entry.asked_s > AGE_S or (everyone and entry.stage is Stage.ADMITTED))
+        ]
+        for at in range(0, len(due), BATCH):
+            await self._look_at(due[at : at + BATCH])
+
+    async def _look_at(self, due: Sequence[Entry]) -> None:
+        commands: list[tuple[Argument, ...]] = [("HEXISTS", self._keys.tasks(), entry.id) for entry in due]
+        try:
+            *there, replies = await self._wire.exchange([*commands, ("XRANGE", self._inbox_key, "-", "+")], CALL_S)
+        except Unavailable:
+            self._all = True
+            raise
+        asked_s = time.monotonic()
+        for _, values in replies if isinstance(replies, list) else ():
+            self._inbox.peek(values)
+        for entry, is_there in zip(due, there, strict=True):
+            entry.asked_s = asked_s
+            if is_there == 1:
+                entry.stage = Stage.ADMITTED
+            elif is_there == 0 and isinstance(replies, list):
+                entry.settle(Answer(trouble=Trouble.UNAVAILABLE if entry.handler.idempotent else Trouble.UNKNOWN))
+
+
+async def look_forever(seeker: Seeker, period_s: float) -> None:
+    """Look for ever; ends by cancellation."""
+    while True:
+        await asyncio.sleep(period_s)
+        try:
+            await seeker.look()
+        except Unavailable:
+            continue

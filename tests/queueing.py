@@ -1,0 +1,264 @@
+"""A queue under test: the real scripts on a real server, with a clock that the test moves.
+
+Owns the one replaced line of the prelude, and short forms of the calls. Asserts
+nothing itself, and leaves judging to the tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from redis import Redis
+
+from shared.queue.keys import Keys
+from shared.queue.messages import Task, pack_task, unpack_reply
+from shared.queue.scripts import Script, calls
+
+T = TypeVar("T")
+
+START_MS = 1_790_000_000_000
+ROUTE = "0123456789ab"
+POOL = "c0ffee:a"
+LANE = f"{POOL}:0"
+WORKER = "w1.a.10"
+BUDGET_MS = 10_000
+LEASE_MS = 5_000
+REGISTRATION_MS = 3_000
+PERIOD_MS = 900
+GAP_MS = 2_500
+BATCH_BYTES = 512 * 1024
+
+_CLOCK = re.compile(r"(?:redis\.)?call\('TIME'\)")
+_EDITED: dict[tuple[str, str | None], Script] = {}
+
+
+class Queue:
+    """One namespace and its scripts; `edits` (script or '*', text, replacement) are deliberate mistakes."""
+
+    def __init__(self, client: Redis, namespace: str, edits: Sequence[tuple[str, str, str]] = ()) -> None:
+        self.client, self.keys, self._edits = client, Keys(namespace), tuple(edits)
+        self._now_key = f"{{{namespace}:1}}now"  # the same Cluster slot, outside of the prefix: no key of the queue
+        self.now_ms = START_MS
+        self.advance(0)
+
+    def close(self) -> None:
+        """Remove the clock; what the queue holds is the test's to judge."""
+        self.client.delete(self._now_key)
+
+    def advance(self, ms: int) -> None:
+        """Let time pass; negative: the server's clock steps back."""
+        self.now_ms += ms
+        stamp: Any = (self.now_ms // 1000, self.now_ms % 1000 * 1000)
+        with self.client.pipeline() as pipeline:
+            pipeline.delete(self._now_key)
+            pipeline.rpush(self._now_key, *stamp)
+            pipeline.execute()
+
+    def send(self, call: calls.Call[T]) -> T:
+        """Run a call with the replaced clock and the edits."""
+        script = self._edited(call.script)
+        call = dataclasses.replace(call, script=script)
+        command: Any = ("EVALSHA", script.sha, 1, call.prefix, *call.args)
+        reply: object = self.client.execute_command(*command)
+        return call.read(reply)
+
+    def _edited(self, script: Script) -> Script:
+        key = (script.text, repr((self._edits, self._now_key, id(self.client))))
+        if key not in _EDITED:
+            read = "redis.call('LRANGE', string.sub(KEYS[1], 1, -2) .. 'now', 0, -1)"
+            text, count = _CLOCK.subn(read, script.text)
+            assert count == 1, "one line of the prelude reads the clock"
+            for name, old, new in self._edits:
+                if script.name == name or name == "*":
+                    assert old in text, f"{name}: the mutated line is gone: {old}"
+                    text = text.replace(old, new)
+            loaded: Any = self.client.script_load(text)
+            _EDITED[key] = dataclasses.replace(
+                script, text=text, sha=loaded.decode() if isinstance(loaded, bytes) else loaded
+            )
+        return _EDITED[key]
+
+    # Short forms
+
+    def declare(self, limit: int = 3, *, started_ms: int = START_MS - 1, route: str = ROUTE, **more: Any) -> int:
+        return self.send(calls.declare(self.keys, started_ms=started_ms, limits={route: limit}, lanes=[LANE], **more))
+
+    def register(
+        self, claimer: str = WORKER, *, lanes: Sequence[str] = (LANE,), leases: Sequence[str] = ()
+    ) -> calls.RenewReply:
+        return self._renew(claimer, REGISTRATION_MS, lanes, leases)
+
+    def leave(self, claimer: str = WORKER, *, lanes: Sequence[str] = (LANE,)) -> calls.RenewReply:
+        return self._renew(claimer, 0, lanes, ())
+
+    def _renew(self, claimer: str, ms: int, lanes: Sequence[str], leases: Sequence[str]) -> calls.RenewReply:
+        named = [(route_of(lease.rpartition("#")[2]), lease) for lease in leases]
+        return self.send(
+            calls.renew(self.keys, claimer=claimer, register_ms=ms, lease_ms=LEASE_MS, lanes=lanes, leases=named)
+        )
+
+    def admit(self, *ids: str, late_ms: int = 1000, **task: Any) -> calls.AdmitReply:
+        requests = [admission(self.now_ms, id, **task) for id in ids]
+        return self.send(calls.admit(self.keys, valid_until_ms=self.now_ms + late_ms, requests=requests))
+
+    def codes(self, *ids: str, **task: Any) -> list[int]:
+        """Admit and return the codes alone."""
+        return [int(v.code) for v in self.admit(*ids, **task).verdicts]
+
+    def claim(
+        self,
+        serial: int = 1,
+        *,
+        claimer: str = WORKER,
+        room: int = 10,
+        lanes: Sequence[str] = (LANE,),
+        late_ms: int = 4000,
+        max_bytes: int = BATCH_BYTES,
+    ) -> calls.ClaimReply:
+        return self.send(
+            calls.claim(
+                self.keys,
+                valid_until_ms=self.now_ms + late_ms,
+                claimer=claimer,
+                serial=serial,
+                room=room,
+                lease_ms=LEASE_MS,
+                max_bytes=max_bytes,
+                pool=POOL,
+                lanes=lanes,
+            )
+        )
+
+    def claimed(self, serial: int = 1, **options: Any) -> list[str]:
+        """Claim and return the ids alone."""
+        return [task.id for task in self.claim(serial, **options).tasks]
+
+    def complete(self, *leases: str, **report: Any) -> list[bool]:
+        reports = [completion(lease, **report) for lease in leases]
+        return list(self.send(calls.complete(self.keys, reports)).held)
+
+    def cancel(self, *ids: str) -> list[int]:
+        return [int(code) for code in self.send(calls.cancel(self.keys, ids)).codes]
+
+    def release(self, *leases: str, started: bool) -> list[bool]:
+        items = [
+            calls.Released(lease, lease.rpartition("#")[2], route_of(lease.rpartition("#")[2]), started)
+            for lease in leases
+        ]
+        return list(self.send(calls.release(self.keys, items)).held)
+
+    def join(self, last_serial: int, *known: str, claimer: str = WORKER) -> set[str]:
+        return set(self.send(calls.join(self.keys, claimer=claimer, last_serial=last_serial, known=known)).gone)
+
+    def reap(self, batch: int = 256) -> calls.ReapReply:
+        return self.send(calls.reap(self.keys, lease_ms=LEASE_MS, period_ms=PERIOD_MS, gap_ms=GAP_MS, batch=batch))
+
+    def pass_time(self, ms: int, *, alive: Sequence[str] = (), leases: Sequence[str] = ()) -> None:
+        """Let `ms` pass with a reap every second; claimers `alive` renew themselves and `leases`."""
+        while ms > 0:
+            step = min(ms, 1000)
+            self.advance(step)
+            ms -= step
+            for claimer in alive:
+                self.register(claimer, leases=[lease for lease in leases if lease.startswith(claimer + "#")])
+            self.reap()
+
+    # What is there
+
+    def slots(self, route: str = ROUTE) -> set[str]:
+        return self._members(self.keys.slots(route))
+
+    def waiting(self, lane: str = LANE) -> list[str]:
+        found: Any = self.client.zrange(self.keys.waiting(lane), 0, -1)
+        return [id.decode() for id in found]
+
+    def running(self, route: str = ROUTE) -> set[str]:
+        return self._members(self.keys.running(route))
+
+    def tasks(self) -> set[str]:
+        found: Any = self.client.hkeys(self.keys.tasks())
+        return {id.decode() for id in found}
+
+    def baton(self, lane: str = LANE) -> int:
+        length: Any = self.client.llen(self.keys.wake(lane))
+        return int(length)
+
+    def take_baton(self, lane: str = LANE) -> bool:
+        """Do what BLPOP does for a parked claimer."""
+        return self.client.lpop(self.keys.wake(lane)) is not None
+
+    def replies(self, inbox: str = "box") -> list[tuple[str, str]]:
+        """Return (id, outcome) of every reply; a handler's is 'done' here."""
+        # redis-py makes a dict of an entry, which loses all but the last reply of a batch: ask for the raw form.
+        pool = self.client.connection_pool
+        connection = pool.get_connection()
+        connection.send_command("XRANGE", self.keys.inbox(inbox), "-", "+")
+        entries: Any = connection.read_response()
+        pool.release(connection)
+        raw = [data for _, fields in entries for data in fields[1::2]]
+        found = []
+        for data in raw:
+            text = data.decode(errors="replace")
+            if text.startswith("done "):
+                found.append((text.removeprefix("done "), "done"))
+            else:
+                reply = unpack_reply(data)
+                found.append((reply.task_id, reply.outcome.value))
+        return found
+
+    def _members(self, key: str) -> set[str]:
+        found: Any = self.client.zrange(key, 0, -1)
+        return {member.decode() for member in found}
+
+
+def route_of(task_id: str) -> str:
+    return task_id.partition(".")[0]
+
+
+def task_id(name: str, route: str = ROUTE) -> str:
+    return f"{route}.{name}"
+
+
+def lease(name: str, serial: int = 1, claimer: str = WORKER) -> str:
+    return f"{claimer}#{serial}#{task_id(name)}"
+
+
+def admission(
+    now_ms: int,
+    name: str,
+    *,
+    route: str = ROUTE,
+    lane: str = LANE,
+    budget_ms: int = BUDGET_MS,
+    tries: int = 1,
+    weight: int = 8,
+    body: bytes = b"",
+) -> calls.Admission:
+    """Return a request as a gateway asks for it."""
+    id, flow, deadline = task_id(name, route), f"{route}|{weight}|", now_ms + budget_ms
+    task = Task(
+        deadline_ms=deadline,
+        route=route,
+        lane=lane,
+        inbox="box",
+        attempts=tries,
+        flow=flow,
+        weight=weight,
+        budget_ms=budget_ms,
+        request_id="r",
+        body=body,
+    )
+    return calls.Admission(route, lane, id, deadline, flow, weight, pack_task(task))
+
+
+def completion(
+    lease: str, *, run_ms: int = 100, in_time: bool = True, sample: bool = True, budget_ms: int = BUDGET_MS
+) -> calls.Completion:
+    """Return a worker's report on one run."""
+    id = lease.rpartition("#")[2]
+    return calls.Completion(
+        lease, id, route_of(id), LANE, "box", budget_ms, run_ms, in_time, sample, b"done " + id.encode()
+    )
