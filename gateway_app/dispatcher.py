@@ -13,12 +13,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from redis.asyncio import Redis
-
 from gateway_app.answers import Answer, Draft, Entry, Stage, Trouble
 from gateway_app.lanes import Lanes
 from shared.errors import FloodgateError
-from shared.queue.connection import run
+from shared.queue.connection import Client, run
 from shared.queue.keys import Keys
 from shared.queue.lifecycle import CancelCode
 from shared.queue.messages import Outcome, Reply
@@ -37,7 +35,7 @@ _TROUBLES = {Outcome.FAILED: Trouble.FAILED, Outcome.EXPIRED: Trouble.LATE, Outc
 class Dispatcher:
     """The requests of one gateway process that wait for an answer."""
 
-    def __init__(self, client: Redis, keys: Keys, lanes: Lanes, offer: Callable[[Entry], None]) -> None:
+    def __init__(self, client: Client, keys: Keys, lanes: Lanes, offer: Callable[[Entry], None]) -> None:
         self._client = client
         self._keys = keys
         self._lanes = lanes
@@ -126,9 +124,11 @@ class Dispatcher:
     async def _await_watching(self, entry: Entry, receive: Receive) -> None:
         gone: asyncio.Future[None] = asyncio.create_task(_disconnect(receive))
         try:
-            await asyncio.wait([entry.answer, gone], return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {entry.answer, gone}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             gone.cancel()
+            await asyncio.wait({gone})
         entry.settle(Answer(trouble=Trouble.LEFT))
 
     def _name(self, handler: Handler) -> str:

@@ -10,12 +10,10 @@ import asyncio
 import logging
 from typing import Any
 
-from redis.asyncio import Redis
-
 from shared.errors import Unavailable
 from shared.logs import fields
 from shared.queue.clock import RedisClock
-from shared.queue.connection import translated
+from shared.queue.connection import Client, translated
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import read_contracts
 from shared.registry import Handler, Registry
@@ -26,7 +24,7 @@ log = logging.getLogger("floodgate.gateway")
 class Lanes:
     """The last survey of who serves what."""
 
-    def __init__(self, client: Redis, keys: Keys, clock: RedisClock, registry: Registry) -> None:
+    def __init__(self, client: Client, keys: Keys, clock: RedisClock, registry: Registry) -> None:
         self._client = client
         self._keys = keys
         self._clock = clock

@@ -12,12 +12,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from redis.asyncio.connection import ConnectionPool
-
 from shared.errors import FloodgateError, Garbled
 from shared.logs import fields
 from shared.queue.backoff import Backoff
 from shared.queue.clock import RedisClock
+from shared.queue.connection import Pool
 from shared.queue.keys import Keys
 from shared.queue.messages import unpack_task
 from shared.queue.scripts.calls import Call, Claimed, ClaimReply, Released, claim, join, release
@@ -41,7 +40,7 @@ class Claimer:
 
     def __init__(
         self,
-        pool: ConnectionPool,
+        pool: Pool,
         keys: Keys,
         clock: RedisClock,
         executor: Executor,

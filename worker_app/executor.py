@@ -132,6 +132,8 @@ class Executor:
                 self._on_end(Ended(run, reply, run_ms, in_time))
 
     async def _answer(self, run: Run) -> tuple[Outcome, int, bytes]:
+        if run.left_s <= 0:  # nothing is started after its deadline
+            return Outcome.EXPIRED, 0, b""
         plan = self.plans[run.task.route]
         limit = asyncio.timeout(run.left_s)
         try:

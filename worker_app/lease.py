@@ -12,12 +12,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-from redis.asyncio import Redis
-
 from shared.errors import FloodgateError
 from shared.logs import fields
 from shared.queue.clock import RedisClock
-from shared.queue.connection import run
+from shared.queue.connection import Client, run
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import RenewReply, renew
 
@@ -40,7 +38,7 @@ class Keeper:
 
     def __init__(
         self,
-        client: Redis,
+        client: Client,
         keys: Keys,
         clock: RedisClock,
         lease_ms: int,

@@ -21,6 +21,8 @@ from shared.queue.scripts.calls import Call
 from shared.settings import Settings
 
 T = TypeVar("T")
+Client = redis.Redis
+Pool = redis.ConnectionPool
 
 CALL_S = 2.0
 """What a script call outside of the hot loops may take."""

@@ -162,7 +162,14 @@ def renew(
     leases: Sequence[tuple[str, str]],
 ) -> Call[RenewReply]:
     """Register for `register_ms` (0 = leave) and extend `leases`, given as (route, lease)."""
-    args: tuple[Argument, ...] = (claimer, register_ms, lease_ms, len(lanes), *lanes, *(part for pair in leases for part in pair))
+    args: tuple[Argument, ...] = (
+        claimer,
+        register_ms,
+        lease_ms,
+        len(lanes),
+        *lanes,
+        *(part for pair in leases for part in pair),
+    )
 
     def read(reply: object) -> RenewReply:
         now_ms, garbage, joined, gone, unwanted = list_of(reply, 5, 5)

@@ -1,19 +1,18 @@
 -- Purpose: hand a claimer the first tasks by start tag over its lanes, under leases; drop what expired or is unwanted.
 -- KEYS: prefix. ARGV: valid_until claimer serial room lease_ms max_bytes pool lanes...
--- Returns: {now, registered, garbage, then per task: id tries_used blob}. Past valid_until or unregistered: takes nothing.
+-- Returns: {now, 1 if registered on every lane, garbage, then per task: id tries_used blob}. Past valid_until or unregistered: takes nothing.
 -- Invariant: a lease is written only for what left `waiting`. Order: out of waiting, then into running.
 local now, me, room, bytes = clock(), ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[6])
 local out, heads, lanes = { now, 1, 0 }, {}, #ARGV - 7
 for i = 8, #ARGV do
-  local lane, waiting = ARGV[i], call('ZCARD', P .. 'waiting:' .. ARGV[i])
-  if waiting > 0 then
-    touched[lane] = true
-    if not call('ZSCORE', P .. 'serving:' .. lane, me) then out[2] = 0
-    elseif now <= tonumber(ARGV[1]) then
-      local share = math.min(room, math.ceil(waiting / call('ZCARD', P .. 'serving:' .. lane)))
-      local z = call('ZRANGE', P .. 'waiting:' .. lane, 0, share - 1, 'WITHSCORES')
-      for j = 1, #z, 2 do heads[#heads + 1] = { tonumber(z[j + 1]), z[j], lane } end
-    end
+  local lane = ARGV[i]
+  local waiting, serving = call('ZCARD', P .. 'waiting:' .. lane), call('ZSCORE', P .. 'serving:' .. lane, me)
+  touched[lane] = waiting > 0 or nil
+  if not serving then out[2] = 0
+  elseif waiting > 0 and now <= tonumber(ARGV[1]) then
+    local share = math.min(room, math.ceil(waiting / call('ZCARD', P .. 'serving:' .. lane)))
+    local z = call('ZRANGE', P .. 'waiting:' .. lane, 0, share - 1, 'WITHSCORES')
+    for j = 1, #z, 2 do heads[#heads + 1] = { tonumber(z[j + 1]), z[j], lane } end
   end
 end
 if #heads > 0 then

@@ -1,0 +1,151 @@
+"""Whatever a handler does, one report leaves the executor and its place is free again."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from shared import Context, HTTPError, queued
+from shared.queue.messages import Outcome, Task
+from shared.registry import declared_in
+from shared.sealing import seal
+from worker_app.executor import Ended, Executor
+from worker_app.plans import plans
+
+
+class NotOurs(BaseException):
+    pass
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    async def handler() -> None:
+        raise error
+
+    return handler
+
+
+async def end(function: Callable[..., Any], left_s: float = 5, most_bytes: int = 1000, stop: bool = False) -> Ended:
+    before = len(declared_in(__name__))
+    queued("/x", 1)(function)
+    registry = seal(declared_in(__name__)[before:], timeout_s=10)
+    (handler,) = registry.handlers
+    ended: list[Ended] = []
+    executor = Executor(handler.kind, 2, plans(registry), most_bytes, ended.append)
+    task = Task(0, handler.route, "l", "i", 1, "f", 8, 5000, "request")
+    executor.start("lease", "task", task, 0, left_s)
+    await asyncio.sleep(0.05)
+    if stop:
+        executor.stop_task("task")
+    async with asyncio.timeout(3):
+        await executor.idle()
+    assert executor.room == 2
+    executor.close()
+    assert len(ended) == 1
+    return ended[0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("secret"),
+        NotOurs(),
+        SystemExit(3),
+        KeyboardInterrupt(),
+        StopIteration(),
+        asyncio.CancelledError(),
+        GeneratorExit(),
+        TimeoutError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("in_thread", [False, True], ids=["async", "sync"])
+async def test_whatever_a_handler_raises_is_a_failure_without_text(error: BaseException, in_thread: bool) -> None:
+    def sync() -> None:
+        raise error
+
+    ended = await end(sync if in_thread else raising(error))
+    assert (ended.reply.outcome, ended.reply.body) == (Outcome.FAILED, b"")
+
+
+async def test_a_handler_that_cancels_its_own_task_fails() -> None:
+    async def handler() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(1)
+
+    assert (await end(handler)).reply.outcome is Outcome.FAILED
+
+
+async def test_a_thread_that_calls_sys_exit_lives_on() -> None:
+    def handler() -> None:
+        sys.exit(1)
+
+    assert (await end(handler)).reply.outcome is Outcome.FAILED
+
+
+async def test_an_http_error_keeps_its_status_and_detail() -> None:
+    ended = await end(raising(HTTPError(418, {"kind": "teapot"})))
+    assert (ended.reply.outcome, ended.reply.status) == (Outcome.DONE, 418)
+    assert ended.reply.body == b'{"detail":{"kind":"teapot"}}'
+
+
+async def test_a_result_larger_than_allowed_is_a_failure() -> None:
+    async def handler() -> str:
+        return "x" * 1001
+
+    assert (await end(handler)).reply.outcome is Outcome.FAILED
+
+
+async def test_a_result_that_is_not_what_the_annotation_says_is_a_failure() -> None:
+    async def handler() -> int:
+        return "no number"  # type: ignore[return-value]
+
+    assert (await end(handler)).reply.outcome is Outcome.FAILED
+
+
+async def test_an_async_handler_is_cancelled_when_its_time_is_used_up() -> None:
+    async def handler() -> None:
+        await asyncio.sleep(30)
+
+    ended = await end(handler, left_s=0.2)
+    assert (ended.reply.outcome, ended.in_time) == (Outcome.EXPIRED, False)
+
+
+async def test_nothing_is_started_after_its_deadline() -> None:
+    started = []
+
+    async def handler() -> None:
+        started.append(1)
+
+    ended = await end(handler, left_s=-0.1)
+    assert (ended.reply.outcome, started) == (Outcome.EXPIRED, [])
+
+
+async def test_a_sync_handler_sees_its_flag_and_keeps_its_place_until_it_ends() -> None:
+    def handler(ctx: Context) -> None:
+        while not ctx.cancelled:
+            time.sleep(0.01)
+
+    began = time.monotonic()
+    ended = await end(handler, left_s=0.3)
+    assert ended.reply.outcome is Outcome.EXPIRED
+    assert 0.25 < time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("in_thread", [False, True], ids=["async", "sync"])
+async def test_a_stopped_run_ends_soon(in_thread: bool) -> None:
+    async def waits() -> None:
+        await asyncio.sleep(30)
+
+    def looks(ctx: Context) -> None:
+        while not ctx.cancelled:
+            time.sleep(0.01)
+
+    ended = await end(looks if in_thread else waits, stop=True)
+    assert ended.run.stopped

@@ -1,0 +1,87 @@
+"""The envelopes: what goes in comes out, and nothing else is believed."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import Foreign, Garbled
+from shared.queue.messages import (
+    VERSION,
+    Outcome,
+    Reply,
+    Task,
+    inbox_of,
+    pack_reply,
+    pack_task,
+    unpack_reply,
+    unpack_task,
+)
+
+TASK = Task(
+    deadline_ms=1_700_000_000_000,
+    route="abc",
+    lane="c:a:0",
+    inbox="gw",
+    attempts=2,
+    flow="abc|8|",
+    weight=8,
+    budget_ms=10_000,
+    request_id="r1",
+    path={"x": "1"},
+    query="a=1&a=2",
+    content_type="application/json",
+    body=b"{}",
+)
+
+
+def test_a_task_survives_the_journey() -> None:
+    assert unpack_task(pack_task(TASK)) == TASK
+
+
+def test_a_reply_survives_the_journey() -> None:
+    reply = Reply("abc.1", Outcome.DONE, 200, "application/json", b"[1]", 5, 7)
+    assert unpack_reply(pack_reply(reply)) == reply
+
+
+def test_a_script_answers_for_a_task_with_three_fields() -> None:
+    assert unpack_reply(msgpack.packb([VERSION, "abc.1", "lost"])) == Reply("abc.1", Outcome.LOST)
+
+
+def test_an_envelope_of_another_version_is_foreign_and_says_where_to_answer() -> None:
+    blob = pack_task(TASK)
+    body = msgpack.packb([VERSION, "r1", {"x": "1"}, "a=1&a=2", "application/json", b"{}"])
+    foreign = blob[: -len(body)] + msgpack.packb([VERSION + 1, "whatever"])
+    with pytest.raises(Foreign):
+        unpack_task(foreign)
+    assert inbox_of(foreign) == "gw"
+    with pytest.raises(Foreign):
+        unpack_reply(msgpack.packb([VERSION + 1, "abc.1"]))
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_garbled_and_nothing_else_is_raised(data: bytes) -> None:
+    for read in (unpack_task, unpack_reply):
+        with pytest.raises(Garbled):
+            read(data)
+    assert isinstance(inbox_of(data), str)
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers(0, 2**40) | st.text() | st.binary(), st.lists, max_leaves=12)
+)
+def test_well_formed_msgpack_of_a_strange_form_is_garbled(value: object) -> None:
+    with pytest.raises(Garbled):
+        unpack_task(b"1700000000000" + msgpack.packb(value) + msgpack.packb([value]))
+    with pytest.raises(Garbled):
+        unpack_reply(msgpack.packb([value]))
+
+
+@given(st.integers(0, 199))
+def test_a_task_that_was_cut_is_garbled(length: int) -> None:
+    blob = pack_task(TASK)
+    if length < len(blob):
+        with pytest.raises(Garbled):
+            unpack_task(blob[:length])
