@@ -59,6 +59,9 @@ class Seeker:
             *there, replies = await self._wire.exchange([*commands, ("XRANGE", self._inbox_key, "-", "+")], CALL_S)
         except Unavailable:
             self._all = True
+            for entry in due:  # a silent `admit` is too old to run now; whether it ran, nobody can tell us
+                if entry.stage is Stage.SENT:
+                    _give_up(entry)
             raise
         asked_s = time.monotonic()
         for _, values in replies if isinstance(replies, list) else ():
@@ -68,7 +71,11 @@ class Seeker:
             if is_there == 1:
                 entry.stage = Stage.ADMITTED
             elif is_there == 0 and isinstance(replies, list):
-                entry.settle(Answer(trouble=Trouble.UNAVAILABLE if entry.handler.idempotent else Trouble.UNKNOWN))
+                _give_up(entry)
+
+
+def _give_up(entry: Entry) -> None:
+    entry.settle(Answer(trouble=Trouble.UNAVAILABLE if entry.handler.idempotent else Trouble.UNKNOWN))
 
 
 async def look_forever(seeker: Seeker, period_s: float) -> None:

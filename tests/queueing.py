@@ -59,13 +59,14 @@ class Queue:
 
     def send(self, call: calls.Call[T]) -> T:
         """Run a call with the replaced clock and the edits."""
-        script = self._edited(call.script)
+        script = self.load(call.script)
         call = dataclasses.replace(call, script=script)
         command: Any = ("EVALSHA", script.sha, 1, call.prefix, *call.args)
         reply: object = self.client.execute_command(*command)
         return call.read(reply)
 
-    def _edited(self, script: Script) -> Script:
+    def load(self, script: Script) -> Script:
+        """Return the script as this queue runs it, loaded into the server."""
         key = (script.text, repr((self._edits, self._now_key, id(self.client))))
         if key not in _EDITED:
             read = "redis.call('LRANGE', string.sub(KEYS[1], 1, -2) .. 'now', 0, -1)"

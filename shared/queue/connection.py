@@ -86,4 +86,4 @@ async def _evaluate(client: redis.Redis, call: Call[Any]) -> object:
 
 
 async def _execute(client: redis.Redis, call: Call[Any]) -> object:
-    return await cast(Awaitable[object], client.execute_command(*call.evalsha))  # type: ignore[no-untyped-call]
+    return await cast(Awaitable[object], client.execute_command(*call.evalsha))  # type: ignore[no-untyped-call, unused-ignore]

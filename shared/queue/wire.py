@@ -45,7 +45,7 @@ class Wire:
             return
         with translated():
             async with asyncio.timeout(OPEN_S):
-                self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+                self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call, unused-ignore]
         if self._on_open is not None:
             try:
                 await self._on_open(self)

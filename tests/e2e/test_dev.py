@@ -185,7 +185,7 @@ def test_a_taken_port_is_named_with_its_variable(copy: Path, variable: str) -> N
         ended = subprocess.run(
             [sys.executable, "-m", "deploy.local"],
             cwd=copy,
-            env=os.environ | {variable: str(port)},
+            env=os.environ | {"GATEWAY_PORT": str(free_port()), "WORKER_PORT": str(free_port()), variable: str(port)},
             capture_output=True,
             text=True,
             timeout=START_S,

@@ -54,6 +54,12 @@ async def async_generator() -> AsyncIterator[int]:
 def any_number(*xs: int) -> None: ...
 
 
+class First(BaseModel):
+    """A text."""
+
+    n: int = Field(1, description="a text")
+
+
 def untravelable(x: object = None, y: Callable[[], int] = lambda: 1) -> None: ...
 
 
@@ -75,7 +81,7 @@ def untravelable(x: object = None, y: Callable[[], int] = lambda: 1) -> None: ..
         (async_generator, ("/a", 1), {}, "generator"),
         (any_number, ("/a", 1), {}, "name each parameter"),
         (untravelable, ("/a", 1), {}, "cannot travel"),
-        (dict, ("/a", 1), {}, "plain functions"),
+        (First, ("/a", 1), {}, "plain functions"),
     ],
 )
 def test_a_mistake_names_file_line_and_mend(
@@ -91,12 +97,6 @@ def test_two_handlers_for_one_method_and_path_are_one_too_many() -> None:
     queued("/twice/{x}", 1)(hello)
     with pytest.raises(DeclarationError, match="already declared at"):
         seal(declared_in(__name__)[before:], timeout_s=10)
-
-
-class First(BaseModel):
-    """A text."""
-
-    n: int = Field(1, description="a text")
 
 
 def test_texts_limits_and_levels_leave_the_contract_as_it_is_and_types_change_it() -> None:

@@ -1,0 +1,1 @@
+"""Load tests; they talk HTTP only."""

@@ -1,0 +1,1 @@
+"""One route that stays and one that changes with the environment, as in a rolling deploy."""

@@ -1,0 +1,97 @@
+"""Both apps under gunicorn, each with the configuration that it ships."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+START_S = 20
+END_S = 10
+HANDLER = """
+import asyncio
+from shared import queued
+
+@queued("/slow", max_concurrency=10)
+async def slow() -> str:
+    await asyncio.sleep(0.8)
+    return "answered"
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def environment(redis_url: str, namespace: str) -> dict[str, str]:
+    ports = {"GATEWAY_PORT": str(free_port()), "WORKER_PORT": str(free_port())}
+    return os.environ | ports | {"REDIS_URL": redis_url, "NAMESPACE": namespace, "DRAIN_S": "5", "LEASE_S": "1"}
+
+
+@pytest.fixture
+def apps(tmp_path: Path, environment: dict[str, str]) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """A gateway and a worker of two processes each, on a copy with one slow handler."""
+    for name in ("shared", "gateway_app", "worker_app"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "shared/handlers/slow.py").write_text(HANDLER)
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for name in ("worker", "gateway"):
+            with (tmp_path / f"{name}.log").open("wb") as log:
+                running[name] = subprocess.Popen(
+                    [sys.executable, "-m", "gunicorn", "-c", f"{name}_app/gunicorn_conf.py"],
+                    cwd=tmp_path,
+                    env=environment | {"WEB_CONCURRENCY": "2"},
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        yield running
+    finally:
+        for process in running.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_a_request_under_way_is_answered_while_both_apps_are_told_to_end(
+    apps: dict[str, subprocess.Popen[bytes]], environment: dict[str, str], tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}/slow"
+    deadline = time.monotonic() + START_S
+    while not _answers(url):
+        logs = "\n".join(log.read_text() for log in tmp_path.glob("*.log"))
+        assert time.monotonic() < deadline, logs
+
+    under_way = subprocess.Popen(
+        [sys.executable, "-c", f"import urllib.request; print(urllib.request.urlopen({url!r}).read())"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(0.5)
+    for process in apps.values():
+        process.terminate()
+
+    assert under_way.communicate(timeout=END_S)[0].strip() == "b'\"answered\"'"
+    assert {name: process.wait(END_S) for name, process in apps.items()} == {"gateway": 0, "worker": 0}
+
+
+def _answers(url: str) -> bool:
+    time.sleep(0.05)
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(url).is_success
+    return False
