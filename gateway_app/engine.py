@@ -16,13 +16,14 @@ from gateway_app.dispatcher import Dispatcher
 from gateway_app.lanes import Lanes, survey_forever
 from gateway_app.replies import Inbox
 from gateway_app.seeker import Seeker, look_forever
+from shared.errors import Unavailable
 from shared.logs import fields
 from shared.queue.clock import RedisClock
-from shared.queue.connection import connect
+from shared.queue.connection import connect, run
 from shared.queue.keys import Keys
 from shared.queue.messages import Reply
 from shared.queue.reaper import reap_forever
-from shared.queue.scripts.calls import declare
+from shared.queue.scripts.calls import Call, declare
 from shared.queue.wire import Wire
 from shared.registry import Registry
 from shared.settings import Settings
@@ -105,18 +106,23 @@ class Engine:
 
     async def _after_survey(self, declared: bool) -> None:
         if not declared:
-            await self._admit_wire.close()  # the data were lost: begin anew
+            self._clock.observe(await run(self._client, self._declaration()))  # the data were lost: begin anew
             self._seeker.look_at_all()
         await self.dispatcher.move_stranded()
 
     async def _declare(self, wire: Wire) -> None:
         if not self._clock.known:
             (reply,) = await wire.exchange([("TIME",)], CALL_S)
-            if isinstance(reply, list):
-                self._clock.observe(int(reply[0]) * 1000 + int(reply[1]) // 1000)
-        started_ms = self._clock.at_ms(self._started_s)
-        limits = {handler.route: handler.max_concurrency for handler in self._registry.handlers}
-        lanes = {f"{self._registry.contract}:{h.kind}:{h.level}" for h in self._registry.handlers}
-        self._clock.observe(
-            await wire.run(declare(self._keys, started_ms=started_ms, limits=limits, lanes=sorted(lanes)), CALL_S)
+            if not isinstance(reply, list):
+                raise Unavailable(f"Redis does not tell the time: {reply}")
+            self._clock.observe(int(reply[0]) * 1000 + int(reply[1]) // 1000)
+        self._clock.observe(await wire.run(self._declaration(), CALL_S))
+
+    def _declaration(self) -> Call[int]:
+        handlers = self._registry.handlers
+        return declare(
+            self._keys,
+            started_ms=self._clock.at_ms(self._started_s),
+            limits={handler.route: handler.max_concurrency for handler in handlers},
+            lanes=sorted({f"{self._registry.contract}:{h.kind}:{h.level}" for h in handlers}),
         )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from gateway_app.engine import Engine
 from gateway_app.requests import RequestMiddleware, facts_of
 from gateway_app.responses import unexpected
 from gateway_app.routes import add_routes
+from shared import supervision
 from shared.discovery import discover
 from shared.logs import configure
 from shared.registry import Registry
@@ -45,12 +47,13 @@ def create_app(settings: Settings, registry: Registry) -> GatewayApp:
         engine = app.engine = Engine(settings, registry)  # after the fork: names are drawn here
         app.state.dispatcher = engine.dispatcher
         stop = asyncio.Event()
-        running = asyncio.create_task(engine.run(stop), name="engine")
+        running = supervision.start(engine.run(stop))
         try:
             yield
         finally:
             stop.set()
-            await running
+            with contextlib.suppress(Exception):  # said already
+                await running
 
     app = GatewayApp(title=settings.namespace, lifespan=lifespan)
     app.add_middleware(RequestMiddleware, is_draining=lambda: app.draining, max_body_bytes=settings.max_body_bytes)

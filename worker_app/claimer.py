@@ -82,6 +82,7 @@ class Claimer:
                 await self._wire.open()
                 await self._claim_until_broken(backoff)
             except FloodgateError as error:
+                await self._wire.close()  # the next one begins with a join: a lost claim's leases go back
                 if not self._leaving:
                     log.warning("no claims: waiting for Redis", extra=fields(claimer=self.name, reason=str(error)))
                     await asyncio.sleep(backoff.next_s())

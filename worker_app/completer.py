@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 
-from shared.errors import Garbled, Unavailable
+from shared.errors import FloodgateError, Garbled
 from shared.logs import fields
 from shared.queue.backoff import Backoff
 from shared.queue.clock import RedisClock
@@ -88,12 +88,12 @@ class Completer:
                     answer = await self._wire.run(complete(self._keys, batch), CALL_S)
                     self._clock.observe(answer.now_ms)
                     break
-                except Unavailable as error:
+                except Garbled as error:
+                    log.error("complete answered garbage", extra=fields(reason=str(error)))
+                    break
+                except FloodgateError as error:
                     log.warning("replies wait for Redis", extra=fields(reason=str(error), replies=len(batch)))
                     await asyncio.sleep(backoff.next_s())
-                except Garbled as error:
-                    log.error("complete was refused; its leases end by themselves", extra=fields(reason=str(error)))
-                    break
             backoff.reset()
             self._forget(batch)
 

@@ -6,10 +6,11 @@ or a wait at start would end the master.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from shared import supervision
 from shared.discovery import discover
 from shared.logs import configure
 from shared.registry import Registry
@@ -43,11 +44,12 @@ class WorkerApp:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         self.engine = Engine(self._settings, self._registry)  # after the fork: names are drawn here
-        running = asyncio.create_task(self.engine.run(), name="engine")
+        running = supervision.start(self.engine.run())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.begin_drain()
-        await running
+        with contextlib.suppress(Exception):  # said already
+            await running
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, path: str, send: Send) -> None:

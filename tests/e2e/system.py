@@ -107,7 +107,7 @@ class System:
         return next(app for app in self.apps if app.process.pid == pid)
 
     def stop(self) -> None:
-        """End workers last, so that gateways still get their answers; kill what does not end."""
+        """Ask all processes to end; kill what does not."""
         for app in self.apps:
             app.signal(signal.SIGTERM)
         limit_s = time.monotonic() + END_S

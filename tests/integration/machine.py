@@ -311,5 +311,3 @@ class QueueMachine(RuleBasedStateMachine):
             self._end(id, State.LOST, script)
         else:
             self._move(task, State.WAITING, script)
-
-

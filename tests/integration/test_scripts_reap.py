@@ -172,7 +172,8 @@ def test_a_key_of_a_wrong_type_heals_within_two_reaps(reaped: Queue) -> None:
 
 @pytest.mark.leaves_garbage
 @pytest.mark.parametrize(
-    "blob", [b"", b"garbage", b"1790000010000", b"1790000010000\xc1", b"1790000010000\x98\x01\x02", b"\xff" * 40, b"9" * 14]
+    "blob",
+    [b"", b"garbage", b"1790000010000", b"1790000010000\xc1", b"1790000010000\x98\x01\x02", b"\xff" * 40, b"9" * 14],
 )
 def test_a_task_that_cannot_be_read_is_dropped_counted_and_frees_its_slot(reaped: Queue, blob: bytes) -> None:
     reaped.admit("1", "2")

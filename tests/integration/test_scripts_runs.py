@@ -110,7 +110,10 @@ def test_the_mean_follows_the_samples_and_a_late_run_counts_a_whole_budget(queue
     assert run(1, sample=False) == (0, 0)
     assert run(2, run_ms=100) == (100, 1)
     assert run(3, run_ms=300) == (200, 2)
-    assert run(4, run_ms=50, in_time=False, budget_ms=BUDGET_MS) == (pytest.approx(200 + (BUDGET_MS - 200) / 3, rel=1e-4), 3)
+    assert run(4, run_ms=50, in_time=False, budget_ms=BUDGET_MS) == (
+        pytest.approx(200 + (BUDGET_MS - 200) / 3, rel=1e-4),
+        3,
+    )
     queue.client.hset(figures, mapping={"mean": 100, "seen": 20})
     assert run(5, run_ms=300) == (110, 20)
 
