@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from gateway_app.answers import Answer, Entry, Stage, Trouble
+from gateway_app.answers import Answer, Entry, Stage, Trouble, lost
 from gateway_app.lanes import Lanes
 from shared.errors import FloodgateError, Full, Unavailable
 from shared.logs import fields
@@ -136,7 +136,8 @@ class Admitter:
             log.warning("an admission without an answer", extra=fields(reason=str(error), requests=len(batch)))
         except FloodgateError as error:
             log.error("admit was refused", extra=fields(reason=str(error)))
-            self._refuse(batch, Trouble.UNKNOWN)
+            for entry, _ in batch:
+                entry.settle(lost(entry))
         else:
             self._settle(batch, reply)
 

@@ -81,3 +81,8 @@ class Entry:
         """Answer, unless it is answered already."""
         if not self.answer.done():
             self.answer.set_result(answer)
+
+
+def lost(entry: Entry) -> Answer:
+    """Return the answer when nobody can say whether the task ran: it may be sent again where that is harmless."""
+    return Answer(trouble=Trouble.UNAVAILABLE if entry.handler.idempotent else Trouble.UNKNOWN)

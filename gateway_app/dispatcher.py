@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from gateway_app.answers import Answer, Draft, Entry, Stage, Trouble
+from gateway_app.answers import Answer, Draft, Entry, Stage, Trouble, lost
 from gateway_app.lanes import Lanes
 from shared.errors import FloodgateError
 from shared.queue.connection import Client, run
@@ -89,7 +89,7 @@ class Dispatcher:
     def give_up(self) -> None:
         """Answer whoever still waits: this process leaves now."""
         for entry in self.waiting():
-            entry.settle(Answer(trouble=Trouble.UNAVAILABLE if entry.handler.idempotent else Trouble.UNKNOWN))
+            entry.settle(lost(entry))
 
     async def cancel_forever(self) -> None:
         """Tell the queue of withdrawn tasks; ends by cancellation. What cannot be told ends at its deadline."""
@@ -114,6 +114,8 @@ class Dispatcher:
             for entry, code in zip(waiting, reply.codes, strict=True):
                 if code is CancelCode.REMOVED and not entry.answer.done():
                     self._admit_again(entry)
+                elif code is CancelCode.REMOVED_AFTER_A_TRY:
+                    entry.settle(lost(entry))
 
     def _admit_again(self, entry: Entry) -> None:
         self._entries.pop(entry.id, None)

@@ -108,6 +108,10 @@ class Engine:
         if not declared:
             self._clock.observe(await run(self._client, self._declaration()))  # the data were lost: begin anew
             self._seeker.look_at_all()
+        elif self._lanes.disagreed and self._admit_wire.is_open:
+            await run(
+                self._client, self._declaration()
+            )  # reap forgets lanes nobody serves: workers learn of us by them
         await self.dispatcher.move_stranded()
 
     async def _declare(self, wire: Wire) -> None:

@@ -47,15 +47,22 @@ class Lanes:
     def serves(self, lane: str) -> bool:
         return lane in self._served
 
+    @property
+    def disagreed(self) -> bool:
+        """Tell whether workers of another contract see a route differently."""
+        return bool(self._disagreed)
+
     async def survey(self) -> bool:
         """Look once; return whether this process's declaration is still there. Raises `Unavailable`."""
         first = self._registry.handlers[0].route if self._registry.handlers else ""
         with translated():
             async with asyncio.timeout(2), self._client.pipeline(transaction=False) as pipe:
+                pipe.time()  # the first survey may come before any script has told the time
                 pipe.hgetall(self._keys.contracts())
                 pipe.smembers(self._keys.lanes())
                 pipe.hexists(self._keys.figures(first), "limit")
-                contracts, lanes, declared = await pipe.execute()
+                (seconds, micros), contracts, lanes, declared = await pipe.execute()
+                self._clock.observe(int(seconds) * 1000 + int(micros) // 1000)
                 names = sorted(lane.decode("ascii", "replace") for lane in lanes)
                 for lane in names:
                     pipe.zrevrange(self._keys.serving(lane), 0, 0, withscores=True)
@@ -71,12 +78,7 @@ class Lanes:
         return f"{contract}:{handler.kind}:{handler.level}"
 
     def _say_disagreements(self) -> None:
-        found = {
-            (contract, handler.label)
-            for contract, shapes in self._others.items()
-            for handler in self._registry.handlers
-            if shapes.get(handler.route) != handler.shape
-        }
+        found = self._registry.disagreements(self._others)
         for contract, label in sorted(found - self._disagreed):
             log.warning(
                 "workers disagree about a route: none of its tasks goes to them",

@@ -51,6 +51,7 @@ def create_app(settings: Settings, registry: Registry) -> GatewayApp:
         try:
             yield
         finally:
+            app.begin_drain()
             stop.set()
             with contextlib.suppress(Exception):  # said already
                 await running

@@ -45,7 +45,9 @@ _ROWS: Mapping[Trouble, _Row] = {
     Trouble.TOO_LATE: _Row(503, "Too busy", "There is no time left to answer this. Try again later.", REDUCED, 1),
     Trouble.NO_WORKER: _Row(503, "No worker", "Nobody serves this route at the moment.", REDUCED, 1),
     Trouble.PAUSED: _Row(503, "Paused", "This route is paused by its operators.", REDUCED, 1),
-    Trouble.UNAVAILABLE: _Row(503, "Unavailable", "The request was not carried out. It may be sent again.", REDUCED, 1),
+    Trouble.UNAVAILABLE: _Row(
+        503, "Unavailable", "The queue does not answer. The request may be sent again.", REDUCED, 1
+    ),
     Trouble.UNKNOWN: _Row(502, "Outcome unknown", "The request may have been carried out; its answer was lost."),
     Trouble.LOST: _Row(502, "Worker lost", "The request may have been carried out; its worker was lost."),
     Trouble.LATE: _Row(504, "Too late", "There was no answer in time."),
@@ -80,7 +82,7 @@ def documented() -> dict[int | str, dict[str, Any]]:
     """Return the refusals for OpenAPI: problem documents alone, with their schema."""
     texts = {
         502: "The worker was lost or the outcome is unknown: the request may have been carried out.",
-        503: "Refused: no room, no worker, or paused. Nothing was carried out; see Retry-After.",
+        503: "Refused: no room, no worker, paused, or no queue. It may be sent again; see Retry-After.",
         504: "Admitted, but not answered in time.",
     }
     content = {PROBLEM_JSON: {"schema": Problem.model_json_schema()}}

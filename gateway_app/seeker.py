@@ -7,10 +7,11 @@ inbox. A task that is gone and has no reply there will never be answered.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-from gateway_app.answers import Answer, Entry, Stage, Trouble
+from gateway_app.answers import Entry, Stage, lost
 from gateway_app.replies import Inbox
 from shared.errors import Unavailable
 from shared.queue.keys import Keys
@@ -35,10 +36,19 @@ class Seeker:
         self._inbox = inbox
         self._entries = entries
         self._all = False
+        self._now = asyncio.Event()
 
     def look_at_all(self) -> None:
         """A connection was lost: whatever was admitted is looked at with the next round."""
         self._all = True
+        self._now.set()
+
+    async def wait(self, period_s: float) -> None:
+        """Return after a period, or at once when everything is to be looked at."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(period_s):
+                await self._now.wait()
+        self._now.clear()
 
     async def look(self) -> None:
         """Look once; raises `Unavailable`."""
@@ -61,7 +71,7 @@ class Seeker:
             self._all = True
             for entry in due:  # a silent `admit` is too old to run now; whether it ran, nobody can tell us
                 if entry.stage is Stage.SENT:
-                    _give_up(entry)
+                    entry.settle(lost(entry))
             raise
         asked_s = time.monotonic()
         for _, values in replies if isinstance(replies, list) else ():
@@ -71,17 +81,13 @@ class Seeker:
             if is_there == 1:
                 entry.stage = Stage.ADMITTED
             elif is_there == 0 and isinstance(replies, list):
-                _give_up(entry)
-
-
-def _give_up(entry: Entry) -> None:
-    entry.settle(Answer(trouble=Trouble.UNAVAILABLE if entry.handler.idempotent else Trouble.UNKNOWN))
+                entry.settle(lost(entry))
 
 
 async def look_forever(seeker: Seeker, period_s: float) -> None:
     """Look for ever; ends by cancellation."""
     while True:
-        await asyncio.sleep(period_s)
+        await seeker.wait(period_s)
         try:
             await seeker.look()
         except Unavailable:

@@ -81,6 +81,15 @@ class Registry:
     def shapes(self) -> dict[str, str]:
         return {handler.route: handler.shape for handler in self.handlers}
 
+    def disagreements(self, contracts: Mapping[str, Mapping[str, str]]) -> set[tuple[str, str]]:
+        """Return contract and label of every own route that other workers do not serve in the same shape."""
+        return {
+            (contract, handler.label)
+            for contract, shapes in contracts.items()
+            for handler in self.handlers
+            if shapes.get(handler.route) != handler.shape
+        }
+
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 METHODS = IDEMPOTENT | {"POST", "PATCH"}

@@ -73,7 +73,7 @@ class Queue:
             text, count = _CLOCK.subn(read, script.text)
             assert count == 1, "one line of the prelude reads the clock"
             for name, old, new in self._edits:
-                if script.name == name or name == "*":
+                if name in (script.name, "*"):
                     assert old in text, f"{name}: the mutated line is gone: {old}"
                     text = text.replace(old, new)
             loaded: Any = self.client.script_load(text)

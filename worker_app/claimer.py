@@ -63,7 +63,8 @@ class Claimer:
         self._pool_name = f"{contract}:{executor.kind}"
         self._serial = 0
         self._last_read = 0
-        self._leaving = False
+        self.leaving = False
+        self._heard: list[str] = []
         self._wire = Wire(pool, self._on_open)
 
     def leases(self) -> Mapping[str, str]:
@@ -77,22 +78,22 @@ class Claimer:
     async def run(self) -> None:
         """Claim until `leave`; survives every loss of Redis."""
         backoff = Backoff()
-        while not self._leaving:
+        while not self.leaving:
             try:
                 await self._wire.open()
                 await self._claim_until_broken(backoff)
             except FloodgateError as error:
                 await self._wire.close()  # the next one begins with a join: a lost claim's leases go back
-                if not self._leaving:
+                if not self.leaving:
                     log.warning("no claims: waiting for Redis", extra=fields(claimer=self.name, reason=str(error)))
                     await asyncio.sleep(backoff.next_s())
         await self._wire.close()
 
     async def leave(self) -> None:
         """Take nothing more; the bell ends a parked claim."""
-        self._leaving = True
+        self.leaving = True
         self.executor.gained_room.set()
-        await self._keeper.renew(self, leave=True)
+        await self._keeper.renew(self)
 
     async def give_back(self) -> None:
         """Return what still runs: it had started, so it counts as a try."""
@@ -108,7 +109,7 @@ class Claimer:
         log.warning("gave back unfinished work", extra=fields(claimer=self.name, tasks=len(runs)))
 
     async def _on_open(self, wire: Wire) -> None:
-        if self._leaving:
+        if self.leaving:
             return
         await self._keeper.renew(self)
         call = join(self._keys, claimer=self.name, last_serial=self._last_read, known=self.leases().keys())
@@ -117,7 +118,7 @@ class Claimer:
 
     async def _claim_until_broken(self, backoff: Backoff) -> None:
         parked = False
-        while not self._leaving:
+        while not self.leaving:
             if self.executor.room == 0:
                 parked = False
                 self.executor.gained_room.clear()
@@ -133,6 +134,9 @@ class Claimer:
                 log.error("garbage in the queue dropped", extra=fields(count=reply.garbage))
             for claimed in reply.tasks:
                 self._start(claimed)
+            for item in self._heard:  # after the start: a bell may ring for a task of the same turn
+                self.executor.stop_task(item)
+            self._heard.clear()
 
     def _call(self, valid_s: float) -> Call[ClaimReply]:
         self._serial += 1
@@ -167,12 +171,12 @@ class Claimer:
         return reply
 
     async def _hear(self, rung: Any) -> None:
-        """Heed the bell: ids to stop. Its rest is fetched without waiting."""
+        """Note what the bell said: ids to stop. Its rest is fetched without waiting."""
         if not isinstance(rung, list) or rung[0] != self._keys.bell(self.name).encode():
             return
         (rest,) = await self._wire.exchange([("LPOP", self._keys.bell(self.name), 1000)], CALL_S)
-        for item in (rung[1], *(rest if isinstance(rest, list) else ())):
-            self.executor.stop_task(item.decode("ascii", "replace"))
+        items = (rung[1], *(rest if isinstance(rest, list) else ()))
+        self._heard += [item.decode("ascii", "replace") for item in items]
 
     def _start(self, claimed: Claimed) -> None:
         lease = f"{self.name}#{self._serial}#{claimed.id}"

@@ -12,15 +12,16 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import cast
 
 from shared.errors import FloodgateError
 from shared.logs import fields
 from shared.queue.clock import RedisClock
-from shared.queue.connection import connect, run
+from shared.queue.connection import connect, run, translated
 from shared.queue.keys import Keys
 from shared.queue.reaper import reap_forever
-from shared.queue.scripts.calls import declare
+from shared.queue.scripts.calls import declare, read_contracts
 from shared.queue.wire import Wire
 from shared.registry import Kind, Registry
 from shared.settings import Settings
@@ -28,6 +29,7 @@ from worker_app.claimer import BLOCK_S, SLACK_S, Claimer
 from worker_app.completer import Completer
 from worker_app.executor import Executor
 from worker_app.lease import Keeper
+from worker_app.neighbours import Neighbours, look_forever
 from worker_app.plans import plans
 
 log = logging.getLogger("floodgate.worker")
@@ -65,11 +67,13 @@ class Engine:
 
     async def run(self) -> None:
         """Work until the drain has ended."""
+        neighbours = Neighbours(self._client, self._keys, self._registry)
         async with asyncio.TaskGroup() as group:
             claims = [group.create_task(claimer.run(), name=claimer.name) for claimer in self._claimers]
             loops = [
                 group.create_task(reap_forever(self._client, self._keys, self._settings, log)),
                 group.create_task(self._completer.run()),
+                group.create_task(look_forever(neighbours, self._settings.renew_s)),
                 *(group.create_task(self._keeper.keep(claimer)) for claimer in self._claimers),
             ]
             await self._draining.wait()
@@ -109,6 +113,15 @@ class Engine:
             digests=registry.shapes,
         )
         self._clock.observe(await run(self._client, call))
+        with translated():
+            contracts = read_contracts(
+                await cast(Awaitable[dict[bytes, bytes]], self._client.hgetall(self._keys.contracts()))
+            )
+        for contract, label in sorted(registry.disagreements(contracts)):
+            log.warning(
+                "other workers disagree about a route: none of its tasks passes between us",
+                extra=fields(route=label, contract=contract),
+            )
 
     def _make_claimers(self) -> list[Claimer]:
         settings, table = self._settings, plans(self._registry)

@@ -27,6 +27,7 @@ class Holder(Protocol):
 
     name: str
     lanes: Sequence[str]
+    leaving: bool
 
     def leases(self) -> Mapping[str, str]: ...
 
@@ -52,6 +53,7 @@ class Keeper:
         self._registration_ms = registration_ms
         self._declare = declare
         self._renewed: dict[str, float] = {}
+        self._turn = asyncio.Lock()
 
     @property
     def fresh(self) -> bool:
@@ -59,8 +61,15 @@ class Keeper:
         oldest = time.monotonic() - self._registration_ms / 1000
         return bool(self._renewed) and all(at > oldest for at in self._renewed.values())
 
-    async def renew(self, holder: Holder, *, leave: bool = False) -> None:
-        """Renew once; raises what `run` does."""
+    async def renew(self, holder: Holder) -> None:
+        """Renew once, or take leave if the holder is leaving; raises what `run` does.
+
+        One at a time: a renewal that overtakes the leave would register a worker that is gone.
+        """
+        async with self._turn:
+            await self._renew(holder, holder.leaving)
+
+    async def _renew(self, holder: Holder, leave: bool) -> None:
         held = holder.leases()
         reply = await run(
             self._client,
@@ -78,6 +87,7 @@ class Keeper:
         self._renewed[holder.name] = 0.0 if leave else time.monotonic()
         if reply.joined:
             await self._declare()
+            log.info("registered", extra=fields(claimer=holder.name, lanes=len(holder.lanes)))
         self._heed(holder, reply)
 
     async def keep(self, holder: Holder) -> None:
@@ -85,7 +95,7 @@ class Keeper:
         while True:
             await asyncio.sleep(self._lease_ms / 1000 / 5)
             try:
-                await self.renew(holder, leave=self._renewed.get(holder.name) == 0.0)
+                await self.renew(holder)
             except FloodgateError as error:
                 log.warning("renewal failed", extra=fields(claimer=holder.name, reason=str(error)))
 

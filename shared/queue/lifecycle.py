@@ -95,4 +95,5 @@ class CancelCode(IntEnum):
     REMOVED = 1
     """Before it ran: its slot is free, it may be admitted again elsewhere."""
     TOLD = 2
+    REMOVED_AFTER_A_TRY = 3
     """It runs: marked, and its worker told."""

@@ -13,7 +13,7 @@ from redis import Redis
 
 from deploy.embedded import EmbeddedServer
 from shared.queue.keys import Keys
-from tests.e2e.system import READY_S, App, System, system, until
+from tests.e2e.system import App, System, await_ready, system
 from tests.leaks import leaks
 
 PLACES = 8
@@ -33,7 +33,7 @@ def odd(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
         running.worker(wait=False)
         running.gateway()
         running.apps.reverse()  # the gateway first
-        until(lambda: running.apps[1].ready, READY_S)
+        await_ready(running.apps[1])
         yield running
     with contextlib.closing(Redis.from_url(server.url)) as client:
         assert leaks(client, Keys(name)) == []

@@ -138,8 +138,7 @@ class System:
         app = App(process, f"http://127.0.0.1:{port}", log)
         self.apps.append(app)
         if wait:
-            until(lambda: not app.alive or app.ready, READY_S)
-            assert app.alive, log.read_text()
+            await_ready(app)
         return app
 
 
@@ -153,12 +152,24 @@ def system(directory: Path, redis_url: str, namespace: str, handlers: str = ODD,
         "LEASE_S": str(LEASE_S),
         "DRAIN_S": "5",
         "ODD_NOTES": str(directory / "notes"),
+        "PYTHONFAULTHANDLER": "1",
     }
     running = System(directory, {**given, **env})
     try:
         yield running
     finally:
         running.stop()
+
+
+def await_ready(app: App) -> None:
+    """Wait until the app is ready; when it does not get there, fail with its log and where it stands."""
+    limit_s = time.monotonic() + READY_S
+    while not app.ready:
+        if not app.alive or time.monotonic() > limit_s:
+            app.signal(signal.SIGABRT)
+            app.process.wait()
+            raise AssertionError(f"{app.log.name} did not get ready:\n{app.log.read_text()}")
+        time.sleep(0.02)
 
 
 def until(met: Callable[[], bool], limit_s: float = 5.0) -> float:

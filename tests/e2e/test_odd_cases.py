@@ -18,11 +18,11 @@ from redis import Redis
 from deploy.embedded import EmbeddedServer
 from shared.queue.keys import Keys
 from tests.e2e.conftest import MOST_BODY, MOST_RESULT, THREADS
+from tests.e2e.odd_assertions import PROBLEM, assert_problem
 from tests.e2e.odd_handlers.endings import SECRET, Ending
 from tests.e2e.plain_app import app as plain_app
 from tests.e2e.system import App, System, until_async
 
-PROBLEM = "application/problem+json"
 GOOD = {"fullName": "Ada", "password": "s3cret", "due": "2026-01-02T03:04:05Z", "token": "abc"}
 PLACE = "/inputs/12345678-1234-5678-1234-567812345678/2"
 SINCE = f"{PLACE}?from=2026-01-01T00:00:00"
@@ -36,16 +36,6 @@ INVALID: dict[str, tuple[str, dict[str, Any]]] = {
     "content type": (SINCE, {"content": b"a=1", "headers": {"content-type": "text/plain"}}),
     "no body": (SINCE, {}),
 }
-
-
-def assert_problem(response: httpx.Response, status: int) -> None:
-    """An engine's answer: a problem document with the request id, and no exception's text."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == PROBLEM
-    body = response.json()
-    assert body["status"] == status
-    assert body["request_id"] == response.headers["x-request-id"]
-    assert SECRET not in response.text
 
 
 @pytest.mark.parametrize("case", INVALID)

@@ -14,8 +14,8 @@ from redis import Redis
 from deploy.embedded import EmbeddedServer
 from shared.queue.keys import Keys
 from tests.e2e.conftest import PLACES, THREADS
+from tests.e2e.odd_assertions import assert_problem
 from tests.e2e.system import App, System, until_async
-from tests.e2e.test_odd_cases import assert_problem
 
 
 @contextlib.asynccontextmanager

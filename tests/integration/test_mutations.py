@@ -84,7 +84,7 @@ def test_a_mistake_in_a_script_is_noticed(own: EmbeddedServer, mutation: Mutatio
         Queue(client, "compiles", mutation.edits).load(SCRIPTS[mutation.script])
         if _scenarios_fail(client, mutation):
             return
-    with pytest.raises(Exception):  # noqa: B017, PT011: whatever the machine trips over
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the machine trips over
         check(own.url, mutation.edits, QUICK)
 
 

@@ -15,8 +15,8 @@ from tests.integration.machine import QueueMachine
 
 DEBIAN = Path("/usr/bin/redis-server")
 RANDOM = settings(
-    max_examples=60,
-    stateful_step_count=40,
+    max_examples=80,
+    stateful_step_count=60,
     deadline=None,
     database=None,
     derandomize=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -85,7 +86,8 @@ def test_a_version_ahead_of_a_clock_that_stepped_back_locks_nobody_out(queue: Qu
 
 def test_a_worker_declares_its_contract(queue: Queue) -> None:
     queue.declare(contract="c0ffee", digests={ROUTE: "aa", OTHER: "bb"})
-    assert read_contracts(queue.client.hgetall(queue.keys.contracts())) == {"c0ffee": {ROUTE: "aa", OTHER: "bb"}}
+    stored: Any = queue.client.hgetall(queue.keys.contracts())
+    assert read_contracts(stored) == {"c0ffee": {ROUTE: "aa", OTHER: "bb"}}
 
 
 def test_turns_are_taken_by_start_tag_not_by_age(queue: Queue) -> None:

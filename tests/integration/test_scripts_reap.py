@@ -105,6 +105,13 @@ def test_a_registration_that_ends_takes_its_places_with_it(reaped: Queue) -> Non
     assert reaped.client.hget(reaped.keys.places(), LANE) == b"10"
 
 
+def test_a_registration_from_before_a_step_of_the_clock_ends_too(reaped: Queue) -> None:
+    reaped.register(W2)
+    reaped.advance(-60_000)
+    reaped.pass_time(LEASE_MS + 1000, alive=[WORKER])
+    assert reaped.client.zrange(reaped.keys.serving(LANE), 0, -1) == [WORKER.encode()]
+
+
 def test_a_baton_that_died_with_its_taker_is_laid_again(reaped: Queue) -> None:
     reaped.admit("1")
     reaped.take_baton()
@@ -189,7 +196,7 @@ def test_entries_that_nobody_owns_are_dropped(reaped: Queue) -> None:
     keys, client = reaped.keys, reaped.client
     client.zadd(keys.waiting(LANE), {"nonsense": "-inf", task_id("9"): "inf"})
     client.zadd(keys.running(ROUTE), {"nonsense": 5, f"{WORKER}#x#{task_id('8')}": 5, "##": "inf"})
-    client.zadd(keys.slots(ROUTE), {task_id("7"): 5, "nonsense": 6})
+    client.zadd(keys.slots(ROUTE), {task_id("7"): 5, "nonsense": 6, task_id("6"): "inf"})
     client.hset(keys.reap(), mapping={"until": "garbage"})
     reaped.pass_time(1000, alive=[WORKER])
     reaped.claim()
@@ -198,6 +205,14 @@ def test_entries_that_nobody_owns_are_dropped(reaped: Queue) -> None:
     assert reaped.waiting() == []
     assert reaped.codes("1") == [0]
     assert reaped.claimed(2) == [task_id("1")]
+
+
+def test_an_infinite_start_tag_ends_nobody_elses_turns(queue: Queue) -> None:
+    queue.admit("1")
+    queue.client.zadd(queue.keys.waiting(LANE), {task_id("1"): "inf"})
+    assert queue.claimed() == [task_id("1")]
+    queue.admit("2")
+    assert (queue.client.zscore(queue.keys.waiting(LANE), task_id("2")) or 0) < 1e6
 
 
 @pytest.mark.leaves_garbage

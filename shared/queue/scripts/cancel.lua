@@ -1,16 +1,16 @@
 -- Purpose: nobody waits for these any more: out of the queue if they wait, told to stop if they run. Idempotent.
--- KEYS: prefix. ARGV: running(1 = tell running ones too), ids. Returns: {now, garbage, then per id 0 unknown, 1 removed before it ran, 2 running and told}
+-- KEYS: prefix. ARGV: running(1 = tell running ones too), ids. Returns: {now, garbage, then per id 0 unknown, 1 removed before it ran, 2 running and told, 3 removed after a try}
 -- Invariant: a running task keeps its slot until its handler ends. A removed one gives its turn back to its flow.
 local out, bells = { clock(), 0 }, {}
 for i = 2, #ARGV do
   local id, code = ARGV[i], 0
   local t = load(id)
   if t and call('ZREM', P .. 'waiting:' .. t.lane, id) == 1 then
+    code = call('HEXISTS', P .. 'marks', id) == 1 and 3 or 1
     finish(id, t.route)
     local c = P .. 'clock:' .. pool(t.lane)
     local mean = tonumber(call('HGET', P .. 'figures:' .. t.route, 'mean') or '') or 10
     if call('ZSCORE', c, t.flow) then call('ZINCRBY', c, string.format('%.17g', -math.max(1, mean) / t.weight), t.flow) end
-    code = 1
   elseif t and ARGV[1] ~= '1' then code = 2
   elseif t then
     call('HSET', P .. 'marks', id, 'x')

@@ -24,7 +24,6 @@ if #heads > 0 then
     local blob, mark = call('HGET', P .. 'tasks', id), call('HGET', P .. 'marks', id)
     local t = parse(blob)
     call('ZREM', P .. 'waiting:' .. lane, id)
-    virtual = math.max(virtual, tag)
     if not t then
       garbage = garbage + 1
       finish(id, route_of(id))
@@ -36,6 +35,7 @@ if #heads > 0 then
       held[#held + 1] = me .. '#' .. ARGV[3] .. '#' .. id
       leases[t.route] = held
       taken, bytes = taken + 1, bytes - #blob
+      if tag < 1e15 then virtual = math.max(virtual, tag) end -- an infinite tag would end all turns
       out[#out + 1], out[#out + 2], out[#out + 3] = id, tonumber(mark or '') or 0, blob
     end
   end

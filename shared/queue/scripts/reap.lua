@@ -25,7 +25,8 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
     ended = ended + #over
     if #over >= batch then more = 1 end
   end
-  -- a clock that stepped back would make these last for ever
+  -- a clock that stepped back, or garbage, would make these last for ever; no deadline is two hours ahead
+  for _, id in ipairs(call('ZRANGEBYSCORE', slots, now + 7200000, '+inf', 'LIMIT', 0, batch)) do call('ZADD', slots, 'XX', now, id) end
   for _, lease in ipairs(call('ZRANGEBYSCORE', running, now + 2 * lease_ms, '+inf', 'LIMIT', 0, batch)) do
     call('ZADD', running, 'XX', now + lease_ms, lease)
   end
@@ -50,7 +51,7 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
     end
   end
 end
-sweep_lanes(now)
+sweep_lanes(now, lease_ms)
 if more == 1 then call('HSET', P .. 'reap', 'last', now - tonumber(ARGV[2])) end
 send()
 lay()

@@ -7,7 +7,7 @@ local function heal(key, kind)
     garbage = garbage + 1
   end
 end
-local function sweep_lanes(now)
+local function sweep_lanes(now, lease_ms)
   local waiting, served = {}, {}
   for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
     heal('serving:' .. lane, 'zset')
@@ -15,6 +15,10 @@ local function sweep_lanes(now)
     heal('wake:' .. lane, 'list')
     heal('clock:' .. pool(lane), 'zset')
     if call('ZREMRANGEBYSCORE', P .. 'serving:' .. lane, '-inf', now) > 0 then count_places(lane) end
+    -- a registration made before the clock stepped back would keep a dead claimer alive
+    for _, claimer in ipairs(call('ZRANGEBYSCORE', P .. 'serving:' .. lane, now + 2 * lease_ms, '+inf')) do
+      call('ZADD', P .. 'serving:' .. lane, 'XX', now + lease_ms, claimer)
+    end
     local n = call('ZCARD', P .. 'waiting:' .. lane)
     local claimers = call('ZCARD', P .. 'serving:' .. lane)
     waiting[pool(lane)] = (waiting[pool(lane)] or 0) + n

@@ -1,0 +1,66 @@
+"""Says when processes of another release are here, and which routes they see differently.
+
+Looks once in a while and only logs: what passes between releases is decided by
+the gateways' choice of lanes. Never ends by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from redis.asyncio import Redis
+
+from shared.errors import Unavailable
+from shared.logs import fields
+from shared.queue.connection import translated
+from shared.queue.keys import Keys
+from shared.queue.scripts.calls import read_contracts
+from shared.registry import Registry
+
+log = logging.getLogger("floodgate.worker")
+
+CALL_S = 2.0
+
+
+class Neighbours:
+    """The other contracts that this process has spoken of."""
+
+    def __init__(self, client: Redis, keys: Keys, registry: Registry) -> None:
+        self._client = client
+        self._keys = keys
+        self._registry = registry
+        self._said: set[tuple[str, str]] = set()
+
+    async def look(self) -> None:
+        """Look once; raises `Unavailable`."""
+        with translated():
+            async with asyncio.timeout(CALL_S), self._client.pipeline(transaction=False) as pipe:
+                pipe.hgetall(self._keys.contracts())
+                pipe.smembers(self._keys.lanes())
+                contracts, lanes = await pipe.execute()
+        own = self._registry.contract
+        for lane in lanes:  # a gateway is known by its lanes alone
+            contract = lane.decode("ascii", "replace").partition(":")[0]
+            if contract != own:
+                self._say(contract, "", "another release is here: no task passes where it differs")
+        for contract, shapes in read_contracts(contracts).items():
+            for handler in self._registry.handlers:
+                if contract != own and shapes.get(handler.route) != handler.shape:
+                    self._say(contract, handler.label, "workers of another release disagree about a route")
+
+    def _say(self, contract: str, label: str, event: str) -> None:
+        if (contract, label) not in self._said:
+            self._said.add((contract, label))
+            log.warning(event, extra=fields(contract=contract, **({"route": label} if label else {})))
+
+
+async def look_forever(neighbours: Neighbours, period_s: float) -> None:
+    """Look for ever; ends by cancellation. Out of step on purpose: what reap removes is there for a moment only."""
+    while True:
+        try:
+            await neighbours.look()
+        except Unavailable as error:
+            log.debug("look failed", extra=fields(reason=str(error)))
+        await asyncio.sleep(random.uniform(0.5, 1.5) * period_s)
