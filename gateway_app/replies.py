@@ -57,6 +57,9 @@ class Inbox:
         replies = await self._wire.exchange(commands, BLOCK_MS / 1000 + SLACK_S)
         for reply in replies:
             if isinstance(reply, Exception):
+                if str(reply).startswith("WRONGTYPE"):
+                    await self._drop()
+                    return
                 await self._wire.close()
                 with translated():
                     raise reply
@@ -64,6 +67,12 @@ class Inbox:
         streams: Any = replies[-1]
         if streams:
             self.take(streams[0][1])
+
+    async def _drop(self) -> None:
+        """Something else stands in the inbox's place; with it there, no reply would ever come."""
+        log.error("garbage in the inbox's place: dropped")
+        await self._wire.exchange([("DEL", self._key)], SLACK_S)
+        self._handled = None
 
     def take(self, entries: list[Any]) -> None:
         """Deliver the replies of stream entries and note them as handled."""

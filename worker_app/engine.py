@@ -12,16 +12,15 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 from shared.errors import FloodgateError
 from shared.logs import fields
 from shared.queue.clock import RedisClock
-from shared.queue.connection import connect, run, translated
+from shared.queue.connection import connect, run
 from shared.queue.keys import Keys
 from shared.queue.reaper import reap_forever
-from shared.queue.scripts.calls import declare, read_contracts
+from shared.queue.scripts.calls import declare
 from shared.queue.wire import Wire
 from shared.registry import Kind, Registry
 from shared.settings import Settings
@@ -113,15 +112,6 @@ class Engine:
             digests=registry.shapes,
         )
         self._clock.observe(await run(self._client, call))
-        with translated():
-            contracts = read_contracts(
-                await cast(Awaitable[dict[bytes, bytes]], self._client.hgetall(self._keys.contracts()))
-            )
-        for contract, label in sorted(registry.disagreements(contracts)):
-            log.warning(
-                "other workers disagree about a route: none of its tasks passes between us",
-                extra=fields(route=label, contract=contract),
-            )
 
     def _make_claimers(self) -> list[Claimer]:
         settings, table = self._settings, plans(self._registry)

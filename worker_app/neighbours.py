@@ -10,11 +10,9 @@ import asyncio
 import logging
 import random
 
-from redis.asyncio import Redis
-
 from shared.errors import Unavailable
 from shared.logs import fields
-from shared.queue.connection import translated
+from shared.queue.connection import Client, translated
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import read_contracts
 from shared.registry import Registry
@@ -27,7 +25,7 @@ CALL_S = 2.0
 class Neighbours:
     """The other contracts that this process has spoken of."""
 
-    def __init__(self, client: Redis, keys: Keys, registry: Registry) -> None:
+    def __init__(self, client: Client, keys: Keys, registry: Registry) -> None:
         self._client = client
         self._keys = keys
         self._registry = registry

@@ -57,7 +57,8 @@ class Garbled:
         if not kind.per:
             return f"{self.keys.prefix}{name}"
         if name == "inbox":
-            return next(self.redis.scan_iter(f"{self.keys.prefix}inbox:*")).decode()
+            found: bytes = next(self.redis.scan_iter(f"{self.keys.prefix}inbox:*"))
+            return found.decode()
         serving: Any = self.redis.zrange(self.keys.serving(self.lane), 0, 0)
         claimer = serving[0].decode()
         parts = {"route": self.handler.route, "lane": self.lane, "claimer": claimer, "pool": self.lane[:-2]}
@@ -101,7 +102,7 @@ def add_garbage(redis: Redis, key: str, kind: str) -> None:
     if kind == "hash":
         redis.hset(key, mapping={NOT_TEXT: NOT_TEXT, "x.y": "nonsense", "limit ": "-1", "": ""})
     elif kind == "zset":
-        redis.zadd(key, {NOT_TEXT: 1, "no.task": 2, "a#b#c.d": 3, "": 4.5})
+        redis.zadd(key, {NOT_TEXT: 1, b"no.task": 2, b"a#b#c.d": 3, b"": 4.5})
     elif kind == "list":
         redis.rpush(key, NOT_TEXT, "")
     elif kind == "set":

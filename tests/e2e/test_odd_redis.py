@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from redis import Redis
 
 from deploy.embedded import EmbeddedServer
-from shared.discovery import discover
-from shared.queue.keys import CATALOGUE, Keys
-from shared.queue.messages import VERSION, Outcome, Task, pack_task, unpack_reply
-from shared.queue.scripts.calls import Admission, admit
-from shared.registry import Registry
-from shared.settings import Settings
 from tests.e2e.odd_assertions import assert_problem
-from tests.e2e.system import ODD, App, System, system, until, until_async
+from tests.e2e.system import App, System, system, until, until_async
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ async def wrong() -> int:
 
 
 @queued("/results/not-a-number", max_concurrency=4)
-async def not_a_number():  # type: ignore[no-untyped-def]  # noqa: ANN201
+async def not_a_number():  # type: ignore[no-untyped-def]
     """Return a float that JSON does not know."""
     return {"value": float("nan")}
 

@@ -60,7 +60,7 @@ async def tell(
 
     The second paragraph of the text.
     """
-    values = {"item_id": item_id, "colour": colour, "item": item, "since": since, "limit": limit, "due": item.due}
+    values = {"item_id": item_id, "colour": colour, "item": item, "since": since, "due": item.due}
     return Told(
         types={name: type(value).__name__ for name, value in values.items()},
         name_told=item.full_name,
@@ -68,7 +68,7 @@ async def tell(
         token=item.token,
         due=item.due,
         colour=colour,
-        tags=tag or [],
+        tags=[*(tag or [])][:limit],
         request_id=ctx.request_id,
         attempt=ctx.attempt,
     )
