@@ -81,6 +81,8 @@ class Admitter:
                 await asyncio.sleep(backoff.next_s())
                 continue
             await self._some.wait()
+            if not self._wire.is_open:
+                continue  # it was cut while there was nothing to do: what is not sent can still be refused
             batch = self._batch()
             if batch:
                 await self._send(batch)

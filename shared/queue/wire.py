@@ -37,12 +37,13 @@ class Wire:
 
     @property
     def is_open(self) -> bool:
-        return self._connection is not None
+        return self._connection is not None and not _is_cut(self._connection)
 
     async def open(self) -> None:
         """Connect if it is not; raises `Unavailable`."""
-        if self._connection is not None:
+        if self.is_open:
             return
+        await self.close()
         with translated():
             async with asyncio.timeout(OPEN_S):
                 self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call, unused-ignore]
@@ -92,6 +93,12 @@ class Wire:
             with translated():
                 raise reply
         return call.read(reply)
+
+
+def _is_cut(connection: AbstractConnection) -> bool:
+    """Tell whether the other side has closed: what is sent now would be lost, and nobody knew."""
+    reader = connection._reader
+    return reader is None or reader.at_eof() or reader.exception() is not None
 
 
 async def _read(connection: AbstractConnection) -> object:

@@ -179,7 +179,7 @@ async def test_a_request_is_one_line_of_log_with_id_route_outcome_and_times(
     (line,) = gateway.said(request_id="logged")
     assert (line["route"], line["status"], line["outcome"]) == ("GET /sleep", 200, "done")
     assert 100 <= line["run_ms"] <= line["total_ms"]
-    assert line["wait_ms"] < 100
+    assert line["wait_ms"] < 1000
 
 
 async def test_the_documentation_is_that_of_a_route_written_by_hand(client: httpx.AsyncClient) -> None:

@@ -51,13 +51,15 @@ def in_system(odd: System, server: EmbeddedServer) -> Iterator[Redis]:
         yield redis
 
 
-KINDS = [("/sleep", "/short", PLACES), ("/look", "/look-short", THREADS)]
+KINDS = {"/sleep": ("/short", PLACES), "/look": ("/look-short", THREADS)}
+"""Async and sync: the patient handler, the one with little time, and how many run at once."""
 
 
-@pytest.mark.parametrize(("path", "short", "places"), KINDS)
+@pytest.mark.parametrize("path", KINDS)
 async def test_a_client_that_leaves_while_waiting_frees_its_slot_and_nothing_runs(
-    client: httpx.AsyncClient, gateway: App, odd: System, in_system: Redis, path: str, short: str, places: int
+    client: httpx.AsyncClient, gateway: App, odd: System, in_system: Redis, path: str
 ) -> None:
+    _, places = KINDS[path]
     tasks, tag = Keys(odd.env["NAMESPACE"]).tasks(), f"left-waiting-{path[1:]}"
     async with all_places_taken(client, odd, path, places):
         async with leaving(gateway, f"{path}?tag={tag}&seconds=0"):
@@ -67,35 +69,35 @@ async def test_a_client_that_leaves_while_waiting_frees_its_slot_and_nothing_run
     assert odd.noted(tag) == []
 
 
-@pytest.mark.parametrize(("path", "short", "places"), KINDS)
-async def test_a_client_that_leaves_while_its_handler_runs_stops_it(
-    gateway: App, odd: System, path: str, short: str, places: int
-) -> None:
+@pytest.mark.parametrize("path", KINDS)
+async def test_a_client_that_leaves_while_its_handler_runs_stops_it(gateway: App, odd: System, path: str) -> None:
     tag = f"left-running-{path[1:]}"
     async with leaving(gateway, f"{path}?tag={tag}&seconds=5"):
         await until_async(lambda: odd.noted(tag) == ["start"])
     assert await until_async(lambda: odd.noted(tag) == ["start", "stopped"]) < 1
 
 
-@pytest.mark.parametrize(("path", "short", "places"), KINDS)
+@pytest.mark.parametrize("path", KINDS)
 async def test_a_deadline_that_passes_while_waiting_is_504_and_nothing_runs(
-    client: httpx.AsyncClient, odd: System, path: str, short: str, places: int
+    client: httpx.AsyncClient, odd: System, path: str
 ) -> None:
+    short, places = KINDS[path]
     tag = f"late-waiting-{path[1:]}"
     async with all_places_taken(client, odd, path, places):
         start_s = time.monotonic()
         assert_problem(await client.get(f"{short}?tag={tag}&seconds=0"), 504)
-        assert 0.55 < time.monotonic() - start_s < 1.2
+        assert 0.55 < time.monotonic() - start_s < 2
     assert (await client.get(f"{short}?tag=after&seconds=0")).status_code == 200
     assert odd.noted(tag) == []
 
 
-@pytest.mark.parametrize(("path", "short", "places"), KINDS)
+@pytest.mark.parametrize("path", KINDS)
 async def test_a_deadline_that_passes_while_the_handler_runs_is_504_and_stops_it(
-    client: httpx.AsyncClient, odd: System, path: str, short: str, places: int
+    client: httpx.AsyncClient, odd: System, path: str
 ) -> None:
+    short, _ = KINDS[path]
     tag = f"late-running-{path[1:]}"
     start_s = time.monotonic()
     assert_problem(await client.get(f"{short}?tag={tag}&seconds=5"), 504)
-    assert 0.55 < time.monotonic() - start_s < 1.2
+    assert 0.55 < time.monotonic() - start_s < 2
     assert await until_async(lambda: odd.noted(tag) == ["start", "stopped"]) < 1

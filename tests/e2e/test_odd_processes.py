@@ -34,7 +34,7 @@ async def test_no_live_worker_is_503_at_once(own: System) -> None:
     async with asking(gateway) as client:
         start_s = time.monotonic()
         response = await client.get("/ok")
-    assert time.monotonic() - start_s < 0.5
+    assert time.monotonic() - start_s < 1
     assert_problem(response, 503)
     assert (response.json()["title"], response.headers["retry-after"]) == ("No worker", "1")
     assert gateway.ready
@@ -132,7 +132,7 @@ async def test_who_disagrees_about_a_route_exchanges_none_of_its_tasks_and_says_
         await until_async(lambda: httpx.get(f"{gateway.url}/same").status_code == 200)
         start_s = time.monotonic()
         refused = await client.get("/changed")
-        assert time.monotonic() - start_s < 0.5
+        assert time.monotonic() - start_s < 1
         assert_problem(refused, 503)
         assert refused.json()["title"] == "No worker"
         assert gateway.ready

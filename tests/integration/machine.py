@@ -82,8 +82,8 @@ class QueueMachine(RuleBasedStateMachine):
         if self.model.tasks:
             id, task = list(self.model.tasks.items())[pick % len(self.model.tasks)]
             (code,) = self.queue.cancel(id)
-            assert code == (1 if task.state is State.WAITING else 2)
-            if code == 1:
+            assert code == (2 if task.state is State.RUNNING else 3 if task.used else 1)
+            if code != 2:
                 self.model.end(id, State.CANCELLED, "cancel")
             else:
                 task.unwanted = True

@@ -126,6 +126,14 @@ def test_what_waits_and_is_cancelled_never_runs(queue: Queue) -> None:
     assert queue.replies() == []
 
 
+def test_what_waits_again_after_a_try_says_so_when_it_is_removed(queue: Queue) -> None:
+    queue.admit("1", tries=2)
+    queue.claim()
+    queue.release(lease("1"), started=True)
+    assert queue.cancel(task_id("1")) == [CancelCode.REMOVED_AFTER_A_TRY]
+    assert queue.client.exists(queue.keys.marks()) == 0
+
+
 def test_a_removed_task_gives_its_turn_back(queue: Queue) -> None:
     queue.admit("1")
     before = queue.client.zscore(queue.keys.clock(POOL), f"{ROUTE}|8|")
