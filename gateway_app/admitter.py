@@ -80,9 +80,9 @@ class Admitter:
                 self._refuse_all()
                 await asyncio.sleep(backoff.next_s())
                 continue
-            await self._some.wait()
-            if not self._wire.is_open:
-                continue  # it was cut while there was nothing to do: what is not sent can still be refused
+            if not self._some.is_set():
+                await self._some.wait()
+                continue  # it may have been cut while there was nothing to do: what is not sent can still be refused
             batch = self._batch()
             if batch:
                 await self._send(batch)

@@ -31,6 +31,8 @@ BLOCK_S = 3.0
 SLACK_S = 1.5
 """A parked read may take this much longer than its block before the connection counts as dead."""
 CALL_S = 2.0
+STOP_S = 0.5
+"""How long a stopped handler may clean up before its task is given back."""
 MEND_S = 0.2
 """Between two looks at a baton of the wrong type, which `reap` drops: parking on it returns at once."""
 CLAIM_BYTES = 512 * 1024
@@ -104,10 +106,11 @@ class Claimer:
             return
         for run in runs:
             run.released = True
+            self.executor.stop(run.lease)
+        # First the end, then the release: the next start then overlaps only with what does not let itself be stopped.
+        await asyncio.wait([run.work for run in runs if run.work is not None], timeout=STOP_S)
         items = [Released(run.lease, run.task_id, run.task.route, True) for run in runs]
         await self._wire.run(release(self._keys, items), CALL_S)
-        for run in runs:
-            self.executor.stop(run.lease)
         log.warning("gave back unfinished work", extra=fields(claimer=self.name, tasks=len(runs)))
 
     async def _on_open(self, wire: Wire) -> None:

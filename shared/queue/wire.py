@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from shared.queue.connection import translated
 from shared.queue.scripts.calls import Argument, Call
@@ -37,11 +37,11 @@ class Wire:
 
     @property
     def is_open(self) -> bool:
-        return self._connection is not None and not _is_cut(self._connection)
+        return self._connection is not None
 
     async def open(self) -> None:
-        """Connect if it is not; raises `Unavailable`."""
-        if self.is_open:
+        """Connect if it is not, or if the other side has closed it since; raises `Unavailable`."""
+        if self._connection is not None and not await _is_cut(self._connection):
             return
         await self.close()
         with translated():
@@ -66,7 +66,8 @@ class Wire:
 
         Raises `Unavailable` when the connection broke or the time ran out.
         """
-        await self.open()
+        if self._connection is None:
+            await self.open()
         connection = self._connection
         assert connection is not None
         try:
@@ -95,10 +96,12 @@ class Wire:
         return call.read(reply)
 
 
-def _is_cut(connection: AbstractConnection) -> bool:
-    """Tell whether the other side has closed: what is sent now would be lost, and nobody knew."""
-    reader = connection._reader
-    return reader is None or reader.at_eof() or reader.exception() is not None
+async def _is_cut(connection: AbstractConnection) -> bool:
+    """Tell whether an idle connection is closed or out of step: what is sent now would be lost, and nobody knew."""
+    try:
+        return await connection.can_read()
+    except (RedisError, OSError):
+        return True
 
 
 async def _read(connection: AbstractConnection) -> object:
