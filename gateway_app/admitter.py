@@ -18,7 +18,7 @@ from shared.errors import FloodgateError, Full, Unavailable
 from shared.logs import fields
 from shared.queue.backoff import Backoff
 from shared.queue.clock import RedisClock
-from shared.queue.keys import Keys
+from shared.queue.keys import Keys, flow_of
 from shared.queue.lifecycle import AdmitCode
 from shared.queue.messages import Task, pack_task
 from shared.queue.scripts.calls import Admission, AdmitReply, admit
@@ -113,7 +113,7 @@ class Admitter:
             lane=entry.lane,
             inbox=self._inbox,
             attempts=handler.attempts,
-            flow=f"{handler.route}|{WEIGHT}|",
+            flow=flow_of(handler.route, WEIGHT),
             weight=WEIGHT,
             budget_ms=entry.budget_ms,
             request_id=draft.request_id,

@@ -12,6 +12,7 @@ import secrets
 import time
 
 from gateway_app.admitter import Admitter
+from gateway_app.answers import Entry
 from gateway_app.dispatcher import Dispatcher
 from gateway_app.lanes import Lanes, survey_forever
 from gateway_app.replies import Inbox
@@ -20,8 +21,7 @@ from shared.errors import Unavailable
 from shared.logs import fields
 from shared.queue.clock import RedisClock
 from shared.queue.connection import connect, run
-from shared.queue.keys import Keys
-from shared.queue.messages import Reply
+from shared.queue.keys import Keys, lane_of
 from shared.queue.reaper import reap_forever
 from shared.queue.scripts.calls import Call, declare
 from shared.queue.wire import Wire
@@ -57,7 +57,7 @@ class Engine:
         self._admitter = Admitter(
             self._admit_wire, self._keys, self._clock, self._lanes, process, self.dispatcher.withdraw
         )
-        self._inbox = Inbox(self._inbox_wire, inbox_key, self._deliver)
+        self._inbox = Inbox(self._inbox_wire, inbox_key, self.dispatcher.deliver)
         self._seeker = Seeker(Wire(self._pool), self._keys, inbox_key, self._inbox, self.dispatcher.waiting)
 
     @property
@@ -90,11 +90,8 @@ class Engine:
                 loop.cancel()
         await self._client.aclose()
 
-    def _offer(self, entry: object) -> None:
-        self._admitter.offer(entry)  # type: ignore[arg-type]
-
-    def _deliver(self, reply: Reply) -> bool:
-        return self.dispatcher.deliver(reply)
+    def _offer(self, entry: Entry) -> None:
+        self._admitter.offer(entry)
 
     async def _on_admit_open(self, wire: Wire) -> None:
         await self._declare(wire)
@@ -109,9 +106,8 @@ class Engine:
             self._clock.observe(await run(self._client, self._declaration()))  # the data were lost: begin anew
             self._seeker.look_at_all()
         elif self._lanes.disagreed and self._admit_wire.is_open:
-            await run(
-                self._client, self._declaration()
-            )  # reap forgets lanes nobody serves: workers learn of us by them
+            # Reap forgets lanes that nobody serves, and workers learn of us by them.
+            await run(self._client, self._declaration())
         await self.dispatcher.move_stranded()
 
     async def _declare(self, wire: Wire) -> None:
@@ -128,5 +124,5 @@ class Engine:
             self._keys,
             started_ms=self._clock.at_ms(self._started_s),
             limits={handler.route: handler.max_concurrency for handler in handlers},
-            lanes=sorted({f"{self._registry.contract}:{h.kind}:{h.level}" for h in handlers}),
+            lanes=sorted({lane_of(self._registry.contract, h.kind, h.level) for h in handlers}),
         )

@@ -10,11 +10,11 @@ import asyncio
 import logging
 from typing import Any
 
-from shared.errors import Unavailable
+from shared.errors import FloodgateError
 from shared.logs import fields
 from shared.queue.clock import RedisClock
 from shared.queue.connection import Client, translated
-from shared.queue.keys import Keys
+from shared.queue.keys import Keys, lane_of
 from shared.queue.scripts.calls import read_contracts
 from shared.registry import Handler, Registry
 
@@ -75,7 +75,7 @@ class Lanes:
         return bool(declared) or not first
 
     def _name(self, contract: str, handler: Handler) -> str:
-        return f"{contract}:{handler.kind}:{handler.level}"
+        return lane_of(contract, handler.kind, handler.level)
 
     def _say_disagreements(self) -> None:
         found = self._registry.disagreements(self._others)
@@ -92,6 +92,6 @@ async def survey_forever(lanes: Lanes, period_s: float, after: Any) -> None:
     while True:
         try:
             await after(await lanes.survey())
-        except Unavailable as error:
+        except FloodgateError as error:
             log.debug("survey failed", extra=fields(reason=str(error)))
         await asyncio.sleep(period_s)

@@ -17,7 +17,7 @@ from shared.logs import fields
 from shared.queue.backoff import Backoff
 from shared.queue.clock import RedisClock
 from shared.queue.connection import Pool
-from shared.queue.keys import Keys
+from shared.queue.keys import Keys, lease_of
 from shared.queue.messages import unpack_task
 from shared.queue.scripts.calls import Call, Claimed, ClaimReply, Released, claim, join, release
 from shared.queue.wire import Wire
@@ -189,7 +189,7 @@ class Claimer:
         self._heard += [item.decode("ascii", "replace") for item in items]
 
     def _start(self, claimed: Claimed) -> None:
-        lease = f"{self.name}#{self._serial}#{claimed.id}"
+        lease = lease_of(self.name, self._serial, claimed.id)
         try:
             task = unpack_task(claimed.blob)
             if task.route not in self.executor.plans or not claimed.id.startswith(f"{task.route}."):

@@ -18,7 +18,7 @@ from shared.errors import FloodgateError
 from shared.logs import fields
 from shared.queue.clock import RedisClock
 from shared.queue.connection import connect, run
-from shared.queue.keys import Keys
+from shared.queue.keys import Keys, lane_of
 from shared.queue.reaper import reap_forever
 from shared.queue.scripts.calls import declare
 from shared.queue.wire import Wire
@@ -135,7 +135,7 @@ class Engine:
                     self._keeper,
                     process=process,
                     contract=self._registry.contract,
-                    lanes=[f"{self._registry.contract}:{kind}:{level}" for level in sorted(levels)],
+                    lanes=[lane_of(self._registry.contract, kind, level) for level in sorted(levels)],
                     lease_ms=settings.lease_ms,
                 )
             )

@@ -43,10 +43,8 @@ class Neighbours:
             contract = lane.decode("ascii", "replace").partition(":")[0]
             if contract != own:
                 self._say(contract, "", "another release is here: no task passes where it differs")
-        for contract, shapes in read_contracts(contracts).items():
-            for handler in self._registry.handlers:
-                if contract != own and shapes.get(handler.route) != handler.shape:
-                    self._say(contract, handler.label, "workers of another release disagree about a route")
+        for contract, label in sorted(self._registry.disagreements(read_contracts(contracts))):
+            self._say(contract, label, "workers of another release disagree about a route")
 
     def _say(self, contract: str, label: str, event: str) -> None:
         if (contract, label) not in self._said:

@@ -1,0 +1,38 @@
+"""The survey goes on whatever becomes of one round: its end would end the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway_app.lanes import Lanes, survey_forever
+from shared.errors import FloodgateError, Full, Garbled, Unavailable
+
+
+class Seen(Lanes):
+    """A survey that always comes back."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+
+    async def survey(self) -> bool:
+        self.rounds += 1
+        return True
+
+
+@pytest.mark.parametrize("error", [Unavailable("gone"), Full("full"), Garbled("strange")])
+async def test_a_round_that_fails_is_followed_by_another(error: FloodgateError) -> None:
+    lanes, again = Seen(), asyncio.Event()
+
+    async def after(declared: bool) -> None:
+        if lanes.rounds == 1:
+            raise error
+        again.set()
+
+    surveying = asyncio.create_task(survey_forever(lanes, 0.001, after))
+    async with asyncio.timeout(2):
+        await again.wait()
+    surveying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await surveying
