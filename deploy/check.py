@@ -57,10 +57,17 @@ def _python(path: Path, text: str) -> Iterator[str]:
         yield f"{path}:1: a module begins with two to six lines: what it owns, what it must not know"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            length = (node.end_lineno or node.lineno) - node.lineno + 1 - _docstring_lines(node)
             if length > FUNCTION_LINES:
                 yield f"{path}:{node.lineno}: {node.name} has {length} lines, and a function at most {FUNCTION_LINES}"
             yield from _late_imports(path, node)
+
+
+def _docstring_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    if ast.get_docstring(function) is None:
+        return 0
+    docstring = function.body[0]
+    return (docstring.end_lineno or docstring.lineno) - docstring.lineno + 1
 
 
 def _late_imports(path: Path, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:

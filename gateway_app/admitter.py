@@ -106,7 +106,7 @@ class Admitter:
 
     def _admission(self, entry: Entry) -> Admission:
         handler, draft = entry.handler, entry.draft
-        entry.lane = self._lanes.lane(handler)
+        entry.lane = self._lanes.lane(handler, draft.level)
         task = Task(
             deadline_ms=self._clock.at_ms(entry.deadline_s),
             route=handler.route,
@@ -119,8 +119,10 @@ class Admitter:
             request_id=draft.request_id,
             path=draft.path,
             query=draft.query,
-            content_type=draft.content_type,
+            headers=draft.headers,
             body=draft.body,
+            caller=draft.caller.id if draft.caller else None,
+            claims=dict(draft.caller.claims) if draft.caller else {},
         )
         return Admission(task.route, task.lane, entry.id, task.deadline_ms, task.flow, WEIGHT, pack_task(task))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
-from shared.queue.messages import Reply
+from shared.context import Caller
+from shared.queue.messages import Headers, TaskReply
 from shared.registry import Handler
 
 
@@ -31,7 +32,7 @@ class Trouble(StrEnum):
 class Answer:
     """A handler's reply, or the trouble; `retry_after_s` goes with a refusal."""
 
-    reply: Reply | None = None
+    reply: TaskReply | None = None
     trouble: Trouble | None = None
     retry_after_s: float = 0
 
@@ -53,10 +54,12 @@ class Draft:
     """A request's raw arguments, as they came."""
 
     request_id: str
-    path: dict[str, str]
-    query: str
-    content_type: str | None
-    body: bytes
+    path: dict[str, str] = field(default_factory=dict)
+    query: str = ""
+    headers: Headers = ()
+    body: bytes = b""
+    caller: Caller | None = None
+    level: int = 0
 
 
 @dataclass(slots=True, eq=False)

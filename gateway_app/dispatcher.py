@@ -19,7 +19,7 @@ from shared.errors import FloodgateError
 from shared.queue.connection import Client, run
 from shared.queue.keys import Keys
 from shared.queue.lifecycle import CancelCode
-from shared.queue.messages import Outcome, Reply
+from shared.queue.messages import Outcome, TaskReply
 from shared.queue.scripts.calls import cancel
 from shared.registry import Handler
 
@@ -67,7 +67,7 @@ class Dispatcher:
             if not _is_settled_by_queue(entry):
                 self.withdraw(entry)
 
-    def deliver(self, reply: Reply) -> bool:
+    def deliver(self, reply: TaskReply) -> bool:
         """Hand a reply to its request; False when nobody waits for it."""
         entry = self._entries.get(reply.task_id)
         if entry is None or entry.answer.done():

@@ -124,5 +124,5 @@ class Engine:
             self._keys,
             started_ms=self._clock.at_ms(self._started_s),
             limits={handler.route: handler.max_concurrency for handler in handlers},
-            lanes=sorted({lane_of(self._registry.contract, h.kind, h.level) for h in handlers}),
+            lanes=sorted({lane_of(self._registry.contract, h.kind, level) for h in handlers for level in h.levels}),
         )

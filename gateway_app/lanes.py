@@ -33,13 +33,13 @@ class Lanes:
         self._served: set[str] = set()
         self._disagreed: set[tuple[str, str]] = set()
 
-    def lane(self, handler: Handler) -> str:
+    def lane(self, handler: Handler, level: int) -> str:
         """Return the lane for a new task; if nobody serves the route, the own, where `admit` refuses it."""
-        own = self._name(self._registry.contract, handler)
+        own = lane_of(self._registry.contract, handler.kind, level)
         if own in self._served:
             return own
         for contract, shapes in self._others.items():
-            other = self._name(contract, handler)
+            other = lane_of(contract, handler.kind, level)
             if shapes.get(handler.route) == handler.shape and other in self._served:
                 return other
         return own
@@ -73,9 +73,6 @@ class Lanes:
         self._others.pop(self._registry.contract, None)
         self._say_disagreements()
         return bool(declared) or not first
-
-    def _name(self, contract: str, handler: Handler) -> str:
-        return lane_of(contract, handler.kind, handler.level)
 
     def _say_disagreements(self) -> None:
         found = self._registry.disagreements(self._others)

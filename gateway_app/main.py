@@ -9,14 +9,20 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.security.base import SecurityBase
 
+from gateway_app import extend
+from gateway_app.calling import Callees, answer_call_errors
 from gateway_app.engine import Engine
 from gateway_app.requests import RequestMiddleware, facts_of
-from gateway_app.responses import unexpected
+from gateway_app.responses import invalid, unexpected
 from gateway_app.routes import add_routes
 from shared import supervision
+from shared.context import Caller
 from shared.discovery import discover
 from shared.logs import configure
 from shared.registry import Registry
@@ -38,8 +44,19 @@ class GatewayApp(FastAPI):
         return self.engine is not None and self.engine.draining
 
 
-def create_app(settings: Settings, registry: Registry) -> GatewayApp:
-    """Return the application for these settings and handlers."""
+class Extension(Protocol):
+    """What `gateway_app/extend.py` is: the user's part."""
+
+    @property
+    def security(self) -> SecurityBase | None: ...
+
+    async def identify(self, request: Request, /) -> Caller | None: ...
+
+    def extend(self, app: FastAPI, /) -> None: ...
+
+
+def create_app(settings: Settings, registry: Registry, extension: Extension = extend) -> GatewayApp:
+    """Return the application for these settings, handlers and the user's part."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -57,11 +74,16 @@ def create_app(settings: Settings, registry: Registry) -> GatewayApp:
                 await running
 
     app = GatewayApp(title=settings.namespace, lifespan=lifespan)
-    app.add_middleware(RequestMiddleware, is_draining=lambda: app.draining, max_body_bytes=settings.max_body_bytes)
+    app.state.callees = Callees(registry)
     app.add_exception_handler(Exception, _on_bug)
+    app.add_exception_handler(RequestValidationError, invalid)
+    answer_call_errors(app)
     app.add_api_route("/-/live", _live, include_in_schema=False)
     app.add_api_route("/-/ready", _ready, include_in_schema=False)
-    add_routes(app, registry)
+    add_routes(app, registry, extension.identify, extension.security)
+    extension.extend(app)
+    # The last one added is the outermost: it sees every request and every answer.
+    app.add_middleware(RequestMiddleware, is_draining=lambda: app.draining, max_body_bytes=settings.max_body_bytes)
     return app
 
 

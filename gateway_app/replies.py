@@ -15,7 +15,7 @@ from shared.errors import FloodgateError, Garbled
 from shared.logs import fields
 from shared.queue.backoff import Backoff
 from shared.queue.connection import translated
-from shared.queue.messages import Reply, unpack_reply
+from shared.queue.messages import TaskReply, unpack_reply
 from shared.queue.scripts.calls import Argument
 from shared.queue.wire import Wire
 
@@ -29,7 +29,7 @@ BATCH = 256
 class Inbox:
     """Reads the replies of one process. `deliver` gets each and says whether somebody waited."""
 
-    def __init__(self, wire: Wire, key: str, deliver: Callable[[Reply], bool]) -> None:
+    def __init__(self, wire: Wire, key: str, deliver: Callable[[TaskReply], bool]) -> None:
         self._wire = wire
         self._key = key
         self._deliver = deliver

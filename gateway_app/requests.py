@@ -16,6 +16,8 @@ from typing import Any
 
 from fastapi import HTTPException
 
+from gateway_app.answers import Answer
+from shared.context import Caller
 from shared.logs import fields
 
 log = logging.getLogger("floodgate.request")
@@ -41,6 +43,13 @@ class Facts:
     wait_ms: int = 0
     run_ms: int = 0
     status: int = 0
+    caller: Caller | None = None
+
+    def note(self, answer: Answer) -> None:
+        """Take over what the queue says of the request."""
+        self.outcome = answer.outcome
+        if answer.reply is not None:
+            self.wait_ms, self.run_ms = answer.reply.wait_ms, answer.reply.run_ms
 
 
 def facts_of(scope: MutableMapping[str, Any]) -> Facts:
@@ -121,5 +130,6 @@ def _write(scope: Message, facts: Facts, started_s: float) -> None:
             total_ms=round((time.monotonic() - started_s) * 1000),
             wait_ms=facts.wait_ms,
             run_ms=facts.run_ms,
+            **({} if facts.caller is None else {"caller": facts.caller.id}),
         ),
     )

@@ -11,12 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import Response
+from fastapi import Request, Response
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from gateway_app.answers import Answer, Trouble
 
 PROBLEM_JSON = "application/problem+json"
+READABLE = {bytes: lambda value: value.decode("utf-8", "replace")}
 REDUCED = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 """Problem type of RFC 9457's registry for a server that is short of capacity."""
 
@@ -62,8 +66,15 @@ def respond(answer: Answer, request_id: str) -> Response:
         return problem(_ROWS[answer.trouble], request_id)
     reply = answer.reply
     assert reply is not None
-    headers = {} if reply.content_type is None else {"content-type": reply.content_type}
-    return Response(reply.body, reply.status, headers)
+    response = Response(reply.body, reply.status)
+    response.raw_headers.extend(reply.headers)
+    return response
+
+
+async def invalid(request: Request, error: Exception) -> Response:
+    """Return FastAPI's own 422, also for a raw body that is not UTF-8, over which FastAPI's handler stumbles."""
+    assert isinstance(error, RequestValidationError)
+    return JSONResponse({"detail": jsonable_encoder(error.errors(), custom_encoder=READABLE)}, 422)
 
 
 def unexpected(request_id: str) -> Response:

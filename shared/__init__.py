@@ -1,7 +1,9 @@
 """The public face: what a module under `shared/handlers/` imports."""
 
-from shared.context import Context
+from shared.context import Caller, Context
 from shared.errors import HTTPError
 from shared.registry import queued
+from shared.reply import Reply
+from shared.resource import Resource
 
-__all__ = ["Context", "HTTPError", "queued"]
+__all__ = ["Caller", "Context", "HTTPError", "Reply", "Resource", "queued"]

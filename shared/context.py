@@ -1,4 +1,4 @@
-"""What a handler may know about the run it is in.
+"""What a handler may know about the run it is in, and about who asks.
 
 Owns the flag by which a sync handler learns that nobody waits any more. Knows
 nothing of queues: it is built by the worker, and by hand in a user's tests.
@@ -8,6 +8,21 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as `identify` in the gateway found out.
+
+    `id` stands in log lines, so it must be no secret. `claims` are JSON values
+    under text keys; they travel to the worker and are logged nowhere.
+    """
+
+    id: str
+    claims: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Context:
@@ -17,11 +32,12 @@ class Context:
     1
     """
 
-    __slots__ = ("_ends_s", "_stop", "attempt", "request_id")
+    __slots__ = ("_ends_s", "_stop", "attempt", "caller", "request_id")
 
-    def __init__(self, request_id: str, attempt: int = 1, timeout_s: float = 10) -> None:
+    def __init__(self, request_id: str, attempt: int = 1, timeout_s: float = 10, caller: Caller | None = None) -> None:
         self.request_id = request_id
         self.attempt = attempt
+        self.caller = caller
         self._ends_s = time.monotonic() + timeout_s
         self._stop = threading.Event()
 

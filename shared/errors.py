@@ -6,6 +6,8 @@ HTTP statuses of engine outcomes; those stand in `gateway_app.responses`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class FloodgateError(Exception):
     """Root of everything the engine raises on purpose."""
@@ -22,15 +24,16 @@ class HTTPError(FloodgateError):
     """What a handler raises to answer with a status of its own.
 
     `status` is 400–599; `detail` is any JSON value and reaches the client as
-    ``{"detail": …}``, as FastAPI's `HTTPException` does.
+    ``{"detail": …}``, as FastAPI's `HTTPException` does; `headers` go with it.
     """
 
-    def __init__(self, status: int, detail: object = None) -> None:
+    def __init__(self, status: int, detail: object = None, headers: Mapping[str, str] | None = None) -> None:
         if not 400 <= status <= 599:
             raise ValueError(f"HTTPError takes a status from 400 to 599, not {status}")
         super().__init__(status, detail)
         self.status = status
         self.detail = detail
+        self.headers = headers or {}
 
 
 # The operator

@@ -9,14 +9,36 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Never, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Never, NoReturn, TypeVar
+
+from shared.errors import DeclarationError
+from shared.resource import Resource
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 Kind = Literal["a", "s"]
 """Which executor runs a handler: the event loop (`a`) or a thread (`s`)."""
+
+Level = int | Callable[..., int]
+"""A cost class, or a function of some of the handler's own arguments, by name."""
+
+MAX_LEVEL = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """How a route looks to its clients; as FastAPI means these words."""
+
+    status_code: int = 200
+    media_type: str | None = None
+    tags: Sequence[str] = ()
+    summary: str | None = None
+    examples: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Parameter to example values: shown in `/docs`, and sent by the load tests."""
+    deprecated: bool | None = None
+    include_in_schema: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +51,16 @@ class Declaration:
     method: str
     timeout_s: float | None
     attempts: int | None
-    level: int
+    level: Level
+    presentation: Presentation
     unknown: tuple[str, ...]
     source: str
     """`file:line` of the decorator, for error texts."""
+
+    def refuse(self, text: str) -> NoReturn:
+        """Raise `DeclarationError` with file, line, function and what to do instead."""
+        name = getattr(self.function, "__qualname__", repr(self.function))
+        raise DeclarationError(f"{self.source}: {name}: {text}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +74,17 @@ class Handler:
     max_concurrency: int
     timeout_s: float
     attempts: int
-    level: int
+    level: Level
+    presentation: Presentation
     kind: Kind
     signature: inspect.Signature
-    """Of the function, annotations resolved, without the `Context` parameter."""
+    """What a request fills: annotations resolved, without `Context` and resources."""
+    result: Any
+    """The type of the answer's body: the return annotation, `Reply` taken off; `Signature.empty` when none."""
     context_name: str | None
     """The parameter that takes the `Context`, if the handler wants one."""
+    resources: Mapping[str, Resource]
+    """Parameter to what the worker keeps open for it."""
     route: str
     """Short digest of method and path: the route's name in Redis."""
     shape: str
@@ -66,6 +99,20 @@ class Handler:
     @property
     def label(self) -> str:
         return f"{self.method} {self.path}"
+
+    @property
+    def levels(self) -> Sequence[int]:
+        """Return every level that a task of this route may have."""
+        return range(MAX_LEVEL + 1) if callable(self.level) else (self.level,)
+
+    def level_of(self, arguments: Mapping[str, Any]) -> int:
+        """Return the level of one request; raises what the user's function raises, or `ValueError` for its result."""
+        if not callable(self.level):
+            return self.level
+        level = self.level(**{name: arguments[name] for name in inspect.signature(self.level).parameters})
+        if not isinstance(level, int) or not 0 <= level <= MAX_LEVEL:
+            raise ValueError(f"the level function of {self.label} returned {level!r}, not 0 to {MAX_LEVEL}")
+        return level
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +151,14 @@ def queued(
     method: str = "GET",
     timeout_s: float | None = None,
     attempts: int | None = None,
-    level: int = 0,
+    level: Level = 0,
+    status_code: int = 200,
+    media_type: str | None = None,
+    tags: Sequence[str] = (),
+    summary: str | None = None,
+    examples: Mapping[str, Sequence[Any]] | None = None,
+    deprecated: bool | None = None,
+    include_in_schema: bool = True,
     **unknown: Never,
 ) -> Callable[[Function], Function]:
     """Declare a function as a queued route; the function itself stays as it is.
@@ -114,16 +168,33 @@ def queued(
     `timeout_s` (default: the setting `TIMEOUT_S`) is how long a client waits.
     `attempts` is how often it may be started when workers die: 2 for GET, HEAD,
     PUT and DELETE, else 1. `level`, 0–9, is its cost class: a worker takes only
-    tasks up to its `WORKER_MAX_LEVEL`.
+    tasks up to its `WORKER_MAX_LEVEL`; or a function of some of the handler's own
+    validated arguments, by name, that returns it: ``level=lambda n: n > 1000``.
+
+    `status_code`, `tags`, `summary`, `deprecated` and `include_in_schema` are
+    FastAPI's. `media_type` other than JSON goes with a result of `bytes` or `str`.
+    `examples` gives values per parameter: ``{"x": [2, 97]}``.
 
     Mistakes raise `DeclarationError` when the registry is sealed.
     """
-    frame = sys._getframe(1)
-    source = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    caller = sys._getframe(1)
+    source = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+    shown = Presentation(status_code, media_type, tags, summary, examples or {}, deprecated, include_in_schema)
 
     def note(function: Function) -> Function:
         _declarations.append(
-            Declaration(function, path, max_concurrency, method, timeout_s, attempts, level, tuple(unknown), source)
+            Declaration(
+                function,
+                path,
+                max_concurrency,
+                method,
+                timeout_s,
+                attempts,
+                level,
+                shown,
+                tuple(unknown),
+                source,
+            )
         )
         return function
 

@@ -1,33 +1,25 @@
 """Turns declarations into a sealed registry, or says what is wrong and where.
 
-Owns every check of a declaration and the digests by which gateways and workers
-know that they agree. Must not know web frameworks: a digest covers what pydantic
-says of the types, whatever the framework makes of them.
+Owns the checks of what the decorator was given; `shared.signatures` has those of
+the function. Must not know web frameworks.
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from pydantic import TypeAdapter
-from pydantic.errors import PydanticUserError
-from pydantic.fields import FieldInfo
+from pydantic import TypeAdapter, ValidationError
 
-from shared.context import Context
-from shared.errors import DeclarationError
-from shared.registry import IDEMPOTENT, METHODS, Declaration, Handler, Registry
+from shared.registry import IDEMPOTENT, MAX_LEVEL, METHODS, Declaration, Handler, Registry
+from shared.shapes import digest, shape_of
+from shared.signatures import Reading, read
 
 _PATH_PARAMETER = re.compile(r"{([^}:]*)(:[^}]*)?}")
-_MAX_LEVEL = 9
 _ENGINE_PREFIX = "/-/"
-_TEXTS = {"title": str, "description": str, "examples": list, "deprecated": bool}
-"""JSON Schema keywords that do not change what is valid, and the type that tells them from properties."""
-_VALUES = {"default", "const", "enum"}
+_BODILESS = frozenset({204, 205, 304})
 
 
 def seal(declarations: Iterable[Declaration], timeout_s: float) -> Registry:
@@ -41,27 +33,22 @@ def seal(declarations: Iterable[Declaration], timeout_s: float) -> Registry:
         handler = _check(declaration, timeout_s)
         key = (handler.method, _PATH_PARAMETER.sub("{}", handler.path))
         if key in seen:
-            _refuse(
-                declaration,
-                f"{handler.label} is already declared at {seen[key].source}; give one of them another path or method",
+            declaration.refuse(
+                f"{handler.label} is already declared at {seen[key].source}; give one of them another path or method"
             )
         seen[key] = declaration
         handlers.append(handler)
-    contract = _digest(sorted((h.route, h.shape) for h in handlers))
+    contract = digest(sorted((h.route, h.shape) for h in handlers))
     return Registry(tuple(handlers), {h.route: h for h in handlers}, contract)
-
-
-def _refuse(declaration: Declaration, text: str) -> NoReturn:
-    name = getattr(declaration.function, "__qualname__", repr(declaration.function))
-    raise DeclarationError(f"{declaration.source}: {name}: {text}")
 
 
 def _check(declaration: Declaration, timeout_s: float) -> Handler:
     _check_values(declaration)
-    signature, context_name = _check_function(declaration)
+    reading = read(declaration, [name for name, _ in _PATH_PARAMETER.findall(declaration.path)])
+    _check_level(declaration, reading.signature)
+    _check_presentation(declaration, reading)
     method, function = declaration.method.upper(), declaration.function
     attempts = declaration.attempts
-    is_async = inspect.iscoroutinefunction(function)
     return Handler(
         function=function,
         name=function.__name__,
@@ -71,114 +58,94 @@ def _check(declaration: Declaration, timeout_s: float) -> Handler:
         timeout_s=timeout_s if declaration.timeout_s is None else declaration.timeout_s,
         attempts=attempts if attempts is not None else (2 if method in IDEMPOTENT else 1),
         level=declaration.level,
-        kind="a" if is_async else "s",
-        signature=signature,
-        context_name=context_name,
-        route=_digest([method, declaration.path]),
-        shape=_digest(["a" if is_async else "s", *_shape(declaration, signature)]),
+        presentation=declaration.presentation,
+        kind=reading.kind,
+        signature=reading.signature,
+        result=reading.result,
+        context_name=reading.context_name,
+        resources=reading.resources,
+        route=digest([method, declaration.path]),
+        shape=shape_of(declaration, reading),
         source=declaration.source,
     )
 
 
 def _check_values(declaration: Declaration) -> None:
     if declaration.unknown:
-        _refuse(
-            declaration,
-            f"@queued knows no parameter {', '.join(declaration.unknown)}; see its docstring for those it takes",
+        declaration.refuse(
+            f"@queued knows no parameter {', '.join(declaration.unknown)}; see its docstring for those it takes"
         )
     path, method = declaration.path, declaration.method
     if not isinstance(path, str) or not path.startswith("/"):
-        _refuse(declaration, f"the path {path!r} must be text that starts with '/'")
+        declaration.refuse(f"the path {path!r} must be text that starts with '/'")
     if path.startswith(_ENGINE_PREFIX):
-        _refuse(declaration, f"paths under {_ENGINE_PREFIX} belong to the engine; choose another")
+        declaration.refuse(f"paths under {_ENGINE_PREFIX} belong to the engine; choose another")
+    if isinstance(method, str) and method.upper() == "WEBSOCKET":
+        declaration.refuse("a WebSocket cannot be queued; write one in gateway_app/extend.py that uses `call`")
     if not isinstance(method, str) or method.upper() not in METHODS:
-        _refuse(declaration, f"the method {method!r} must be one of {', '.join(sorted(METHODS))}")
+        declaration.refuse(f"the method {method!r} must be one of {', '.join(sorted(METHODS))}")
     if not _whole(declaration.max_concurrency) or declaration.max_concurrency < 1:
-        _refuse(
-            declaration, f"max_concurrency is {declaration.max_concurrency!r}; it must be a whole number, at least 1"
-        )
-    if not _whole(declaration.level) or not 0 <= declaration.level <= _MAX_LEVEL:
-        _refuse(declaration, f"level is {declaration.level!r}; it must be a whole number from 0 to {_MAX_LEVEL}")
+        declaration.refuse(f"max_concurrency is {declaration.max_concurrency!r}; it must be a whole number, at least 1")
     if declaration.attempts is not None and (not _whole(declaration.attempts) or declaration.attempts < 1):
-        _refuse(declaration, f"attempts is {declaration.attempts!r}; it must be a whole number, at least 1")
+        declaration.refuse(f"attempts is {declaration.attempts!r}; it must be a whole number, at least 1")
     timeout_s = declaration.timeout_s
     if timeout_s is not None and (
         isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s < 1e6
     ):
-        _refuse(declaration, f"timeout_s is {timeout_s!r}; it must be a number of seconds above 0")
+        declaration.refuse(f"timeout_s is {timeout_s!r}; it must be a number of seconds above 0")
 
 
 def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _check_function(declaration: Declaration) -> tuple[inspect.Signature, str | None]:
-    function = declaration.function
-    if not inspect.isfunction(function):
-        _refuse(declaration, "@queued decorates plain functions (def or async def); write one that calls this")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        _refuse(declaration, "a generator cannot be queued; return the whole result")
-    try:
-        signature = inspect.signature(function, eval_str=True)
-    except (NameError, SyntaxError, TypeError) as error:
-        _refuse(declaration, f"an annotation cannot be resolved ({error}); import its name at the top of the module")
-    context_name = None
-    for parameter in signature.parameters.values():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            _refuse(declaration, f"the parameter {parameter} cannot be filled from a request; name each parameter")
-        if parameter.annotation is Context:
-            if context_name is not None:
-                _refuse(declaration, "two parameters ask for the Context; keep one")
-            context_name = parameter.name
-    for name, _ in _PATH_PARAMETER.findall(declaration.path):
-        if name not in signature.parameters or name == context_name:
-            _refuse(
-                declaration,
-                f"the path has {{{name}}}, the function has no such parameter; add one, or take it out of the path",
+def _check_level(declaration: Declaration, signature: inspect.Signature) -> None:
+    level = declaration.level
+    if callable(level):
+        strange = set(inspect.signature(level).parameters) - set(signature.parameters)
+        if strange:
+            declaration.refuse(
+                f"the level function asks for {', '.join(sorted(strange))}; "
+                f"it may take these: {', '.join(signature.parameters) or 'none'}"
             )
-    kept = [p for p in signature.parameters.values() if p.name != context_name]
-    return signature.replace(parameters=kept), context_name
+    elif not _whole(level) or not 0 <= level <= MAX_LEVEL:
+        declaration.refuse(f"level is {level!r}; it must be a whole number from 0 to {MAX_LEVEL}, or a function")
 
 
-def _shape(declaration: Declaration, signature: inspect.Signature) -> list[Any]:
-    shape: list[Any] = []
-    for parameter in signature.parameters.values():
-        annotation, default = parameter.annotation, parameter.default
-        if annotation is parameter.empty:
-            annotation = Any
-        markers = [
-            repr(type(m)) for m in (*getattr(annotation, "__metadata__", ()), default) if isinstance(m, FieldInfo)
-        ]
-        if isinstance(default, FieldInfo):
-            annotation, default = Annotated[annotation, default], parameter.empty
-        schema = _schema(declaration, parameter.name, annotation, "validation")
-        shape.append([parameter.name, schema, repr(default), markers])
-    returned = signature.return_annotation
-    if returned is not signature.empty:
-        shape.append(_schema(declaration, "return", returned, "serialization"))
-    return shape
+def _check_presentation(declaration: Declaration, reading: Reading) -> None:
+    shown = declaration.presentation
+    if not _whole(shown.status_code) or not 200 <= shown.status_code <= 599:
+        declaration.refuse(f"status_code is {shown.status_code!r}; it must be a whole number from 200 to 599")
+    if shown.status_code in _BODILESS and reading.result not in (inspect.Signature.empty, None, type(None)):
+        declaration.refuse(f"a {shown.status_code} has no body; annotate the function `-> None`")
+    raw = reading.result in (bytes, str)
+    if shown.media_type is not None and not is_json(shown.media_type) and not raw:
+        declaration.refuse(f"with media_type={shown.media_type!r} the function returns bytes or str; annotate it so")
+    if reading.result is bytes and (shown.media_type is None or is_json(shown.media_type)):
+        declaration.refuse(
+            "a result of bytes needs a media_type that says what it is, e.g. media_type='application/octet-stream'"
+        )
+    if isinstance(shown.tags, str) or not all(isinstance(tag, str) for tag in shown.tags):
+        declaration.refuse(f"tags is {shown.tags!r}; it must be a list of texts")
+    _check_examples(declaration, shown.examples, reading.signature)
 
 
-def _schema(declaration: Declaration, name: str, annotation: Any, mode: Literal["validation", "serialization"]) -> Any:
-    try:
-        return _without_texts(TypeAdapter(annotation).json_schema(mode=mode))
-    except PydanticUserError as error:
-        first = str(error).splitlines()[0]
-        _refuse(declaration, f"the type of {name!r} cannot travel as JSON ({first}); use types that pydantic knows")
+def is_json(media_type: str) -> bool:
+    """Tell whether a media type is JSON (RFC 8259), or built on it (RFC 6839)."""
+    kind = media_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
 
 
-def _without_texts(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_without_texts(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        key: value if key in _VALUES else _without_texts(value)
-        for key, value in schema.items()
-        if not (key in _TEXTS and isinstance(value, _TEXTS[key]))
-    }
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, default=repr)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+def _check_examples(declaration: Declaration, examples: Any, signature: inspect.Signature) -> None:
+    if not isinstance(examples, Mapping) or not all(isinstance(values, list | tuple) for values in examples.values()):
+        declaration.refuse('examples is a mapping of parameter to list of values: examples={"x": [2, 97]}')
+    for name, values in examples.items():
+        if name not in signature.parameters:
+            declaration.refuse(f"examples names {name!r}, which no request fills; name a parameter of the function")
+        annotation = signature.parameters[name].annotation
+        adapter: TypeAdapter[Any] = TypeAdapter(Any if annotation is inspect.Signature.empty else annotation)
+        for value in values:
+            try:
+                adapter.validate_python(value)
+            except ValidationError as error:
+                declaration.refuse(f"the example {value!r} of {name!r} is not valid: {error.errors()[0]['msg']}")

@@ -38,7 +38,7 @@ class Whole:
     async def ask(self, name: str, query: str = "") -> Answer:
         """Send one request of a client that stays."""
         (handler,) = (h for h in self.registry.handlers if h.name == name)
-        draft = Draft("test", {}, query, None, b"")
+        draft = Draft("test", query=query)
         return await self.gateway.dispatcher.dispatch(handler, draft, _stays)
 
     async def end(self) -> None:

@@ -15,7 +15,7 @@ from shared.logs import fields
 from shared.queue.backoff import Backoff
 from shared.queue.clock import RedisClock
 from shared.queue.keys import Keys
-from shared.queue.messages import Outcome, Reply, inbox_of, pack_reply
+from shared.queue.messages import Outcome, TaskReply, inbox_of, pack_reply
 from shared.queue.scripts.calls import Claimed, Completion, complete
 from shared.queue.wire import Wire
 from worker_app.executor import Ended
@@ -45,7 +45,7 @@ class Completer:
         """Answer a task that cannot be read, as far as the readable part says to whom."""
         route = claimed.id.partition(".")[0]
         inbox = inbox_of(claimed.blob)
-        reply = pack_reply(Reply(claimed.id, Outcome.FAILED)) if inbox else b""
+        reply = pack_reply(TaskReply(claimed.id, Outcome.FAILED)) if inbox else b""
         self._add(Completion(lease, claimed.id, route, "", inbox, 0, 0, False, False, reply))
 
     def add(self, ended: Ended) -> None:

@@ -12,7 +12,8 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from shared.errors import FloodgateError
 from shared.logs import fields
@@ -30,6 +31,7 @@ from worker_app.executor import Executor
 from worker_app.lease import Keeper
 from worker_app.neighbours import Neighbours, look_forever
 from worker_app.plans import plans
+from worker_app.resources import Resources
 
 log = logging.getLogger("floodgate.worker")
 
@@ -40,7 +42,9 @@ FLUSH_S = 2.0
 class Engine:
     """One worker process at work."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, overrides: Mapping[Any, Callable[..., Any]] | None = None
+    ) -> None:
         self._settings = settings
         self._registry = registry
         self._draining = asyncio.Event()
@@ -53,19 +57,42 @@ class Engine:
         self._keeper = Keeper(
             self._client, self._keys, self._clock, settings.lease_ms, settings.registration_ms, self._declare
         )
+        mine = [h for h in registry.handlers if min(h.levels) <= settings.worker_max_level]
+        self._resources = Resources(mine, overrides)
+        self._open = False
         self._completer = Completer(Wire(self._pool), self._keys, self._clock)
         self._claimers = self._make_claimers()
 
     @property
     def ready(self) -> bool:
-        return not self._draining.is_set() and (self._keeper.fresh or not self._claimers)
+        return self._open and not self._draining.is_set() and (self._keeper.fresh or not self._claimers)
 
     def begin_drain(self) -> None:
         """Start to leave; may be called twice, from any context of the loop's thread."""
         self._loop.call_soon_threadsafe(self._draining.set)
 
     async def run(self) -> None:
-        """Work until the drain has ended."""
+        """Open the resources, work until the drain has ended, close them."""
+        try:
+            await self._open_resources()
+            if self._open:
+                await self._work()
+        finally:
+            await self._resources.close()
+            await self._client.aclose()
+
+    async def _open_resources(self) -> None:
+        opening = asyncio.create_task(self._resources.open())
+        draining = asyncio.create_task(self._draining.wait())
+        try:
+            await asyncio.wait({opening, draining}, return_when=asyncio.FIRST_COMPLETED)
+            self._open = opening.done()
+        finally:
+            opening.cancel()
+            draining.cancel()
+            await asyncio.wait({opening, draining})
+
+    async def _work(self) -> None:
         neighbours = Neighbours(self._client, self._keys, self._registry)
         async with asyncio.TaskGroup() as group:
             claims = [group.create_task(claimer.run(), name=claimer.name) for claimer in self._claimers]
@@ -79,7 +106,6 @@ class Engine:
             await self._drain(claims)
             for loop in (*loops, *claims):
                 loop.cancel()
-        await self._client.aclose()
 
     async def _drain(self, claims: Sequence[asyncio.Task[None]]) -> None:
         log.info("draining", extra=fields(running=sum(len(c.executor.runs) for c in self._claimers)))
@@ -114,13 +140,17 @@ class Engine:
         self._clock.observe(await run(self._client, call))
 
     def _make_claimers(self) -> list[Claimer]:
-        settings, table = self._settings, plans(self._registry)
+        settings, table = self._settings, plans(self._registry, self._resources)
         process = secrets.token_hex(6)
         claimers = []
         kinds: tuple[tuple[Kind, int], ...] = (("a", settings.worker_places), ("s", settings.worker_threads))
         for kind, places in kinds:
             levels = {
-                h.level for h in self._registry.handlers if h.kind == kind and h.level <= settings.worker_max_level
+                level
+                for handler in self._registry.handlers
+                if handler.kind == kind
+                for level in handler.levels
+                if level <= settings.worker_max_level
             }
             if not levels:
                 continue

@@ -8,26 +8,27 @@ not know Redis: leases are names to it.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from shared.context import Context
+from shared.context import Caller, Context
 from shared.errors import HTTPError
 from shared.logs import fields
-from shared.queue.messages import Outcome, Reply, Task
+from shared.queue.messages import Outcome, Task, TaskReply
 from shared.registry import Kind
-from worker_app.plans import JSON, Plan
+from worker_app.plans import Plan
+from worker_app.rendering import Rendered, refusal
 from worker_app.threads import Threads
 
 log = logging.getLogger("floodgate.worker")
+
+NOTHING = Rendered(0, (), b"")
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class Ended:
     """What `complete` needs to know of a run."""
 
     run: Run
-    reply: Reply
+    reply: TaskReply
     run_ms: int
     in_time: bool
 
@@ -85,7 +86,8 @@ class Executor:
 
     def start(self, lease: str, task_id: str, task: Task, tries_used: int, left_s: float) -> None:
         """Begin a run; at most `room` times."""
-        run = Run(lease, task_id, task, Context(task.request_id, tries_used + 1, left_s), left_s)
+        caller = None if task.caller is None else Caller(task.caller, task.claims)
+        run = Run(lease, task_id, task, Context(task.request_id, tries_used + 1, left_s, caller), left_s)
         self.runs[lease] = run
         run.work = asyncio.create_task(self._run(run), name=f"run {task_id}")
 
@@ -115,9 +117,9 @@ class Executor:
             self._threads.close()
 
     async def _run(self, run: Run) -> None:
-        in_time, outcome, status, body = False, Outcome.FAILED, 0, b""
+        in_time, outcome, answer = False, Outcome.FAILED, NOTHING
         try:
-            outcome, status, body = await self._answer(run)
+            outcome, answer = await self._answer(run)
             in_time = outcome is not Outcome.EXPIRED
         except BaseException as error:  # a handler may raise anything, SystemExit and CancelledError too
             if not run.stopped and not run.released:
@@ -128,31 +130,29 @@ class Executor:
             if not run.released:
                 run_ms = round((time.monotonic() - run.started_s) * 1000)
                 wait_ms = max(0, round(run.task.budget_ms - run.left_s * 1000))
-                reply = Reply(run.task_id, outcome, status, JSON if body else None, body, wait_ms, run_ms)
+                reply = TaskReply(run.task_id, outcome, answer.status, answer.headers, answer.body, wait_ms, run_ms)
                 self._on_end(Ended(run, reply, run_ms, in_time))
 
-    async def _answer(self, run: Run) -> tuple[Outcome, int, bytes]:
+    async def _answer(self, run: Run) -> tuple[Outcome, Rendered]:
         if run.left_s <= 0:  # nothing is started after its deadline
-            return Outcome.EXPIRED, 0, b""
+            return Outcome.EXPIRED, NOTHING
         plan = self.plans[run.task.route]
         limit = asyncio.timeout(run.left_s)
         try:
             async with limit:
                 result = await self._call(plan, run)
-            body = plan.render(result)
-        except HTTPError as error:
-            return Outcome.DONE, error.status, _detail(error.detail)
-        except HTTPException as error:
-            return Outcome.DONE, error.status_code, _detail(error.detail)
-        except RequestValidationError as error:
-            return Outcome.DONE, 422, _detail(jsonable_encoder(error.errors()))
+            answer = plan.render(result)
+        except (HTTPError, HTTPException, RequestValidationError) as error:
+            return Outcome.DONE, refusal(error)
         except TimeoutError:
             if limit.expired():
-                return Outcome.EXPIRED, 0, b""
+                return Outcome.EXPIRED, NOTHING
             raise
-        if len(body) > self._max_result_bytes:
-            raise ValueError(f"the result has {len(body)} bytes, MAX_RESULT_BYTES allows {self._max_result_bytes}")
-        return Outcome.DONE, 200, body
+        if len(answer.body) > self._max_result_bytes:
+            raise ValueError(
+                f"the result has {len(answer.body)} bytes, MAX_RESULT_BYTES allows {self._max_result_bytes}"
+            )
+        return Outcome.DONE, answer
 
     async def _call(self, plan: Plan, run: Run) -> Any:
         handler = plan.handler
@@ -175,7 +175,3 @@ class Executor:
     def _say(self, run: Run, event: str, error: BaseException) -> None:
         label = self.plans[run.task.route].handler.label
         log.error(event, exc_info=error, extra=fields(request_id=run.task.request_id, route=label))
-
-
-def _detail(detail: Any) -> bytes:
-    return json.dumps({"detail": detail}, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sqlite3
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from math import isqrt
+from pathlib import Path
 from typing import Annotated
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel, Field
 
-from shared import Context, HTTPError, queued
+from shared import Context, HTTPError, Resource, queued
 
 WORK_S = 0.2
 """Simulated work: what a database or another service would take."""
@@ -57,10 +63,37 @@ class Receipt(BaseModel):
     request_id: str
 
 
+class Orders:
+    """The table of orders: one connection per worker process, one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        with connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, item TEXT, total TEXT)")
+
+    def add(self, receipt: Receipt) -> None:
+        """Write one order; raises `sqlite3.Error`."""
+        row = (str(receipt.id), receipt.item, str(receipt.total))
+        with self._lock, self._connection:
+            self._connection.execute("INSERT INTO orders VALUES (?, ?, ?)", row)
+
+
+def open_orders() -> Iterator[Orders]:
+    """Open the database when a worker starts, close it when the worker leaves."""
+    path = Path(os.environ.get("ORDERS_DB", ".data/orders.sqlite3"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, check_same_thread=False, timeout=5)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        yield Orders(connection)
+
+
 @queued("/orders", method="POST", max_concurrency=50, timeout_s=20, level=3)
-async def place(order: Order, ctx: Context) -> Receipt:
+def place(order: Order, ctx: Context, orders: Annotated[Orders, Resource(open_orders)]) -> Receipt:
     """Place an order. A POST is started at most once, whatever happens to workers."""
     if order.item == "nothing":
         raise HTTPError(409, "nothing is out of stock")
-    await asyncio.sleep(WORK_S)
-    return Receipt(id=uuid4(), item=order.item, total=order.price * order.quantity, request_id=ctx.request_id)
+    time.sleep(WORK_S)
+    receipt = Receipt(id=uuid4(), item=order.item, total=order.price * order.quantity, request_id=ctx.request_id)
+    orders.add(receipt)
+    return receipt

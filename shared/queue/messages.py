@@ -7,6 +7,7 @@ anything else raises `Garbled`, or `Foreign` for another version's envelope.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, cast
@@ -15,8 +16,14 @@ import msgpack
 
 from shared.errors import Foreign, Garbled
 
-VERSION = 1
+VERSION = 2
+"""Of both envelopes; the scripts write it too (`ending.lua`)."""
 _DEADLINE_DIGITS = 13
+_HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+_HEADER_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Names in lower case, and values, as HTTP sends them; a name may come twice."""
 _HEADER_FIELDS = 8
 
 
@@ -50,18 +57,21 @@ class Task:
     """Path parameters as they came."""
     query: str = ""
     """The raw query string."""
-    content_type: str | None = None
+    headers: Headers = ()
+    """Those that the handler declares, and its body's type."""
     body: bytes = b""
+    caller: str | None = None
+    claims: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class TaskReply:
     """One answer on its way back; `body` is final, the gateway does not look into it."""
 
     task_id: str
     outcome: Outcome
     status: int = 0
-    content_type: str | None = None
+    headers: Headers = ()
     body: bytes = b""
     wait_ms: int = 0
     run_ms: int = 0
@@ -80,7 +90,16 @@ def pack_task(task: Task) -> bytes:
         no_running_limit,
         task.budget_ms,
     ]
-    rest = [VERSION, task.request_id, task.path, task.query, task.content_type, task.body]
+    rest = [
+        VERSION,
+        task.request_id,
+        task.path,
+        task.query,
+        task.headers,
+        task.body,
+        task.caller,
+        task.claims,
+    ]
     return b"%013d" % task.deadline_ms + cast(bytes, msgpack.packb(header)) + cast(bytes, msgpack.packb(rest))
 
 
@@ -95,17 +114,29 @@ def unpack_task(blob: bytes) -> Task:
             pass
         case _:
             raise Garbled("a task with a strange header")
+    return Task(int(digits), route, lane, inbox, attempts, flow, weight, budget_ms, *_request(rest))
+
+
+def _request(rest: list[Any]) -> tuple[str, dict[str, str], str, Headers, bytes, str | None, dict[str, Any]]:
     match rest:
         case [int(version), *_] if version != VERSION:
             raise Foreign(version)
-        case [int(), str(request_id), dict(path), str(query), None | str() as content_type, bytes(body)]:
+        case [
+            int(),
+            str(request_id),
+            dict(path),
+            str(query),
+            list(headers),
+            bytes(body),
+            None | str() as caller,
+            dict(claims),
+        ]:
             if not all(isinstance(k, str) and isinstance(v, str) for k, v in path.items()):
                 raise Garbled("a task with strange path parameters")
-        case _:
-            raise Garbled("a task with a strange body")
-    return Task(
-        int(digits), route, lane, inbox, attempts, flow, weight, budget_ms, request_id, path, query, content_type, body
-    )
+            if not all(isinstance(k, str) for k in claims):
+                raise Garbled("a task with strange claims")
+            return request_id, path, query, _pairs(headers), body, caller, claims
+    raise Garbled("a task with a strange body")
 
 
 def inbox_of(blob: bytes) -> str:
@@ -120,7 +151,7 @@ def inbox_of(blob: bytes) -> str:
     return inbox if isinstance(inbox, str) else ""
 
 
-def pack_reply(reply: Reply) -> bytes:
+def pack_reply(reply: TaskReply) -> bytes:
     """Render a reply as one msgpack array."""
     return cast(
         bytes,
@@ -130,7 +161,7 @@ def pack_reply(reply: Reply) -> bytes:
                 reply.task_id,
                 reply.outcome.value,
                 reply.status,
-                reply.content_type,
+                reply.headers,
                 reply.body,
                 reply.wait_ms,
                 reply.run_ms,
@@ -139,28 +170,46 @@ def pack_reply(reply: Reply) -> bytes:
     )
 
 
-def unpack_reply(data: bytes) -> Reply:
+def unpack_reply(data: bytes) -> TaskReply:
     """Read a worker's reply, or the short one of a script; raises `Garbled`, `Foreign`."""
     (parts,) = _unpack_all(data, 1)
     match parts:
         case [int(version), *_] if version != VERSION:
             raise Foreign(version)
         case [int(), str(task_id), ("expired" | "lost") as outcome]:
-            return Reply(task_id, Outcome(outcome))
+            return TaskReply(task_id, Outcome(outcome))
         case [
             int(),
             str(task_id),
             ("done" | "failed" | "expired") as outcome,
             int(status),
-            None | str() as content_type,
+            list(headers),
             bytes(body),
             int(wait_ms),
             int(run_ms),
         ]:
             if outcome == "done" and not 200 <= status <= 599:
                 raise Garbled("a reply with a strange status")
-            return Reply(task_id, Outcome(outcome), status, content_type, body, wait_ms, run_ms)
+            return TaskReply(task_id, Outcome(outcome), status, _sendable(_pairs(headers)), body, wait_ms, run_ms)
     raise Garbled("a reply of a strange form")
+
+
+def _pairs(headers: list[Any]) -> Headers:
+    match headers:
+        case []:
+            return ()
+        case [[bytes(name), bytes(value)]]:  # nearly always
+            return ((name, value),)
+    if not all(isinstance(p, list) and len(p) == 2 and all(isinstance(part, bytes) for part in p) for p in headers):
+        raise Garbled("an envelope with strange headers")
+    return tuple((name, value) for name, value in headers)
+
+
+def _sendable(headers: Headers) -> Headers:
+    """Return the headers of a reply; what could break the framing of HTTP is garbage."""
+    if not all(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value) for name, value in headers):
+        raise Garbled("a reply with strange headers")
+    return headers
 
 
 def _unpack_all(data: bytes, count: int) -> list[Any]:

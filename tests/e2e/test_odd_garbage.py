@@ -16,7 +16,7 @@ from redis import Redis
 from deploy.embedded import EmbeddedServer
 from shared.discovery import discover
 from shared.queue.keys import CATALOGUE, Keys
-from shared.queue.messages import Outcome, Reply, Task, pack_reply, pack_task, unpack_reply
+from shared.queue.messages import Outcome, Task, TaskReply, pack_reply, pack_task, unpack_reply
 from shared.queue.scripts.calls import Admission, AdmitReply, admit
 from shared.registry import Handler, Registry
 from shared.settings import Settings
@@ -140,7 +140,7 @@ def blob_of(garbled: Garbled, task_id: str) -> Admission:
     return Admission(handler.route, garbled.lane, task_id, deadline_ms, flow, 8, pack_task(task))
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(b"\x96\x01", b"\x96\x02"), (b"\x96\x01", b"\xc1\xc1")])
+@pytest.mark.parametrize(("ours", "theirs"), [(b"\x98\x02", b"\x98\x03"), (b"\x98\x02", b"\xc1\xc1")])
 def test_a_task_of_another_envelope_version_is_answered_as_failed_and_logged(
     garbled: Garbled, ours: bytes, theirs: bytes
 ) -> None:
@@ -156,14 +156,14 @@ def test_a_task_of_another_envelope_version_is_answered_as_failed_and_logged(
     assert reply.verdicts[0].code == 0
     streams: Any = garbled.redis.xread({garbled.keys.inbox("tester"): "0"}, count=1, block=3000)
     ((_, values),) = streams[0][1]
-    assert unpack_reply(values[b"r"]) == Reply(admission.id, Outcome.FAILED)
+    assert unpack_reply(values[b"r"]) == TaskReply(admission.id, Outcome.FAILED)
     garbled.redis.delete(garbled.keys.inbox("tester"))
     assert garbled.worker.said(task=admission.id)
     assert not garbled.redis.hexists(garbled.keys.tasks(), admission.id)
 
 
 def test_a_reply_of_another_envelope_version_is_dropped_and_logged(garbled: Garbled) -> None:
-    good = pack_reply(Reply("a.b", Outcome.DONE, 200))
-    garbled.redis.xadd(garbled.key("inbox"), {"r": good.replace(b"\x98\x01", b"\x98\x02")})
+    good = pack_reply(TaskReply("a.b", Outcome.DONE, 200))
+    garbled.redis.xadd(garbled.key("inbox"), {"r": good.replace(b"\x98\x02", b"\x98\x03")})
     until(lambda: any("envelope version 2" in str(line.get("reason")) for line in garbled.gateway.lines()))
     garbled.answers_again()

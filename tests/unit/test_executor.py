@@ -16,6 +16,7 @@ from shared.registry import declared_in
 from shared.sealing import seal
 from worker_app.executor import Ended, Executor
 from worker_app.plans import plans
+from worker_app.resources import Resources
 
 
 class NotOurs(BaseException):
@@ -35,7 +36,7 @@ async def end(function: Callable[..., Any], left_s: float = 5, most_bytes: int =
     registry = seal(declared_in(__name__)[before:], timeout_s=10)
     (handler,) = registry.handlers
     ended: list[Ended] = []
-    executor = Executor(handler.kind, 2, plans(registry), most_bytes, ended.append)
+    executor = Executor(handler.kind, 2, plans(registry, Resources([])), most_bytes, ended.append)
     task = Task(0, handler.route, "l", "i", 1, "f", 8, 5000, "request")
     executor.start("lease", "task", task, 0, left_s)
     await asyncio.sleep(0.05)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgpack
 import pytest
 from hypothesis import given
@@ -11,8 +13,8 @@ from shared.errors import Foreign, Garbled
 from shared.queue.messages import (
     VERSION,
     Outcome,
-    Reply,
     Task,
+    TaskReply,
     inbox_of,
     pack_reply,
     pack_task,
@@ -32,8 +34,10 @@ TASK = Task(
     request_id="r1",
     path={"x": "1"},
     query="a=1&a=2",
-    content_type="application/json",
+    headers=((b"content-type", b"application/json"),),
     body=b"{}",
+    caller="ada",
+    claims={"roles": ["buyer"]},
 )
 
 
@@ -42,23 +46,29 @@ def test_a_task_survives_the_journey() -> None:
 
 
 def test_a_reply_survives_the_journey() -> None:
-    reply = Reply("abc.1", Outcome.DONE, 200, "application/json", b"[1]", 5, 7)
+    reply = TaskReply("abc.1", Outcome.DONE, 200, ((b"content-type", b"application/json"),), b"[1]", 5, 7)
     assert unpack_reply(pack_reply(reply)) == reply
 
 
 def test_a_script_answers_for_a_task_with_three_fields() -> None:
-    assert unpack_reply(msgpack.packb([VERSION, "abc.1", "lost"])) == Reply("abc.1", Outcome.LOST)
+    assert unpack_reply(msgpack.packb([VERSION, "abc.1", "lost"])) == TaskReply("abc.1", Outcome.LOST)
 
 
 def test_an_envelope_of_another_version_is_foreign_and_says_where_to_answer() -> None:
     blob = pack_task(TASK)
-    body = msgpack.packb([VERSION, "r1", {"x": "1"}, "a=1&a=2", "application/json", b"{}"])
+    body = msgpack.packb([VERSION, "r1", TASK.path, TASK.query, TASK.headers, TASK.body, TASK.caller, TASK.claims])
     foreign = blob[: -len(body)] + msgpack.packb([VERSION + 1, "whatever"])
     with pytest.raises(Foreign):
         unpack_task(foreign)
     assert inbox_of(foreign) == "gw"
     with pytest.raises(Foreign):
         unpack_reply(msgpack.packb([VERSION + 1, "abc.1"]))
+
+
+@pytest.mark.parametrize("pair", [[b"a"], [b"a", "b"], [b"A", b"b"], [b"a b", b"c"], [b"a", b"b\r\nc: d"], [b"", b""]])
+def test_a_reply_whose_headers_would_break_http_is_garbled(pair: list[Any]) -> None:
+    with pytest.raises(Garbled):
+        unpack_reply(msgpack.packb([VERSION, "abc.1", "done", 200, [pair, [b"a", b"b"]], b"", 0, 0]))
 
 
 @given(st.binary(max_size=200))

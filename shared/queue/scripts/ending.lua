@@ -34,5 +34,5 @@ local function finish(id, route)
   return mine
 end
 local function finish_as(id, t, outcome)
-  if finish(id, t.route) then reply(t.inbox, cmsgpack.pack({ 1, id, outcome })) end
+  if finish(id, t.route) then reply(t.inbox, cmsgpack.pack({ 2, id, outcome })) end
 end

@@ -1,0 +1,1 @@
+"""The handlers of the benchmark; found with HANDLERS=loadtest.bench_handlers."""

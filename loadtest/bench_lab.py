@@ -1,0 +1,90 @@
+"""What every part of the benchmark works with: the server, the length of a run, the record of what was run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from loadtest.bench_apps import Cost, System
+from loadtest.bench_figures import Figure
+from loadtest.bench_server import Server
+from loadtest.bench_wrk import Load, load
+
+WARM_S = 2.0
+LEARN_S = 1.5
+"""Longer than the period of everything that is done once a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run of wrk, and what it cost."""
+
+    load: Load
+    cost: Cost
+
+
+@dataclass(slots=True)
+class Lab:
+    """One run of the benchmark; `rounds` of `seconds` each."""
+
+    server: Server
+    rounds: int
+    seconds: float
+    short: bool = False
+    typed: bool = False
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Tables that are shown beside the figures."""
+    errors: int = 0
+    """Answers other than 200, broken connections and time-outs, over all runs."""
+    unanswered: int = 0
+    version: str = ""
+    _started_s: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.version = self.server.version
+
+    def say(self, text: str) -> None:
+        """Show how far it is."""
+        print(f"{time.monotonic() - self._started_s:6.0f} s  {text}", file=sys.stderr, flush=True)
+
+    def warm(self, system: System, *paths: str) -> None:
+        """Let a fresh system come up to speed."""
+        for path in paths:
+            load(system.gateway.port, [path], 64, WARM_S / 2 if self.short else WARM_S)
+
+    def learn(self, system: System, path: str) -> None:
+        """Let the server be heard under load, so that commands can be counted."""
+        with ThreadPoolExecutor(1) as pool:
+            busy = pool.submit(load, system.gateway.port, [path], 64, LEARN_S + 1)
+            time.sleep(0.5)
+            self.server.learn(LEARN_S)
+            busy.result()
+
+    def sample(self, what: str, at_round: int, system: System, paths: Sequence[str], connections: int) -> Sample:
+        """Run wrk once and note everything about it."""
+        start = system.read()
+        ran = load(system.gateway.port, paths, connections, self.seconds)
+        sample = Sample(ran, system.cost_since(start, ran.requests))
+        self.errors += ran.errors
+        self.note(what, at_round, connections=connections, per_s=ran.per_s, load=asdict(ran), cost=asdict(sample.cost))
+        self.say(
+            f"round {at_round + 1}: {what} at {connections}: {ran.per_s:,.0f}/s, p50 {ran.p50_us / 1000:.2f} ms, "
+            f"p99 {ran.p99_us / 1000:.1f} ms; {sample.cost}" + (f"; {ran.errors} ERRORS" if ran.errors else "")
+        )
+        return sample
+
+    def note(self, what: str, at_round: int, **values: Any) -> None:
+        """Keep something for the JSON."""
+        self.runs.append({"what": what, "round": at_round + 1, **values})
+
+    def losses(self) -> list[Figure]:
+        """Return what must be nothing, over all parts."""
+        return [
+            Figure("answers other than 200, socket errors", (float(self.errors),), at_most=0, is_count=True),
+            Figure("requests without an answer", (float(self.unanswered),), at_most=0, is_count=True),
+        ]

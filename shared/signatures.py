@@ -1,0 +1,144 @@
+"""Reads a handler's function: what a request fills, what the worker fills, what comes out.
+
+Owns the checks of parameters and the refusals of what cannot travel, each with
+the way to do it instead. Web frameworks are known by the names of their classes
+only, so that nothing here imports one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from shared.context import Context
+from shared.registry import Declaration, Kind
+from shared.reply import Reply
+from shared.resource import Resource, resource_in
+
+_FRAMEWORKS = {"fastapi", "starlette"}
+_PLAIN_ROUTE = "write a plain route in gateway_app/extend.py that hands the rest to `await call(…)`"
+_INSTEAD = {
+    "Depends": "pools and clients: Annotated[…, Resource(factory)]; who asks: Context.caller; "
+    "checks of the request: `identify` in gateway_app/extend.py",
+    "HTTPConnection": "declare what you read of it as Header, Cookie or Query parameters; "
+    "the request id and the caller are in the Context",
+    "WebSocket": f"a handler answers once; {_PLAIN_ROUTE}",
+    "Response": "return Reply(body, status, headers), and say media_type= in the decorator",
+    "BackgroundTasks": "a handler runs in a worker already: do the work in it, or `call` another handler",
+    "SecurityScopes": "write `identify` in gateway_app/extend.py; its result is Context.caller",
+    "Form": f"take a JSON model or the raw body as bytes, or {_PLAIN_ROUTE}",
+    "UploadFile": "take the raw body: Annotated[bytes, Body(media_type='application/octet-stream')], "
+    f"or {_PLAIN_ROUTE}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a function's signature says."""
+
+    kind: Kind
+    signature: inspect.Signature
+    """Only what a request fills, annotations resolved."""
+    result: Any
+    context_name: str | None
+    resources: Mapping[str, Resource]
+
+
+def read(declaration: Declaration, path_names: Sequence[str]) -> Reading:
+    """Return what the declared function asks for and gives; raises `DeclarationError`."""
+    signature = _resolved(declaration)
+    context_names = [p.name for p in signature.parameters.values() if p.annotation is Context]
+    if len(context_names) > 1:
+        declaration.refuse("two parameters ask for the Context; keep one")
+    resources = {p.name: r for p in signature.parameters.values() if (r := resource_in(p.annotation)) is not None}
+    kept = [p for p in signature.parameters.values() if p.name not in resources and p.name not in context_names]
+    for parameter in kept:
+        _check_parameter(declaration, parameter)
+    filled = {name for parameter in kept for name in (parameter.name, *_aliases(parameter))}
+    for name in path_names:
+        if name not in filled:
+            declaration.refuse(
+                f"the path has {{{name}}}, the function has no such parameter; add one, or take it out of the path"
+            )
+    _refuse_foreign(declaration, "its result", signature.return_annotation)
+    return Reading(
+        kind="a" if inspect.iscoroutinefunction(declaration.function) else "s",
+        signature=signature.replace(parameters=kept),
+        result=_unwrapped(signature.return_annotation),
+        context_name=context_names[0] if context_names else None,
+        resources=resources,
+    )
+
+
+def markers_of(parameter: inspect.Parameter) -> list[Any]:
+    """Return what stands beside a parameter's type: the metadata of `Annotated`, and a default that is a marker."""
+    return [*getattr(parameter.annotation, "__metadata__", ()), parameter.default]
+
+
+def _resolved(declaration: Declaration) -> inspect.Signature:
+    function = declaration.function
+    if not inspect.isfunction(function):
+        declaration.refuse("@queued decorates plain functions (def or async def); write one that calls this")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        declaration.refuse(f"a generator cannot be queued; return the whole result, or, to stream it, {_PLAIN_ROUTE}")
+    try:
+        return inspect.signature(function, eval_str=True)
+    except (NameError, SyntaxError, TypeError) as error:
+        declaration.refuse(f"an annotation cannot be resolved ({error}); import its name at the top of the module")
+
+
+def _check_parameter(declaration: Declaration, parameter: inspect.Parameter) -> None:
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        declaration.refuse(f"the parameter {parameter} cannot be filled from a request; name each parameter")
+    if isinstance(parameter.default, Resource):
+        declaration.refuse(f"{parameter.name!r}: write Annotated[…, Resource(…)], not a default")
+    _refuse_foreign(declaration, repr(parameter.name), parameter.annotation)
+    for marker in markers_of(parameter):
+        _refuse_class(declaration, repr(parameter.name), type(marker))
+
+
+def _refuse_foreign(declaration: Declaration, where: str, annotation: Any) -> None:
+    for part in _parts(annotation):
+        if isinstance(part, type):
+            _refuse_class(declaration, where, part)
+
+
+def _refuse_class(declaration: Declaration, where: str, found: type) -> None:
+    for ancestor in found.__mro__:
+        if ancestor.__name__ in _INSTEAD and ancestor.__module__.partition(".")[0] in _FRAMEWORKS:
+            declaration.refuse(
+                f"{where} is a {found.__name__}, which stays in the gateway; {_INSTEAD[ancestor.__name__]}"
+            )
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _parts(argument)
+
+
+def _aliases(parameter: inspect.Parameter) -> list[str]:
+    aliases = (getattr(marker, "alias", None) for marker in markers_of(parameter))
+    return [alias for alias in aliases if isinstance(alias, str)]
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """Take `Reply` off: `Reply[X]` and `X | Reply[X]` are answers with a body of `X`."""
+    origin = get_origin(annotation)
+    if annotation is Reply:
+        return inspect.Signature.empty
+    if origin is Reply:
+        return get_args(annotation)[0]
+    if origin in (Union, UnionType) and any(Reply in (part, get_origin(part)) for part in get_args(annotation)):
+        parts = dict.fromkeys(_unwrapped(part) for part in get_args(annotation))
+        if inspect.Signature.empty in parts:
+            return inspect.Signature.empty
+        return Union[tuple(parts)]  # noqa: UP007 -- the parts are known at run time only
+    if origin is Annotated:
+        inner, *metadata = get_args(annotation)
+        kept = _unwrapped(inner)
+        return kept if kept is inspect.Signature.empty else Annotated[kept, *metadata]
+    return annotation
