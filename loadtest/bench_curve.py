@@ -84,7 +84,7 @@ def _costs(rounds: Sequence[Round]) -> list[Figure]:
 
 def _by_connections(rounds: Sequence[Round]) -> str:
     echo_ms = statistics.median(r.echo_us for r in rounds) / 1000
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("connections", "", "requests/s", "queue / direct", "p50 ms", "p99 ms", "gateway µs", "worker µs", "Redis µs")
     ]
     for count in rounds[0].queue:

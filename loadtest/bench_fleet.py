@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loadtest.bench_apps import Cost, running
 from loadtest.bench_figures import Figure
-from loadtest.bench_lab import Lab
+from loadtest.bench_lab import Lab, dearer
 
 BUSY = 64
 ROUTES = 100
@@ -15,7 +15,7 @@ def routes(lab: Lab) -> list[Figure]:
     """Compare what a request costs with 100 routes, asked in turn, with what it costs with one."""
     every, first = [f"/route/{number}" for number in range(ROUTES)], ["/route/0"]
     costs: dict[str, list[Cost]] = {"1 route": [], "100 routes": [], "first of 100": []}
-    with running(lab.server, BENCH_ROUTES="1") as one, running(lab.server, BENCH_ROUTES=str(ROUTES)) as many:
+    with running(lab.server, {"BENCH_ROUTES": "1"}) as one, running(lab.server, {"BENCH_ROUTES": str(ROUTES)}) as many:
         lab.warm(one, *first)
         lab.warm(many, *first)
         loads = [("1 route", one, first), ("100 routes", many, every), ("first of 100", many, first)]
@@ -23,16 +23,10 @@ def routes(lab: Lab) -> list[Figure]:
             turn = number % len(loads)
             for what, system, paths in (*loads[turn:], *loads[:turn]):
                 costs[what].append(lab.sample(what, number, system, paths, BUSY).cost)
-    pairs = list(zip(costs["100 routes"], costs["1 route"], strict=True))
-    declared = zip(costs["first of 100"], costs["1 route"], strict=True)
+    one_route, asked, declared = costs["1 route"], costs["100 routes"], costs["first of 100"]
     return [
-        Figure(
-            "processor time with 100 routes asked in turn / 1", tuple(m.total_us / o.total_us for m, o in pairs), 1.1
-        ),
-        Figure("   gateway", tuple(m.gateway_us / o.gateway_us for m, o in pairs)),
-        Figure("   worker", tuple(m.worker_us / o.worker_us for m, o in pairs)),
-        Figure("   Redis", tuple(m.redis_us / o.redis_us for m, o in pairs)),
-        Figure("   all, only the first of 100 asked", tuple(m.total_us / o.total_us for m, o in declared)),
+        *dearer(f"processor time with {ROUTES} routes asked in turn / 1", asked, one_route, 1.1),
+        *dearer(f"processor time with {ROUTES} routes, the first asked / 1", declared, one_route, None),
     ]
 
 
@@ -40,7 +34,7 @@ def workers(lab: Lab) -> list[Figure]:
     """Compare the throughput of two workers with that of one, where the handler's time is what limits it."""
     env = {"BENCH_HOLD_S": "0.05", "WORKER_PLACES": str(PLACES)}
     ratios: list[float] = []
-    with running(lab.server, **env) as one, running(lab.server, workers=2, **env) as two:
+    with running(lab.server, env) as one, running(lab.server, env, workers=2) as two:
         for number in range(lab.rounds):
             per_s = {}
             for what, system in (("1 worker", one), ("2 workers", two))[:: 1 if number % 2 == 0 else -1]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -88,3 +88,18 @@ class Lab:
             Figure("answers other than 200, socket errors", (float(self.errors),), at_most=0, is_count=True),
             Figure("requests without an answer", (float(self.unanswered),), at_most=0, is_count=True),
         ]
+
+
+def dearer(name: str, more: Sequence[Cost], less: Sequence[Cost], at_most: float | None) -> list[Figure]:
+    """Compare processor time per request round by round: all processes together, then each."""
+    pairs = list(zip(more, less, strict=True))
+
+    def each(value: Callable[[Cost], float]) -> tuple[float, ...]:
+        return tuple(value(m) / value(n) for m, n in pairs)
+
+    return [
+        Figure(name, each(lambda cost: cost.total_us), at_most=at_most),
+        Figure("   gateway", each(lambda cost: cost.gateway_us)),
+        Figure("   worker", each(lambda cost: cost.worker_us)),
+        Figure("   Redis", each(lambda cost: cost.redis_us)),
+    ]

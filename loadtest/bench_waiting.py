@@ -8,7 +8,7 @@ from dataclasses import asdict
 from loadtest.bench_apps import BARE, App, Cost, System, app, running
 from loadtest.bench_crowd import Tally, crowd
 from loadtest.bench_figures import Figure
-from loadtest.bench_lab import Lab
+from loadtest.bench_lab import Lab, dearer
 
 SETTLE_S = 1.0
 POLL_S = 0.1
@@ -24,14 +24,15 @@ def memory(lab: Lab) -> list[Figure]:
         gateway_mb, worker_mb = fresh.gateway.rss_kb() / 1024, fresh.workers[0].rss_kb() / 1024
     count, hold_s = (500, 4) if lab.short else (5000, 20)
     env = {"BENCH_HOLD_S": str(hold_s), "WORKER_PLACES": "10000"}
-    with running(lab.server, **env) as system:
+    with running(lab.server, env) as system:
         queue_kb = _grown_kb(lab, system.gateway, "queue", count, hold_s)
     with app("gateway", BARE, env) as bare:
         direct_kb = _grown_kb(lab, bare, "direct", count, hold_s)
+    more_kb = queue_kb - direct_kb
     return [
         Figure("resident memory of a fresh gateway", (gateway_mb,), at_most=110, unit=" MB"),
         Figure("resident memory of a fresh worker", (worker_mb,), at_most=90, unit=" MB"),
-        Figure(f"memory of one of {count:,} waiting, queue - bare FastAPI", (queue_kb - direct_kb,), 6, unit=" KB"),
+        Figure(f"memory of one of {count:,} waiting, queue - bare FastAPI", (more_kb,), at_most=6, unit=" KB"),
         Figure("   queue", (queue_kb,), unit=" KB"),
         Figure("   bare FastAPI", (direct_kb,), unit=" KB"),
     ]
@@ -63,22 +64,12 @@ def waiting(lab: Lab) -> list[Figure]:
     """Compare what a request costs while many wait with what it costs while few do, at the same rate."""
     few, many = 10, 500 if lab.short else 10_000
     costs: dict[int, list[Cost]] = {few: [], many: []}
-    with running(lab.server, BENCH_HOLD_S=str(HOLD_S), WORKER_PLACES=str(PLACES)) as system:
+    with running(lab.server, {"BENCH_HOLD_S": str(HOLD_S), "WORKER_PLACES": str(PLACES)}) as system:
         _cost(lab, system, few, -1)
         for number in range(lab.rounds):
             for count in (few, many) if number % 2 == 0 else (many, few):
                 costs[count].append(_cost(lab, system, count, number))
-    pairs = list(zip(costs[many], costs[few], strict=True))
-    return [
-        Figure(
-            f"processor time with {many:,} waiting / {few}",
-            tuple(m.total_us / f.total_us for m, f in pairs),
-            at_most=1.1,
-        ),
-        Figure("   gateway", tuple(m.gateway_us / f.gateway_us for m, f in pairs)),
-        Figure("   worker", tuple(m.worker_us / f.worker_us for m, f in pairs)),
-        Figure("   Redis", tuple(m.redis_us / f.redis_us for m, f in pairs)),
-    ]
+    return dearer(f"processor time with {many:,} waiting / {few}", costs[many], costs[few], 1.1)
 
 
 def _cost(lab: Lab, system: System, count: int, number: int) -> Cost:

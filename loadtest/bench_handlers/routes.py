@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
@@ -52,5 +53,5 @@ else:
     queued("/queue-typed", max_concurrency=LIMIT)(typed)
     queued("/queue-hold", max_concurrency=LIMIT, timeout_s=PATIENCE_S)(hold)
 
-DIRECT = {"/direct": answer, "/direct-typed": typed, "/direct-hold": hold}
+DIRECT: dict[str, Callable[..., Any]] = {"/direct": answer, "/direct-typed": typed, "/direct-hold": hold}
 """The same functions, for routes without a queue."""

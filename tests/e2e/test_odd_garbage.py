@@ -16,7 +16,7 @@ from redis import Redis
 from deploy.embedded import EmbeddedServer
 from shared.discovery import discover
 from shared.queue.keys import CATALOGUE, Keys
-from shared.queue.messages import Outcome, Task, TaskReply, pack_reply, pack_task, unpack_reply
+from shared.queue.messages import VERSION, Outcome, Task, TaskReply, pack_reply, pack_task, unpack_reply
 from shared.queue.scripts.calls import Admission, AdmitReply, admit
 from shared.registry import Handler, Registry
 from shared.settings import Settings
@@ -165,5 +165,5 @@ def test_a_task_of_another_envelope_version_is_answered_as_failed_and_logged(
 def test_a_reply_of_another_envelope_version_is_dropped_and_logged(garbled: Garbled) -> None:
     good = pack_reply(TaskReply("a.b", Outcome.DONE, 200))
     garbled.redis.xadd(garbled.key("inbox"), {"r": good.replace(b"\x98\x02", b"\x98\x03")})
-    until(lambda: any("envelope version 2" in str(line.get("reason")) for line in garbled.gateway.lines()))
+    until(lambda: any(f"envelope version {VERSION + 1}" in str(line.get("reason")) for line in garbled.gateway.lines()))
     garbled.answers_again()
