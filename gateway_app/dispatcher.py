@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from gateway_app.answers import Answer, Draft, Entry, Stage, Trouble, lost
 from gateway_app.lanes import Lanes
+from gateway_app.watch import Receive, Watch
 from shared.errors import FloodgateError
 from shared.queue.connection import Client, run
 from shared.queue.keys import Keys
@@ -23,10 +24,6 @@ from shared.queue.messages import Outcome, TaskReply
 from shared.queue.scripts.calls import cancel
 from shared.registry import Handler
 
-Receive = Callable[[], Awaitable[Any]]
-
-WATCH_AFTER_S = 0.05
-"""Most answers come sooner: only slower requests pay for watching their client."""
 BATCH = 256
 
 _TROUBLES = {Outcome.FAILED: Trouble.FAILED, Outcome.EXPIRED: Trouble.LATE, Outcome.LOST: Trouble.LOST}
@@ -40,7 +37,10 @@ class Dispatcher:
         self._keys = keys
         self._lanes = lanes
         self._offer = offer
+        self._loop = asyncio.get_running_loop()
         self._entries: dict[str, Entry] = {}
+        self._process = secrets.token_hex(8)
+        self._serial = itertools.count()
         self._unwanted: list[str] = []
         self._some_unwanted = asyncio.Event()
 
@@ -50,19 +50,16 @@ class Dispatcher:
     async def dispatch(self, handler: Handler, draft: Draft, receive: Receive) -> Answer:
         """Send one request through the queue; `receive` tells when its client leaves. Never raises for an outcome."""
         now_s = time.monotonic()
-        loop = asyncio.get_running_loop()
         deadline_s, budget_ms = now_s + handler.timeout_s, round(handler.timeout_s * 1000)
-        entry = Entry(self._name(handler), handler, draft, loop.create_future(), now_s, deadline_s, budget_ms, now_s)
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        entry = Entry(self._name(handler), handler, draft, answer, now_s, deadline_s, budget_ms, now_s)
         self._entries[entry.id] = entry
-        timer = loop.call_later(handler.timeout_s, entry.settle, Answer(trouble=Trouble.LATE))
+        watch = Watch(self._loop, entry, receive)
         self._offer(entry)
         try:
-            done, _ = await asyncio.wait({entry.answer}, timeout=WATCH_AFTER_S)
-            if not done:
-                await self._await_watching(entry, receive)
-            return entry.answer.result()
+            return await answer
         finally:
-            timer.cancel()
+            watch.end()
             del self._entries[entry.id]
             if not _is_settled_by_queue(entry):
                 self.withdraw(entry)
@@ -123,30 +120,15 @@ class Dispatcher:
         self._entries[entry.id] = entry
         self._offer(entry)
 
-    async def _await_watching(self, entry: Entry, receive: Receive) -> None:
-        gone: asyncio.Future[None] = asyncio.create_task(_disconnect(receive))
-        try:
-            both: set[asyncio.Future[Any]] = {entry.answer, gone}
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-            await asyncio.wait({gone})
-        entry.settle(Answer(trouble=Trouble.LEFT))
-
     def _name(self, handler: Handler) -> str:
-        return f"{handler.route}.{secrets.token_hex(8)}"
+        return f"{handler.route}.{self._process}{next(self._serial):x}"
 
 
 def _is_settled_by_queue(entry: Entry) -> bool:
-    if not entry.answer.done():
+    if not entry.answer.done() or entry.answer.cancelled():
         return False
     answer = entry.answer.result()
     return answer.reply is not None or answer.trouble in _BY_QUEUE
 
 
 _BY_QUEUE = frozenset({Trouble.FULL, Trouble.PAUSED, Trouble.NO_WORKER, Trouble.TOO_LATE})
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -9,12 +9,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from copy import copy
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from pydantic import Field
+from pydantic.fields import FieldInfo
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway_app.answers import Answer, Trouble
 from gateway_app.dispatcher import Dispatcher
@@ -27,6 +32,7 @@ from shared.sealing import is_json
 
 Identify = Callable[[Request], Awaitable[Caller | None]]
 
+_NO_STACK = AsyncExitStack()
 _REQUEST = "floodgate_request"
 """The parameter through which FastAPI hands over the request; no handler's parameter is called so."""
 
@@ -53,39 +59,56 @@ def add_routes(app: FastAPI, registry: Registry, identify: Identify, security: S
             include_in_schema=shown.include_in_schema,
             responses=documented(),
             openapi_extra=secured,
-            route_class_override=_identifying(handler, identify),
             **_result(handler),
         )
+        route = app.router.routes[-1]
+        assert isinstance(route, APIRoute)
+        route.app = _lean(handler, identify, route)
 
 
 def _result(handler: Handler) -> dict[str, Any]:
     media_type = handler.presentation.media_type
+    model = None if handler.result in (inspect.Signature.empty, type(None)) else handler.result
     if media_type is None:
-        return {"response_model": None if handler.result is inspect.Signature.empty else handler.result}
-    response_class = type("Raw", (Response,), {"media_type": media_type})
-    return {"response_class": response_class, "response_model": handler.result if is_json(media_type) else None}
+        return {"response_model": model}
+    json = is_json(media_type)
+    response_class = type("Own", (JSONResponse if json else Response,), {"media_type": media_type})
+    return {"response_class": response_class, "response_model": model if json else None}
 
 
-def _identifying(handler: Handler, identify: Identify) -> type[APIRoute]:
-    """Return a route class that finds out who asks before FastAPI reads the body; a dependency would be too late."""
+def _lean(handler: Handler, identify: Identify, route: APIRoute) -> ASGIApp:
+    """Return what stands in the place of FastAPI's own application of a route.
 
-    class IdentifyingRoute(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Any]:
-            handle = super().get_route_handler()
+    Who asks is found out before the body is read; a dependency would be too late.
+    The stacks that FastAPI opens for dependencies stay closed: a handler has none.
+    """
+    answer = route.get_route_handler() if handler.signature.parameters else _without_validation(route.endpoint)
 
-            async def identified(request: Request) -> Response:
-                facts = facts_of(request.scope)
-                facts.route = handler.label
-                try:
-                    async with asyncio.timeout(handler.timeout_s):
-                        facts.caller = await identify(request)
-                except TimeoutError:
-                    return respond(Answer(trouble=Trouble.LATE), facts.request_id)
-                return await handle(request)
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        request, facts = Request(scope, receive, send), facts_of(scope)
+        facts.route = handler.label
+        limit = asyncio.timeout(handler.timeout_s)
+        try:
+            async with limit:
+                facts.caller = await identify(request)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            response = respond(Answer(trouble=Trouble.LATE), facts.request_id)
+        else:
+            scope["fastapi_inner_astack"] = scope["fastapi_function_astack"] = _NO_STACK
+            response = await answer(request)
+        await response(scope, receive, send)
 
-            return identified
+    return serve
 
-    return IdentifyingRoute
+
+def _without_validation(endpoint: Any) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        response: Response = await endpoint(**{_REQUEST: request})
+        return response
+
+    return answer
 
 
 def _endpoint(handler: Handler) -> Any:
@@ -108,18 +131,23 @@ def _endpoint(handler: Handler) -> Any:
 
 def _signature(handler: Handler) -> inspect.Signature:
     own = inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request)
+    examples = handler.presentation.examples
     parameters = [
-        parameter.replace(
-            kind=inspect.Parameter.KEYWORD_ONLY,
-            annotation=_with_examples(parameter.annotation, handler.presentation.examples.get(parameter.name)),
-        )
+        _with_examples(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY), examples.get(parameter.name))
         for parameter in handler.signature.parameters.values()
     ]
     return handler.signature.replace(parameters=[*parameters, own])
 
 
-def _with_examples(annotation: Any, examples: Sequence[Any] | None) -> Any:
-    return annotation if examples is None else Annotated[annotation, Field(examples=list(examples))]
+def _with_examples(parameter: inspect.Parameter, examples: Sequence[Any] | None) -> inspect.Parameter:
+    if examples is None:
+        return parameter
+    if isinstance(parameter.default, FieldInfo):  # beside such a default, FastAPI reads nothing out of `Annotated`
+        marker = copy(parameter.default)
+        marker.examples = list(examples)
+        return parameter.replace(default=marker)
+    annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+    return parameter.replace(annotation=Annotated[annotation, Field(examples=list(examples))])
 
 
 def _document(app: FastAPI, security: SecurityBase) -> None:

@@ -6,7 +6,6 @@ nothing of queues: it is built by the worker, and by hand in a user's tests.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,14 +31,14 @@ class Context:
     1
     """
 
-    __slots__ = ("_ends_s", "_stop", "attempt", "caller", "request_id")
+    __slots__ = ("_ends_s", "_stopped", "attempt", "caller", "request_id")
 
     def __init__(self, request_id: str, attempt: int = 1, timeout_s: float = 10, caller: Caller | None = None) -> None:
         self.request_id = request_id
         self.attempt = attempt
         self.caller = caller
         self._ends_s = time.monotonic() + timeout_s
-        self._stop = threading.Event()
+        self._stopped = False  # one word, written once: threads need no lock for it
 
     @property
     def seconds_left(self) -> float:
@@ -52,8 +51,8 @@ class Context:
 
         An async handler is cancelled instead; a sync one cannot be, so it looks here.
         """
-        return self._stop.is_set() or self.seconds_left == 0
+        return self._stopped or self.seconds_left == 0
 
     def cancel(self) -> None:
         """Raise the flag; called by the worker, from any thread."""
-        self._stop.set()
+        self._stopped = True

@@ -6,6 +6,7 @@ Never logs settings, headers, bodies or addresses with a password.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import sys
@@ -13,6 +14,8 @@ import time
 from typing import Any
 
 _FIELDS = "floodgate_fields"
+_ENCODE = json.JSONEncoder(default=str, ensure_ascii=False).encode
+"""`json.dumps` with arguments makes a new encoder for every line."""
 
 
 def fields(**values: Any) -> dict[str, dict[str, Any]]:
@@ -36,7 +39,7 @@ def configure(level: int = logging.INFO) -> None:
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "at": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
@@ -44,7 +47,12 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _ENCODE(line)
+
+
+@functools.lru_cache(maxsize=2)
+def _second(epoch_s: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch_s))
 
 
 class _Text(logging.Formatter):

@@ -44,6 +44,8 @@ class Run:
     work: asyncio.Task[None] | None = None
     stopped: bool = False
     """Nobody waits for it any more: its end is no sample."""
+    expired: bool = False
+    """Its time is used up, and it was told so."""
     released: bool = False
     """Given back: its end is nobody's business."""
     started_s: float = field(default_factory=time.monotonic)
@@ -76,6 +78,7 @@ class Executor:
         self.runs: dict[str, Run] = {}
         """By lease, until the handler ended."""
         self.gained_room = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._max_result_bytes = max_result_bytes
         self._on_end = on_end
         self._threads = Threads(places) if kind == "s" else None
@@ -89,7 +92,7 @@ class Executor:
         caller = None if task.caller is None else Caller(task.caller, task.claims)
         run = Run(lease, task_id, task, Context(task.request_id, tries_used + 1, left_s, caller), left_s)
         self.runs[lease] = run
-        run.work = asyncio.create_task(self._run(run), name=f"run {task_id}")
+        run.work = self._loop.create_task(self._run(run))
 
     def stop(self, lease: str) -> None:
         """Tell the handler of a lease to end: nobody waits for its answer."""
@@ -137,22 +140,31 @@ class Executor:
         if run.left_s <= 0:  # nothing is started after its deadline
             return Outcome.EXPIRED, NOTHING
         plan = self.plans[run.task.route]
-        limit = asyncio.timeout(run.left_s)
+        timer = self._loop.call_later(run.left_s, self._expire, run)
         try:
-            async with limit:
-                result = await self._call(plan, run)
+            result = await self._call(plan, run)
+            if run.expired:
+                return Outcome.EXPIRED, NOTHING
             answer = plan.render(result)
         except (HTTPError, HTTPException, RequestValidationError) as error:
             return Outcome.DONE, refusal(error)
-        except TimeoutError:
-            if limit.expired():
+        except asyncio.CancelledError:
+            if run.expired:
                 return Outcome.EXPIRED, NOTHING
             raise
+        finally:
+            timer.cancel()
         if len(answer.body) > self._max_result_bytes:
             raise ValueError(
                 f"the result has {len(answer.body)} bytes, MAX_RESULT_BYTES allows {self._max_result_bytes}"
             )
         return Outcome.DONE, answer
+
+    def _expire(self, run: Run) -> None:
+        run.expired = True
+        run.context.cancel()
+        if run.work is not None:
+            run.work.cancel()
 
     async def _call(self, plan: Plan, run: Run) -> Any:
         handler = plan.handler

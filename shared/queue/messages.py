@@ -7,9 +7,12 @@ anything else raises `Garbled`, or `Foreign` for another version's envelope.
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import NoneType
 from typing import Any, cast
 
 import msgpack
@@ -24,7 +27,11 @@ _HEADER_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Names in lower case, and values, as HTTP sends them; a name may come twice."""
-_HEADER_FIELDS = 8
+_TASK_HEADER = (str, str, str, int, str, int, int, int)
+_TASK_BODIES = {(int, str, dict, str, list, bytes, caller, dict) for caller in (str, NoneType)}
+_REPLY = (int, str, str, int, list, bytes, int, int)
+_SHORT_REPLY = (int, str, str)
+"""The types of each part, compared as a whole: a fifth of the time that patterns take."""
 
 
 class Outcome(StrEnum):
@@ -109,34 +116,34 @@ def unpack_task(blob: bytes) -> Task:
     if len(digits) < _DEADLINE_DIGITS or not digits.isdigit():
         raise Garbled("a task without a deadline")
     header, rest = _unpack_all(blob[_DEADLINE_DIGITS:], 2)
-    match header:
-        case [str(route), str(lane), str(inbox), int(attempts), str(flow), int(weight), int(), int(budget_ms)]:
-            pass
-        case _:
-            raise Garbled("a task with a strange header")
-    return Task(int(digits), route, lane, inbox, attempts, flow, weight, budget_ms, *_request(rest))
-
-
-def _request(rest: list[Any]) -> tuple[str, dict[str, str], str, Headers, bytes, str | None, dict[str, Any]]:
-    match rest:
-        case [int(version), *_] if version != VERSION:
-            raise Foreign(version)
-        case [
-            int(),
-            str(request_id),
-            dict(path),
-            str(query),
-            list(headers),
-            bytes(body),
-            None | str() as caller,
-            dict(claims),
-        ]:
-            if not all(isinstance(k, str) and isinstance(v, str) for k, v in path.items()):
-                raise Garbled("a task with strange path parameters")
-            if not all(isinstance(k, str) for k in claims):
-                raise Garbled("a task with strange claims")
-            return request_id, path, query, _pairs(headers), body, caller, claims
-    raise Garbled("a task with a strange body")
+    if _types(header) != _TASK_HEADER:
+        raise Garbled("a task with a strange header")
+    route, lane, inbox, attempts, flow, weight, _, budget_ms = header
+    _check_version(rest)
+    if _types(rest) not in _TASK_BODIES:
+        raise Garbled("a task with a strange body")
+    _, request_id, path, query, headers, body, caller, claims = rest
+    if path and not all(isinstance(k, str) and isinstance(v, str) for k, v in path.items()):
+        raise Garbled("a task with strange path parameters")
+    if claims and not all(isinstance(k, str) for k in claims):
+        raise Garbled("a task with strange claims")
+    return Task(
+        int(digits),
+        route,
+        lane,
+        inbox,
+        attempts,
+        flow,
+        weight,
+        budget_ms,
+        request_id,
+        path,
+        query,
+        _pairs(headers),
+        body,
+        caller,
+        claims,
+    )
 
 
 def inbox_of(blob: bytes) -> str:
@@ -147,7 +154,7 @@ def inbox_of(blob: bytes) -> str:
         header = unpacker.unpack()
     except Exception:  # whatever msgpack makes of garbage
         return ""
-    inbox = header[2] if isinstance(header, list) and len(header) == _HEADER_FIELDS else ""
+    inbox = header[2] if isinstance(header, list) and len(header) == len(_TASK_HEADER) else ""
     return inbox if isinstance(inbox, str) else ""
 
 
@@ -173,38 +180,37 @@ def pack_reply(reply: TaskReply) -> bytes:
 def unpack_reply(data: bytes) -> TaskReply:
     """Read a worker's reply, or the short one of a script; raises `Garbled`, `Foreign`."""
     (parts,) = _unpack_all(data, 1)
-    match parts:
-        case [int(version), *_] if version != VERSION:
-            raise Foreign(version)
-        case [int(), str(task_id), ("expired" | "lost") as outcome]:
-            return TaskReply(task_id, Outcome(outcome))
-        case [
-            int(),
-            str(task_id),
-            ("done" | "failed" | "expired") as outcome,
-            int(status),
-            list(headers),
-            bytes(body),
-            int(wait_ms),
-            int(run_ms),
-        ]:
-            if outcome == "done" and not 200 <= status <= 599:
-                raise Garbled("a reply with a strange status")
-            return TaskReply(task_id, Outcome(outcome), status, _sendable(_pairs(headers)), body, wait_ms, run_ms)
-    raise Garbled("a reply of a strange form")
+    _check_version(parts)
+    types = _types(parts)
+    if types == _SHORT_REPLY and parts[2] in ("expired", "lost"):
+        return TaskReply(parts[1], Outcome(parts[2]))
+    if types != _REPLY or parts[2] not in ("done", "failed", "expired"):
+        raise Garbled("a reply of a strange form")
+    _, task_id, outcome, status, headers, body, wait_ms, run_ms = parts
+    if outcome == "done" and not 200 <= status <= 599:
+        raise Garbled("a reply with a strange status")
+    return TaskReply(task_id, Outcome(outcome), status, _sendable(_pairs(headers)), body, wait_ms, run_ms)
+
+
+def _types(parts: Iterable[Any]) -> tuple[type, ...]:
+    return tuple(map(type, parts))
+
+
+def _check_version(parts: list[Any]) -> None:
+    if not parts or type(parts[0]) is not int:
+        raise Garbled("an envelope without a version")
+    if parts[0] != VERSION:
+        raise Foreign(parts[0])
 
 
 def _pairs(headers: list[Any]) -> Headers:
-    match headers:
-        case []:
-            return ()
-        case [[bytes(name), bytes(value)]]:  # nearly always
-            return ((name, value),)
-    if not all(isinstance(p, list) and len(p) == 2 and all(isinstance(part, bytes) for part in p) for p in headers):
+    pairs = tuple(tuple(pair) for pair in headers if type(pair) is list)
+    if len(pairs) != len(headers) or not all(_types(pair) == (bytes, bytes) for pair in pairs):
         raise Garbled("an envelope with strange headers")
-    return tuple((name, value) for name, value in headers)
+    return pairs
 
 
+@functools.lru_cache(maxsize=256)
 def _sendable(headers: Headers) -> Headers:
     """Return the headers of a reply; what could break the framing of HTTP is garbage."""
     if not all(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value) for name, value in headers):

@@ -109,7 +109,7 @@ def admit(keys: Keys, *, valid_until_ms: int, requests: Sequence[Admission]) -> 
             return AdmitReply(now_ms, True, (), garbage)
         if len(rest) != 3 * len(requests):
             raise Garbled("admit returned verdicts for other requests")
-        verdicts = (Verdict(code(AdmitCode, rest[i]), rest[i + 1], rest[i + 2]) for i in range(0, len(rest), 3))
+        verdicts = [Verdict(code(AdmitCode, rest[i]), rest[i + 1], rest[i + 2]) for i in range(0, len(rest), 3)]
         return AdmitReply(now_ms, False, tuple(verdicts), garbage)
 
     return Call(SCRIPTS["admit"], keys.prefix, tuple(args), read)

@@ -6,7 +6,7 @@ Pure; knows the forms that occur, not which script returns which.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from shared.errors import Garbled
 from shared.queue.lifecycle import AdmitCode, CancelCode
@@ -27,7 +27,7 @@ def numbers(reply: object, least: int, further: int | None = None) -> list[int]:
     parts = list_of(reply, least if further is None else least + further, None if further is None else least + further)
     if not all(isinstance(part, int) for part in parts):
         raise Garbled("a script's reply with something else for a number")
-    return [int(str(part)) for part in parts]
+    return cast(list[int], parts)
 
 
 def texts(reply: object) -> tuple[str, ...]:
@@ -41,11 +41,10 @@ def claimed(parts: Sequence[object]) -> Iterator[Claimed]:
     if len(parts) % 3:
         raise Garbled("a claim's reply of a strange length")
     for i in range(0, len(parts), 3):
-        match parts[i : i + 3]:
-            case [bytes(id), int(tries), bytes(blob)]:
-                yield Claimed(id.decode(errors="replace"), tries, blob)
-            case _:
-                raise Garbled("a claim's reply of a strange form")
+        id, tries, blob = parts[i : i + 3]
+        if not (isinstance(id, bytes) and isinstance(tries, int) and isinstance(blob, bytes)):
+            raise Garbled("a claim's reply of a strange form")
+        yield Claimed(id.decode(errors="replace"), tries, blob)
 
 
 def code(codes: type[C], value: int) -> C:
