@@ -7,6 +7,7 @@ Must not know what an app does: it may have `begin_drain()`, and that is all.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -76,6 +77,8 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until drained; gunicorn calls this after the fork."""
+        gc.collect()
+        gc.freeze()  # what is loaded by now lives for ever: no full collection walks it again
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
             runner.run(self._serve_until_drained())
 
