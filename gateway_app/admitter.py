@@ -97,7 +97,14 @@ class Admitter:
             if entry.arrived_s < oldest_s:
                 entry.settle(Answer(trouble=Trouble.UNAVAILABLE))
                 continue
-            admission = self._admission(entry)
+            try:
+                admission = self._admission(entry)
+            except Exception as error:  # what cannot be packed is one request's misfortune, not the process's
+                log.error(
+                    "a request that cannot travel", exc_info=error, extra=fields(request_id=entry.draft.request_id)
+                )
+                entry.settle(Answer(trouble=Trouble.FAILED))
+                continue
             size += len(admission.blob)
             batch.append((entry, admission))
         if not self._local:
