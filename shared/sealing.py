@@ -83,7 +83,8 @@ def _check_values(declaration: Declaration) -> None:
         declaration.refuse(f"paths under {_ENGINE_PREFIX} belong to the engine; choose another")
     if isinstance(method, str) and method.upper() == "WEBSOCKET":
         declaration.refuse(
-            "a WebSocket cannot be queued; write one in gateway_app/extend.py that uses `call`, and add websockets to requirements/run.in"
+            "a WebSocket cannot be queued; write one in gateway_app/extend.py that uses `call`, "
+            "and add websockets to requirements/run.in"
         )
     if not isinstance(method, str) or method.upper() not in METHODS:
         declaration.refuse(f"the method {method!r} must be one of {', '.join(sorted(METHODS))}")
