@@ -18,10 +18,12 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 from starlette.requests import ClientDisconnect
 
-from gateway_app.answers import Answer, Draft, Trouble
+from gateway_app.answers import Answer, Draft, Terms, Trouble
 from gateway_app.drafts import places_of
+from gateway_app.refusals import TooMany
 from gateway_app.requests import facts_of
 from gateway_app.responses import respond
+from gateway_app.terms import Terming
 from shared.errors import FloodgateError
 from shared.queue.messages import TaskReply
 from shared.registry import Handler, Registry
@@ -98,7 +100,8 @@ async def call(function: Callable[..., Any], /, *, request: Request, **arguments
     """
     callee = request.app.state.callees.find(function)
     facts = facts_of(request.scope)
-    draft = callee.draft(arguments, facts.request_id, facts.caller)
+    terms = callee.terming.terms(request, facts.caller, heed_prefer=False)
+    draft = callee.draft(arguments, facts.request_id, terms, facts.caller)
     answer: Answer = await request.app.state.dispatcher.dispatch(callee.handler, draft, request.receive)
     facts.note(answer)
     if answer.trouble is Trouble.LEFT:
@@ -133,6 +136,7 @@ class Callee:
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
+        self.terming = Terming(handler)
         self._places = places_of(handler)
         self._adapters: dict[str, TypeAdapter[Any]] = {
             name: TypeAdapter(Any if p.annotation is p.empty else p.annotation)
@@ -141,7 +145,7 @@ class Callee:
         empty = handler.result is inspect.Signature.empty
         self._result: TypeAdapter[Any] = TypeAdapter(Any if empty else handler.result)
 
-    def draft(self, arguments: Mapping[str, Any], request_id: str, caller: Any) -> Draft:
+    def draft(self, arguments: Mapping[str, Any], request_id: str, terms: Terms, caller: Any) -> Draft:
         """Return the raw arguments that give these values; raises `TypeError` when some lack or are unknown."""
         self.handler.signature.bind(**arguments)
         places = self._places
@@ -154,6 +158,7 @@ class Callee:
         defaults = {n: p.default for n, p in self.handler.signature.parameters.items() if p.default is not p.empty}
         return Draft(
             request_id=request_id,
+            terms=terms,
             path=dict(self._texts(places.path_params, arguments)),
             query=urlencode(self._texts(places.query_params, arguments)),
             headers=tuple((name.lower(), value) for name, value in headers),
@@ -219,5 +224,10 @@ def answer_call_errors(app: FastAPI) -> None:
     async def on_leaving(request: Request, error: Exception) -> Response:
         return respond(Answer(trouble=Trouble.LEFT), facts_of(request.scope).request_id)
 
+    async def on_rate(request: Request, error: Exception) -> Response:
+        assert isinstance(error, TooMany)
+        return respond(error.answer, facts_of(request.scope).request_id)
+
     app.add_exception_handler(CallError, on_error)
+    app.add_exception_handler(TooMany, on_rate)
     app.add_exception_handler(ClientDisconnect, on_leaving)

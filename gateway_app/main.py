@@ -21,6 +21,7 @@ from gateway_app.engine import Engine
 from gateway_app.requests import RequestMiddleware, facts_of
 from gateway_app.responses import invalid, unexpected
 from gateway_app.routes import add_routes
+from gateway_app.tasks import add_tasks
 from shared import supervision
 from shared.context import Caller
 from shared.discovery import discover
@@ -80,6 +81,7 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
     answer_call_errors(app)
     app.add_api_route("/-/live", _live, include_in_schema=False)
     app.add_api_route("/-/ready", _ready, include_in_schema=False)
+    add_tasks(app, registry)
     add_routes(app, registry, extension.identify, extension.security)
     extension.extend(app)
     # The last one added is the outermost: it sees every request and every answer.

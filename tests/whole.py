@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from fastapi import Request
+
 from gateway_app.answers import Answer, Draft
 from gateway_app.engine import Engine as Gateway
+from gateway_app.terms import Terming
 from shared.discovery import discover
 from shared.settings import Settings
 from worker_app.engine import Engine as Worker
@@ -38,7 +41,7 @@ class Whole:
     async def ask(self, name: str, query: str = "") -> Answer:
         """Send one request of a client that stays."""
         (handler,) = (h for h in self.registry.handlers if h.name == name)
-        draft = Draft("test", query=query)
+        draft = Draft("test", Terming(handler).terms(Request({"type": "http", "headers": []}), None), query=query)
         return await self.gateway.dispatcher.dispatch(handler, draft, _stays)
 
     async def end(self) -> None:
