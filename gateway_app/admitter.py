@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from gateway_app.answers import Answer, Entry, Stage, Trouble, lost
 from gateway_app.lanes import Lanes
+from gateway_app.refusals import Refusals
 from shared.errors import FloodgateError, Full, Unavailable
 from shared.logs import fields
 from shared.queue.backoff import Backoff
@@ -21,7 +22,7 @@ from shared.queue.clock import RedisClock
 from shared.queue.keys import Keys, flow_of
 from shared.queue.lifecycle import AdmitCode
 from shared.queue.messages import Task, pack_task
-from shared.queue.scripts.calls import Admission, AdmitReply, admit
+from shared.queue.scripts.calls import Admission, AdmitReply, Kind, admit
 from shared.queue.wire import Wire
 
 log = logging.getLogger("floodgate.gateway")
@@ -31,14 +32,12 @@ BATCH_BYTES = 512 * 1024
 VALID_S = 1.0
 CALL_S = 2.0
 MOST_WAIT_S = 1.0
-WEIGHT = 8
-"""Of a flow whose route declares no priorities."""
-
 TROUBLES = {
     AdmitCode.PAUSED: Trouble.PAUSED,
     AdmitCode.NO_WORKER: Trouble.NO_WORKER,
     AdmitCode.LATE: Trouble.TOO_LATE,
     AdmitCode.FULL: Trouble.FULL,
+    AdmitCode.SHARE: Trouble.SHARE,
 }
 
 
@@ -53,6 +52,8 @@ class Admitter:
         lanes: Lanes,
         inbox: str,
         on_withdrawn: Callable[[Entry], None],
+        refusals: Refusals,
+        result_ttl_s: int,
     ) -> None:
         self._wire = wire
         self._keys = keys
@@ -60,6 +61,8 @@ class Admitter:
         self._lanes = lanes
         self._inbox = inbox
         self._on_withdrawn = on_withdrawn
+        self._refusals = refusals
+        self._result_ttl_s = result_ttl_s
         self._local: deque[Entry] = deque()
         self._some = asyncio.Event()
 
@@ -113,16 +116,19 @@ class Admitter:
 
     def _admission(self, entry: Entry) -> Admission:
         handler, draft = entry.handler, entry.draft
+        terms = draft.terms
         entry.lane = self._lanes.lane(handler, draft.level)
+        flow = flow_of(handler.route, terms.weight, terms.tenant, terms.detached)
+        kind = Kind(handler.route, entry.lane, flow, terms.weight, terms.share, terms.budget_ms)
         task = Task(
             deadline_ms=self._clock.at_ms(entry.deadline_s),
             route=handler.route,
             lane=entry.lane,
-            inbox=self._inbox,
+            inbox=f"={self._result_ttl_s}={self._inbox}" if terms.detached else self._inbox,
             attempts=handler.attempts,
-            flow=flow_of(handler.route, WEIGHT),
-            weight=WEIGHT,
-            budget_ms=entry.budget_ms,
+            flow=flow,
+            weight=terms.weight,
+            budget_ms=terms.budget_ms,
             request_id=draft.request_id,
             path=draft.path,
             query=draft.query,
@@ -131,14 +137,19 @@ class Admitter:
             caller=draft.caller.id if draft.caller else None,
             claims=dict(draft.caller.claims) if draft.caller else {},
         )
-        return Admission(task.route, task.lane, entry.id, task.deadline_ms, task.flow, WEIGHT, pack_task(task))
+        return Admission(kind, entry.id, task.deadline_ms, pack_task(task))
 
     async def _send(self, batch: list[tuple[Entry, Admission]]) -> None:
         sent_s = time.monotonic()
         for entry, _ in batch:
             entry.stage, entry.asked_s = Stage.SENT, sent_s
         valid_until_ms = self._clock.now_ms() + round(VALID_S * 1000)
-        call = admit(self._keys, valid_until_ms=valid_until_ms, requests=[admission for _, admission in batch])
+        call = admit(
+            self._keys,
+            valid_until_ms=valid_until_ms,
+            requests=[admission for _, admission in batch],
+            missed=self._refusals.take_missed({entry.handler.route for entry, _ in batch}),
+        )
         try:
             reply = await self._wire.run(call, CALL_S)
         except Full:
@@ -159,11 +170,15 @@ class Admitter:
             return
         for (entry, _), verdict in zip(batch, reply.verdicts, strict=True):
             if verdict.code is AdmitCode.ADMITTED:
-                entry.stage = Stage.ADMITTED
+                entry.stage, entry.wait_ms = Stage.ADMITTED, verdict.wait_ms
                 if entry.withdrawn:
                     self._on_withdrawn(entry)
+                elif entry.hurried:
+                    entry.accept()
             else:
-                entry.settle(Answer(trouble=TROUBLES[verdict.code], retry_after_s=verdict.retry_after_ms / 1000))
+                answer = Answer(trouble=TROUBLES[verdict.code], retry_after_s=verdict.retry_after_ms / 1000)
+                entry.settle(answer)
+                self._refusals.remember(entry.handler.route, entry.draft.terms, answer, verdict.remember_ms / 1000)
 
     def _refuse(self, batch: list[tuple[Entry, Admission]], trouble: Trouble) -> None:
         for entry, _ in batch:

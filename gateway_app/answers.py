@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
 from shared.context import Caller
+from shared.head import UNDECLARED_SHARE, UNDECLARED_WEIGHT
 from shared.queue.messages import Headers, TaskReply
 from shared.registry import Handler
 
@@ -14,6 +15,8 @@ from shared.registry import Handler
 class Trouble(StrEnum):
     """Why there is no answer from a handler."""
 
+    RATE = "rate"
+    SHARE = "share"
     FULL = "full"
     PAUSED = "paused"
     NO_WORKER = "no worker"
@@ -35,10 +38,12 @@ class Answer:
     reply: TaskReply | None = None
     trouble: Trouble | None = None
     retry_after_s: float = 0
+    accepted: str | None = None
+    """The id under which a task goes on that nobody waits for."""
 
     @property
     def outcome(self) -> str:
-        return self.trouble.value if self.trouble else "done"
+        return self.trouble.value if self.trouble else "done" if self.accepted is None else "accepted"
 
 
 class Stage(Enum):
@@ -50,10 +55,32 @@ class Stage(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What a request may ask of the door, known from its head."""
+
+    budget_ms: int
+    """Until nobody waits any more."""
+    whole: bool = True
+    """It has all the time that its route gives; only such a refusal says something of others."""
+    weight: int = UNDECLARED_WEIGHT
+    share: int = UNDECLARED_SHARE
+    tenant: str = ""
+    detached: bool = False
+    """`Prefer: respond-async`: nobody waits on the connection for longer than `patience_s`."""
+    patience_s: float = 0
+
+    @property
+    def asks_always(self) -> bool:
+        """Tell whether it is never refused from memory."""
+        return self.share == UNDECLARED_SHARE and self.weight != UNDECLARED_WEIGHT
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A request's raw arguments, as they came."""
 
     request_id: str
+    terms: Terms
     path: dict[str, str] = field(default_factory=dict)
     query: str = ""
     headers: Headers = ()
@@ -72,13 +99,22 @@ class Entry:
     answer: asyncio.Future[Answer]
     arrived_s: float
     deadline_s: float
-    budget_ms: int
     asked_s: float
     """When it was sent, or last asked after."""
     lane: str = ""
     stage: Stage = Stage.LOCAL
     withdrawn: bool = False
     """Nobody waits any more."""
+    hurried: bool = False
+    """Of a detached one: its client is to be told of the admission at once."""
+    wait_ms: int = 0
+    """Predicted at the admission."""
+
+    def accept(self) -> None:
+        """Answer a detached request with its id, as soon as it is admitted."""
+        self.hurried = True
+        if self.stage is Stage.ADMITTED:
+            self.settle(Answer(accepted=self.id))
 
     def settle(self, answer: Answer) -> None:
         """Answer, unless it is answered already."""

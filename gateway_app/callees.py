@@ -17,9 +17,10 @@ from fastapi.params import Body, Header
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_json
 
-from gateway_app.answers import Draft
+from gateway_app.answers import Draft, Terms
 from gateway_app.drafts import places_of
 from gateway_app.sendable import name_read, sendable
+from gateway_app.terms import Terming
 from shared.context import Caller
 from shared.queue.messages import TaskReply
 from shared.registry import Handler, Registry
@@ -54,6 +55,7 @@ class Callee:
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
+        self.terming = Terming(handler)
         self._places = places = places_of(handler)
         groups = (places.path_params, places.query_params, places.header_params, places.cookie_params)
         self._fields = {field.name: field for group in (*groups, places.body_params) for field in group}
@@ -65,7 +67,7 @@ class Callee:
         for name in _one_way(handler.result):
             raise TypeError(f"the result of {handler.label} cannot be read back: {name}; use one alias for both ways")
 
-    def draft(self, arguments: Mapping[str, Any], request_id: str, caller: Caller | None) -> Draft:
+    def draft(self, arguments: Mapping[str, Any], request_id: str, caller: Caller | None, terms: Terms) -> Draft:
         """Return the raw arguments that give these values; raises `TypeError` for those that do not fit or travel."""
         self._check_names(arguments)
         places = self._places
@@ -82,7 +84,7 @@ class Callee:
         except ValueError as error:
             raise TypeError(f"{self.handler.label}: {error}") from error
         level = self._level(arguments)
-        return Draft(request_id, path=path, query=query, headers=raw, body=body, caller=caller, level=level)
+        return Draft(request_id, terms, path=path, query=query, headers=raw, body=body, caller=caller, level=level)
 
     def result(self, reply: TaskReply) -> Any:
         """Return the result that a reply carries."""

@@ -18,7 +18,9 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 
 from gateway_app.answers import Answer, Trouble
 from gateway_app.callees import Callee, Callees
+from gateway_app.dispatcher import Dispatcher
 from gateway_app.identity import caller_of, facts_for
+from gateway_app.refusals import TooMany
 from gateway_app.responses import respond
 from shared.errors import FloodgateError, HTTPError
 from shared.registry import Handler
@@ -118,8 +120,14 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
         if limit.expired():
             raise Late(callee.handler, Answer(trouble=Trouble.LATE)) from None
         raise
-    draft = callee.draft(arguments, facts.request_id, caller)
-    answer: Answer = await request.app.state.dispatcher.dispatch(callee.handler, draft, _leaving(request))
+    terms = callee.terming.terms(request, caller, heed_prefer=False)
+    draft = callee.draft(arguments, facts.request_id, caller, terms)
+    dispatcher: Dispatcher = request.app.state.dispatcher
+    answer = dispatcher.refusals.over_rate(callee.handler.route) or dispatcher.refusals.remembered(
+        callee.handler.route, terms
+    )
+    if answer is None:
+        answer = await dispatcher.dispatch(callee.handler, draft, _leaving(request))
     facts.note(answer)
     return _result(callee, answer)
 
@@ -176,7 +184,12 @@ def answer_call_errors(app: FastAPI) -> None:
         _raise_in_a_websocket(request, error)
         return JSONResponse({"detail": jsonable_encoder(error.detail)}, error.status, dict(error.headers))
 
+    async def on_rate(request: Request, error: Exception) -> Response:
+        assert isinstance(error, TooMany)
+        return respond(error.answer, facts_for(request).request_id)
+
     app.add_exception_handler(CallError, on_error)
+    app.add_exception_handler(TooMany, on_rate)
     app.add_exception_handler(ClientDisconnect, on_leaving)
     app.add_exception_handler(HTTPError, on_http_error)
 

@@ -13,8 +13,9 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 
-from gateway_app.answers import Answer, Draft, Entry, Stage, Trouble, lost
+from gateway_app.answers import Answer, Draft, Entry, Stage, Terms, Trouble, lost
 from gateway_app.lanes import Lanes
+from gateway_app.refusals import Refusals
 from gateway_app.watch import Receive, Watch
 from shared.errors import FloodgateError
 from shared.queue.connection import Client, run
@@ -32,11 +33,14 @@ _TROUBLES = {Outcome.FAILED: Trouble.FAILED, Outcome.EXPIRED: Trouble.LATE, Outc
 class Dispatcher:
     """The requests of one gateway process that wait for an answer."""
 
-    def __init__(self, client: Client, keys: Keys, lanes: Lanes, offer: Callable[[Entry], None]) -> None:
+    def __init__(
+        self, client: Client, keys: Keys, lanes: Lanes, offer: Callable[[Entry], None], refusals: Refusals
+    ) -> None:
         self._client = client
         self._keys = keys
         self._lanes = lanes
         self._offer = offer
+        self.refusals = refusals
         self._loop = asyncio.get_running_loop()
         self._entries: dict[str, Entry] = {}
         self._process = secrets.token_hex(8)
@@ -50,9 +54,9 @@ class Dispatcher:
     async def dispatch(self, handler: Handler, draft: Draft, receive: Receive) -> Answer:
         """Send one request through the queue; `receive` tells when its client leaves. Never raises for an outcome."""
         now_s = time.monotonic()
-        deadline_s, budget_ms = now_s + handler.timeout_s, round(handler.timeout_s * 1000)
         answer: asyncio.Future[Answer] = self._loop.create_future()
-        entry = Entry(self._name(handler), handler, draft, answer, now_s, deadline_s, budget_ms, now_s)
+        deadline_s = now_s + draft.terms.budget_ms / 1000
+        entry = Entry(self._name(handler, draft.terms), handler, draft, answer, now_s, deadline_s, now_s)
         self._entries[entry.id] = entry
         watch = Watch(self._loop, entry, receive)
         self._offer(entry)
@@ -116,11 +120,17 @@ class Dispatcher:
 
     def _admit_again(self, entry: Entry) -> None:
         self._entries.pop(entry.id, None)
-        entry.id, entry.stage, entry.arrived_s = self._name(entry.handler), Stage.LOCAL, time.monotonic()
+        entry.id, entry.stage, entry.arrived_s = (
+            self._name(entry.handler, entry.draft.terms),
+            Stage.LOCAL,
+            time.monotonic(),
+        )
         self._entries[entry.id] = entry
         self._offer(entry)
 
-    def _name(self, handler: Handler) -> str:
+    def _name(self, handler: Handler, terms: Terms) -> str:
+        if terms.detached:  # whoever knows it may fetch the result
+            return f"{handler.route}.{secrets.token_hex(16)}"
         return f"{handler.route}.{self._process}{next(self._serial):x}"
 
 
@@ -128,7 +138,7 @@ def _is_settled_by_queue(entry: Entry) -> bool:
     if not entry.answer.done() or entry.answer.cancelled():
         return False
     answer = entry.answer.result()
-    return answer.reply is not None or answer.trouble in _BY_QUEUE
+    return answer.reply is not None or answer.accepted is not None or answer.trouble in _BY_QUEUE
 
 
-_BY_QUEUE = frozenset({Trouble.FULL, Trouble.PAUSED, Trouble.NO_WORKER, Trouble.TOO_LATE})
+_BY_QUEUE = frozenset({Trouble.FULL, Trouble.SHARE, Trouble.PAUSED, Trouble.NO_WORKER, Trouble.TOO_LATE})

@@ -44,6 +44,7 @@ class Drafter:
         scope, facts = request.scope, facts_of(request.scope)
         return Draft(
             request_id=facts.request_id,
+            terms=facts.terms,
             path={name: str(value) for name, value in scope["path_params"].items()},
             query=scope["query_string"].decode("latin-1") if self._reads_query else "",
             headers=self._pick(scope["headers"]) if self._headers or self._cookies else (),

@@ -15,9 +15,12 @@ from gateway_app.admitter import Admitter
 from gateway_app.answers import Entry
 from gateway_app.dispatcher import Dispatcher
 from gateway_app.lanes import Lanes, survey_forever
+from gateway_app.refusals import Refusals
 from gateway_app.replies import Inbox
+from gateway_app.results import Results
 from gateway_app.seeker import Seeker, look_forever
 from shared.errors import Unavailable
+from shared.head import Rate
 from shared.logs import fields
 from shared.queue.clock import RedisClock
 from shared.queue.connection import connect, run
@@ -53,9 +56,19 @@ class Engine:
         self._lanes = Lanes(self._client, self._keys, self._clock, registry)
         self._admit_wire = Wire(self._pool, self._on_admit_open)
         self._inbox_wire = Wire(self._pool, self._on_inbox_open)
-        self.dispatcher = Dispatcher(self._client, self._keys, self._lanes, self._offer)
+        rate = None if settings.rate_per_s is None else Rate(settings.rate_bucket, settings.rate_per_s)
+        refusals = Refusals(registry, rate)
+        self.dispatcher = Dispatcher(self._client, self._keys, self._lanes, self._offer, refusals)
+        self.results = Results(self._client, self._keys)
         self._admitter = Admitter(
-            self._admit_wire, self._keys, self._clock, self._lanes, process, self.dispatcher.withdraw
+            self._admit_wire,
+            self._keys,
+            self._clock,
+            self._lanes,
+            process,
+            self.dispatcher.withdraw,
+            refusals,
+            settings.result_ttl_s,
         )
         self._inbox = Inbox(self._inbox_wire, inbox_key, self.dispatcher.deliver)
         self._seeker = Seeker(Wire(self._pool), self._keys, inbox_key, self._inbox, self.dispatcher.waiting)
@@ -123,6 +136,6 @@ class Engine:
         return declare(
             self._keys,
             started_ms=self._clock.at_ms(self._started_s),
-            limits={handler.route: handler.max_concurrency for handler in handlers},
+            limits={h.route: (h.max_concurrency, h.admission.max_running or 0) for h in handlers},
             lanes=sorted({lane_of(self._registry.contract, h.kind, level) for h in handlers for level in h.levels}),
         )

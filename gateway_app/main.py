@@ -22,6 +22,7 @@ from gateway_app.identity import Identity
 from gateway_app.requests import HEADER, BodyLimit, RequestMiddleware, facts_of
 from gateway_app.responses import invalid, unexpected
 from gateway_app.routes import add_routes
+from gateway_app.tasks import add_tasks
 from shared import supervision
 from shared.context import Caller
 from shared.discovery import discover
@@ -82,6 +83,7 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
     answer_call_errors(app)
     app.add_api_route("/-/live", _live, include_in_schema=False)
     app.add_api_route("/-/ready", _ready, include_in_schema=False)
+    add_tasks(app, registry)
     add_routes(app, registry, identity, extension.security)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     extension.extend(app)

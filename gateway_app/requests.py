@@ -16,7 +16,7 @@ from typing import Any
 
 from fastapi import HTTPException
 
-from gateway_app.answers import Answer, Trouble
+from gateway_app.answers import Answer, Terms, Trouble
 from shared.context import Caller
 from shared.logs import fields
 
@@ -33,6 +33,10 @@ ENGINE_PREFIX = "/-/"
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
+ANY_TERMS = Terms(0)
+"""Of a request whose route has not read its head yet."""
+
+
 @dataclass(slots=True)
 class Facts:
     """What the log line of one request says; filled in on the way."""
@@ -44,6 +48,7 @@ class Facts:
     run_ms: int = 0
     status: int = 0
     caller: Caller | None = None
+    terms: Terms = ANY_TERMS
 
     def note(self, answer: Answer) -> None:
         """Take over what the queue says of the request."""

@@ -7,6 +7,7 @@ the request id, under which the worker logged the rest.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,14 @@ class Problem(BaseModel):
     request_id: str = Field(description="also in the header X-Request-ID; quote it when you ask")
 
 
+class Pending(BaseModel):
+    """Where a task stands whose client did not want to wait."""
+
+    id: str
+    state: str = Field(description="waiting or running")
+    request_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
     status: int
@@ -50,6 +59,8 @@ class _Row:
 
 
 _ROWS: Mapping[Trouble, _Row] = {
+    Trouble.RATE: _Row(429, "Too many requests", "This route takes no more requests at this pace.", retry_after_s=1),
+    Trouble.SHARE: _Row(429, "Share used up", "All places of this caller are taken. Try again later.", retry_after_s=1),
     Trouble.FULL: _Row(503, "Too busy", "All places of this route are taken. Try again later.", REDUCED, 1),
     Trouble.TOO_LATE: _Row(503, "Too busy", "There is no time left to answer this. Try again later.", REDUCED, 1),
     Trouble.NO_WORKER: _Row(503, "No worker", "Nobody serves this route at the moment.", REDUCED, 1),
@@ -68,7 +79,9 @@ _ROWS: Mapping[Trouble, _Row] = {
 def respond(answer: Answer, request_id: str) -> Response:
     """Return the response of a queued route."""
     if answer.trouble is not None:
-        return problem(_ROWS[answer.trouble], request_id)
+        return problem(_ROWS[answer.trouble], request_id, answer.retry_after_s)
+    if answer.accepted is not None:
+        return pending(answer.accepted, "waiting", request_id)
     reply = answer.reply
     assert reply is not None
     response = Response(reply.body, reply.status)
@@ -87,16 +100,34 @@ def unexpected(request_id: str) -> Response:
     return problem(_ROWS[Trouble.FAILED], request_id)
 
 
-def problem(row: _Row, request_id: str) -> Response:
+def pending(task_id: str, state: str, request_id: str) -> Response:
+    """Return 202 (RFC 7240): where the result will be, and when to look again."""
+    body = Pending(id=task_id, state=state, request_id=request_id)
+    headers = {"location": f"/tasks/{task_id}", "retry-after": "1", "preference-applied": "respond-async"}
+    return Response(body.model_dump_json(), 202, headers, "application/json")
+
+
+def unknown_task(request_id: str) -> Response:
+    """Return what an id gets that is wrong, or whose result has been dropped."""
+    return problem(_Row(404, "Unknown task", "There is no such task, or its result is no longer kept."), request_id)
+
+
+def problem(row: _Row, request_id: str, retry_after_s: float = 0) -> Response:
     """Render one row of the table as a problem document."""
     body = Problem(type=row.type, title=row.title, status=row.status, detail=row.detail, request_id=request_id)
-    headers = {} if row.retry_after_s is None else {"retry-after": str(max(1, math.ceil(row.retry_after_s)))}
+    headers = {} if row.retry_after_s is None else {"retry-after": str(spread(retry_after_s or row.retry_after_s))}
     return Response(body.model_dump_json(), row.status, headers, PROBLEM_JSON)
+
+
+def spread(bare_s: float) -> int:
+    """Return a Retry-After of 1 to 60 s, drawn per client, so that those refused together do not come back together."""
+    return min(60, max(1, math.ceil(bare_s * random.uniform(0.5, 1.5))))
 
 
 def documented() -> dict[int | str, dict[str, Any]]:
     """Return the refusals for OpenAPI: problem documents alone, with their schema."""
     texts = {
+        429: "Refused: over the rate, or over the caller's share. It may be sent again; see Retry-After.",
         502: "The worker was lost or the outcome is unknown: the request may have been carried out.",
         503: "Refused: no room, no worker, paused, or no queue. It may be sent again; see Retry-After.",
         504: "Admitted, but not answered in time.",

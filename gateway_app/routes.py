@@ -24,8 +24,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway_app.answers import Answer, Trouble
 from gateway_app.dispatcher import Dispatcher
 from gateway_app.drafts import Drafter
-from gateway_app.requests import facts_of
+from gateway_app.refusals import Refusals
+from gateway_app.requests import Facts, facts_of
 from gateway_app.responses import documented, respond
+from gateway_app.terms import Terming
 from shared.context import Caller
 from shared.registry import Handler, Registry
 from shared.sealing import is_json
@@ -82,11 +84,13 @@ def _lean(handler: Handler, identify: Identify, route: APIRoute) -> ASGIApp:
     Who asks is found out before the body is read; a dependency would be too late.
     The stacks that FastAPI opens for dependencies stay closed: a handler has none.
     """
-    answer = route.get_route_handler() if handler.signature.parameters else _without_validation(route.endpoint)
+    validated = route.get_route_handler() if handler.signature.parameters else _without_validation(route.endpoint)
+    terming = Terming(handler)
 
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        request, facts = Request(scope, receive, send), facts_of(scope)
-        facts.route = handler.label
+    async def refused(request: Request, facts: Facts) -> Answer | None:
+        refusals: Refusals = request.app.state.dispatcher.refusals
+        if over := refusals.over_rate(handler.route):
+            return over
         limit = asyncio.timeout(handler.timeout_s)
         try:
             async with limit:
@@ -94,10 +98,19 @@ def _lean(handler: Handler, identify: Identify, route: APIRoute) -> ASGIApp:
         except TimeoutError:
             if not limit.expired():
                 raise
-            response = respond(Answer(trouble=Trouble.LATE), facts.request_id)
+            return Answer(trouble=Trouble.LATE)
+        facts.terms = terming.terms(request, facts.caller)
+        return refusals.remembered(handler.route, facts.terms)
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        request, facts = Request(scope, receive, send), facts_of(scope)
+        facts.route = handler.label
+        if answer := await refused(request, facts):
+            facts.note(answer)
+            response = respond(answer, facts.request_id)
         else:
             scope["fastapi_inner_astack"] = scope["fastapi_function_astack"] = _NO_STACK
-            response = await answer(request)
+            response = await validated(request)
         await response(scope, receive, send)
 
     return serve

@@ -30,7 +30,11 @@ class Watch:
         self._entry = entry
         self._receive = receive
         self._listening: asyncio.Task[None] | None = None
-        self._timer = loop.call_later(min(LISTEN_AFTER_S, entry.budget_ms / 1000), self._listen)
+        terms = entry.draft.terms
+        if terms.detached and terms.patience_s == 0:
+            entry.accept()
+        first_s = min(LISTEN_AFTER_S, terms.patience_s if terms.detached else terms.budget_ms / 1000)
+        self._timer = loop.call_later(first_s, self._listen)
 
     def end(self) -> None:
         """Stop watching; whatever happens to the client now is nobody's business."""
@@ -39,12 +43,16 @@ class Watch:
             self._listening.cancel()
 
     def _listen(self) -> None:
-        left_s = max(0.0, self._entry.deadline_s - time.monotonic())
-        self._timer = self._loop.call_later(left_s, self._late)
+        terms = self._entry.draft.terms
+        ends_s = self._entry.arrived_s + terms.patience_s if terms.detached else self._entry.deadline_s
+        self._timer = self._loop.call_later(max(0.0, ends_s - time.monotonic()), self._late)
         self._listening = self._loop.create_task(self._until_left())
 
     def _late(self) -> None:
-        self._entry.settle(Answer(trouble=Trouble.LATE))
+        if self._entry.draft.terms.detached:
+            self._entry.accept()
+        else:
+            self._entry.settle(Answer(trouble=Trouble.LATE))
 
     async def _until_left(self) -> None:
         try:

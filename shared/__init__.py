@@ -2,8 +2,9 @@
 
 from shared.context import Caller, Context
 from shared.errors import HTTPError
+from shared.head import Head, Rate
 from shared.registry import queued
 from shared.reply import Reply
 from shared.resource import Resource
 
-__all__ = ["Caller", "Context", "HTTPError", "Reply", "Resource", "queued"]
+__all__ = ["Caller", "Context", "HTTPError", "Head", "Rate", "Reply", "Resource", "queued"]

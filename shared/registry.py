@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Never, NoReturn, TypeVar
 
 from shared.errors import DeclarationError
+from shared.head import PriorityOf, Rate, TenantOf
 from shared.resource import Resource
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -42,6 +43,17 @@ class Presentation:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """What a route asks of the door beside its limit; each is optional."""
+
+    rate: Rate | None = None
+    priority: PriorityOf | None = None
+    tenant: TenantOf | None = None
+    max_running: int | None = None
+    async_timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Declaration:
     """What one use of `@queued` said, unchecked."""
 
@@ -53,6 +65,7 @@ class Declaration:
     attempts: int | None
     level: Level
     presentation: Presentation
+    admission: Admission
     unknown: tuple[str, ...]
     source: str
     """`file:line` of the decorator, for error texts."""
@@ -76,6 +89,7 @@ class Handler:
     attempts: int
     level: Level
     presentation: Presentation
+    admission: Admission
     kind: Kind
     signature: inspect.Signature
     """What a request fills: annotations resolved, without `Context` and resources."""
@@ -159,6 +173,11 @@ def queued(
     examples: Mapping[str, Sequence[Any]] | None = None,
     deprecated: bool | None = None,
     include_in_schema: bool = True,
+    rate: Rate | None = None,
+    priority: PriorityOf | None = None,
+    tenant: TenantOf | None = None,
+    max_running: int | None = None,
+    async_timeout_s: float | None = None,
     **unknown: Never,
 ) -> Callable[[Function], Function]:
     """Declare a function as a queued route; the function itself stays as it is.
@@ -175,27 +194,23 @@ def queued(
     FastAPI's. `media_type` other than JSON goes with a result of `bytes` or `str`.
     `examples` gives values per parameter: ``{"x": [2, 97]}``.
 
+    `rate` is a token bucket per gateway process: what it does not let through gets
+    429. `max_running` bounds how many run at once over all workers, to protect what
+    stands behind. `priority` (critical, default, degraded, bulk) and `tenant` are
+    values or functions of the request's `Head`: classes and tenants wait in turn.
+    With `async_timeout_s`, ``Prefer: respond-async`` is answered with 202 and a
+    place to ask for the result.
+
     Mistakes raise `DeclarationError` when the registry is sealed.
     """
     caller = sys._getframe(1)
     source = f"{caller.f_code.co_filename}:{caller.f_lineno}"
     shown = Presentation(status_code, media_type, tags, summary, examples or {}, deprecated, include_in_schema)
+    door = Admission(rate, priority, tenant, max_running, async_timeout_s)
+    rest = (path, max_concurrency, method, timeout_s, attempts, level, shown, door, tuple(unknown), source)
 
     def note(function: Function) -> Function:
-        _declarations.append(
-            Declaration(
-                function,
-                path,
-                max_concurrency,
-                method,
-                timeout_s,
-                attempts,
-                level,
-                shown,
-                tuple(unknown),
-                source,
-            )
-        )
+        _declarations.append(Declaration(function, *rest))
         return function
 
     return note

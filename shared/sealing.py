@@ -13,12 +13,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from shared.doors import check_admission
 from shared.registry import IDEMPOTENT, MAX_LEVEL, METHODS, Declaration, Handler, Registry
 from shared.shapes import digest, shape_of
 from shared.signatures import Reading, read, type_of
 
 _PATH_PARAMETER = re.compile(r"{([^}:]*)(:[^}]*)?}")
-_ENGINE_PREFIX = "/-/"
+_ENGINE_PREFIXES = ("/-/", "/tasks/")
 _BODILESS = frozenset({204, 205, 304})
 
 
@@ -47,6 +48,7 @@ def _check(declaration: Declaration, timeout_s: float) -> Handler:
     reading = read(declaration, [name for name, _ in _PATH_PARAMETER.findall(declaration.path)])
     shape = shape_of(declaration, reading)
     _check_level(declaration, reading.signature)
+    check_admission(declaration)
     _check_presentation(declaration, reading)
     method, function = declaration.method.upper(), declaration.function
     attempts = declaration.attempts
@@ -60,6 +62,7 @@ def _check(declaration: Declaration, timeout_s: float) -> Handler:
         attempts=attempts if attempts is not None else (2 if method in IDEMPOTENT else 1),
         level=declaration.level,
         presentation=declaration.presentation,
+        admission=declaration.admission,
         kind=reading.kind,
         signature=reading.signature,
         result=reading.result,
@@ -79,8 +82,8 @@ def _check_values(declaration: Declaration) -> None:
     path, method = declaration.path, declaration.method
     if not isinstance(path, str) or not path.startswith("/"):
         declaration.refuse(f"the path {path!r} must be text that starts with '/'")
-    if path.startswith(_ENGINE_PREFIX):
-        declaration.refuse(f"paths under {_ENGINE_PREFIX} belong to the engine; choose another")
+    if path.startswith(_ENGINE_PREFIXES):
+        declaration.refuse(f"paths under {' and '.join(_ENGINE_PREFIXES)} belong to the engine; choose another")
     if isinstance(method, str) and method.upper() == "WEBSOCKET":
         declaration.refuse(
             "a WebSocket cannot be queued; write one in gateway_app/extend.py that uses `call`, "

@@ -28,6 +28,9 @@ HOLD_MS = 60_000
 PLACES = 10_000
 """Of the claimer for whom they wait: more than they are, or they would be refused as too late."""
 
+FORGET_S = 0.26
+"""A gateway remembers a refusal for up to a quarter of a second; after that the route is as it was."""
+
 Function = Callable[..., Any]
 Overrides = Mapping[Function | str, Function]
 Strike = Callable[["Worker", Function], Coroutine[Any, Any, None]]
@@ -93,3 +96,4 @@ async def all_places_taken(settings: Settings, handler: Handler) -> AsyncIterato
             await run(client, cancel(keys, taken[at : at + MAX_BATCH]))
         await run(client, register(register_ms=0))
         await client.aclose()
+        await asyncio.sleep(FORGET_S)

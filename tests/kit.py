@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from gateway_app import extend
+from gateway_app.answers import Draft
 from gateway_app.main import Extension, GatewayApp, create_app
 from shared.discovery import discover
 from shared.registry import Handler, Registry
@@ -133,9 +134,11 @@ class System(httpx.AsyncClient):
             await self.lose(worker)
         await asyncio.sleep(self._late.get(function, 0))
 
-    async def _dispatch_with_own_deadline(self, handler: Handler, *rest: Any) -> Any:
-        timeout_s = self._late.get(handler.function, handler.timeout_s)
-        return await self._dispatch(dataclasses.replace(handler, timeout_s=timeout_s), *rest)
+    async def _dispatch_with_own_deadline(self, handler: Handler, draft: Draft, receive: Any) -> Any:
+        if (timeout_s := self._late.get(handler.function)) is not None:
+            terms = dataclasses.replace(draft.terms, budget_ms=round(timeout_s * 1000), whole=False)
+            draft = dataclasses.replace(draft, terms=terms)
+        return await self._dispatch(handler, draft, receive)
 
     def _handler(self, function: Function) -> Handler:
         for handler in self.registry.handlers:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from redis import Redis
 
-from shared.queue.keys import Keys
+from shared.queue.keys import Keys, flow_of
 from shared.queue.messages import Task, pack_task, unpack_reply
 from shared.queue.scripts import Script, calls
 
@@ -84,8 +84,11 @@ class Queue:
 
     # Short forms
 
-    def declare(self, limit: int = 3, *, started_ms: int = START_MS - 1, route: str = ROUTE, **more: Any) -> int:
-        return self.send(calls.declare(self.keys, started_ms=started_ms, limits={route: limit}, lanes=[LANE], **more))
+    def declare(
+        self, limit: int = 3, *, started_ms: int = START_MS - 1, route: str = ROUTE, max_running: int = 0, **more: Any
+    ) -> int:
+        limits = {route: (limit, max_running)}
+        return self.send(calls.declare(self.keys, started_ms=started_ms, limits=limits, lanes=[LANE], **more))
 
     def register(
         self, claimer: str = WORKER, *, lanes: Sequence[str] = (LANE,), leases: Sequence[str] = ()
@@ -101,9 +104,9 @@ class Queue:
             calls.renew(self.keys, claimer=claimer, register_ms=ms, lease_ms=LEASE_MS, lanes=lanes, leases=named)
         )
 
-    def admit(self, *ids: str, late_ms: int = 1000, **task: Any) -> calls.AdmitReply:
+    def admit(self, *ids: str, late_ms: int = 1000, missed: Mapping[str, int] = {}, **task: Any) -> calls.AdmitReply:
         requests = [admission(self.now_ms, id, **task) for id in ids]
-        return self.send(calls.admit(self.keys, valid_until_ms=self.now_ms + late_ms, requests=requests))
+        return self.send(calls.admit(self.keys, valid_until_ms=self.now_ms + late_ms, requests=requests, missed=missed))
 
     def codes(self, *ids: str, **task: Any) -> list[int]:
         """Admit and return the codes alone."""
@@ -236,15 +239,18 @@ def admission(
     budget_ms: int = BUDGET_MS,
     tries: int = 1,
     weight: int = 8,
+    share: int = 1000,
+    tenant: str = "",
+    detached: bool = False,
     body: bytes = b"",
 ) -> calls.Admission:
     """Return a request as a gateway asks for it."""
-    id, flow, deadline = task_id(name, route), f"{route}|{weight}|", now_ms + budget_ms
+    id, flow, deadline = task_id(name, route), flow_of(route, weight, tenant, detached), now_ms + budget_ms
     task = Task(
         deadline_ms=deadline,
         route=route,
         lane=lane,
-        inbox="box",
+        inbox="=60=box" if detached else "box",
         attempts=tries,
         flow=flow,
         weight=weight,
@@ -252,14 +258,22 @@ def admission(
         request_id="r",
         body=body,
     )
-    return calls.Admission(route, lane, id, deadline, flow, weight, pack_task(task))
+    return calls.Admission(calls.Kind(route, lane, flow, weight, share, budget_ms), id, deadline, pack_task(task))
 
 
 def completion(
-    lease: str, *, run_ms: int = 100, in_time: bool = True, sample: bool = True, budget_ms: int = BUDGET_MS
+    lease: str,
+    *,
+    run_ms: int = 100,
+    in_time: bool = True,
+    sample: bool = True,
+    budget_ms: int = BUDGET_MS,
+    lane: str = LANE,
+    flow: str | None = None,
+    inbox: str = "box",
 ) -> calls.Completion:
     """Return a worker's report on one run."""
     id = lease.rpartition("#")[2]
-    return calls.Completion(
-        lease, id, route_of(id), LANE, "box", budget_ms, run_ms, in_time, sample, b"done " + id.encode()
-    )
+    flow = flow_of(route_of(id), 8) if flow is None else flow
+    reply = b"done " + id.encode()
+    return calls.Completion(lease, id, route_of(id), lane, flow, inbox, budget_ms, run_ms, in_time, sample, reply)

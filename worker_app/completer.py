@@ -46,7 +46,7 @@ class Completer:
         route = claimed.id.partition(".")[0]
         inbox = inbox_of(claimed.blob)
         reply = pack_reply(TaskReply(claimed.id, Outcome.FAILED)) if inbox else b""
-        self._add(Completion(lease, claimed.id, route, "", inbox, 0, 0, False, False, reply))
+        self._add(Completion(lease, claimed.id, route, "", "", inbox, 0, 0, False, False, reply))
 
     def add(self, ended: Ended) -> None:
         """Take the end of a run; the claimer's lease is kept until Redis answered."""
@@ -58,6 +58,7 @@ class Completer:
                 run.task_id,
                 task.route,
                 task.lane,
+                task.flow,
                 task.inbox,
                 task.budget_ms,
                 ended.run_ms,

@@ -132,7 +132,7 @@ class Engine:
         call = declare(
             self._keys,
             started_ms=now_ms - round((time.monotonic() - self._started_s) * 1000),
-            limits={handler.route: handler.max_concurrency for handler in registry.handlers},
+            limits={h.route: (h.max_concurrency, h.admission.max_running or 0) for h in registry.handlers},
             lanes=[lane for claimer in self._claimers for lane in claimer.lanes],
             contract=registry.contract,
             digests=registry.shapes,

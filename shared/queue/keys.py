@@ -7,7 +7,11 @@ not know a client.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
+
+_TENANT = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 
 FORMAT = 1
 """Version of everything stored; another one lives beside it and never meets it."""
@@ -15,6 +19,8 @@ FORMAT = 1
 INBOX_S = 60
 BELL_S = 60
 DEAD_S = 7 * 24 * 3600
+HELD_S = 7200
+RESULT_S = 7 * 24 * 3600
 """Times to live that the scripts set; at most this."""
 
 
@@ -36,6 +42,8 @@ CATALOGUE = (
     Kind("tasks", "", "hash", "id → deadline, header, body", "exists iff in slots"),
     Kind("marks", "", "hash", "id → tries used, or x: nobody waits any more", "its tasks"),
     Kind("waiting", "lane", "zset", "id → start tag", "its tasks"),
+    Kind("parked", "route", "zset", "the same, held back by max_running", "its tasks"),
+    Kind("held", "route|tenant", "zset", "id → deadline: a tenant's tasks", "time", HELD_S),
     Kind("running", "route", "zset", "lease name → end of the lease", "its tasks"),
     Kind("wake", "lane", "list", "the baton: at most one element", "reap, when the lane is empty"),
     Kind("serving", "lane", "zset", "claimer → end of its registration", "reap"),
@@ -44,7 +52,8 @@ CATALOGUE = (
     Kind("bell", "claimer", "list", "ids to stop, or leave", "time", BELL_S),
     Kind("clock", "pool", "zset", "flow → finish tag; '' → virtual time", "reap, when nothing waits"),
     Kind("inbox", "process", "stream", "replies, field r", "time", INBOX_S),
-    Kind("figures", "route", "hash", "limit, version, override, mean, seen", "one per route; overrides stay"),
+    Kind("result", "task", "string", "the reply of a task that nobody waits for on a connection", "time", RESULT_S),
+    Kind("figures", "route", "hash", "limits and the fields of the admission rule", "one per route; overrides stay"),
     Kind("routes", "", "set", "what reap walks", "one per declared route"),
     Kind("lanes", "", "set", "what reap walks", "reap, when neither served nor used"),
     Kind("reap", "", "hash", "last: when it ran; until: end of mercy", "one"),
@@ -74,6 +83,15 @@ class Keys:
 
     def waiting(self, lane: str) -> str:
         return f"{self.prefix}waiting:{lane}"
+
+    def parked(self, route: str) -> str:
+        return f"{self.prefix}parked:{route}"
+
+    def held(self, holder: str) -> str:
+        return f"{self.prefix}held:{holder}"
+
+    def result(self, task_id: str) -> str:
+        return f"{self.prefix}result:{task_id}"
 
     def running(self, route: str) -> str:
         return f"{self.prefix}running:{route}"
@@ -125,9 +143,14 @@ def pool_of(lane: str) -> str:
     return lane.rpartition(":")[0]
 
 
-def flow_of(route: str, weight: int) -> str:
-    """Return what is served in turn; the last part is the tenant's, empty so far."""
-    return f"{route}|{weight}|"
+def flow_of(route: str, weight: int, tenant: str = "", detached: bool = False) -> str:
+    """Return what is served in turn. `detached`: nobody waits on a connection; its figures are kept apart.
+
+    A tenant's name comes from outside, so one of another form is replaced by its digest.
+    """
+    if tenant and not _TENANT.fullmatch(tenant):
+        tenant = hashlib.blake2b(tenant.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return f"{route}|{weight}|{tenant}|~" if detached else f"{route}|{weight}|{tenant}"
 
 
 def lease_of(claimer: str, serial: int, task_id: str) -> str:

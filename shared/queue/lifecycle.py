@@ -15,6 +15,8 @@ class State(StrEnum):
 
     NONE = "none"
     WAITING = "waiting"
+    PARKED = "parked"
+    """Held back by `max_running`."""
     RUNNING = "running"
     STRAY = "stray"
     """In `slots` only: a crash or a loss of data left it."""
@@ -61,9 +63,13 @@ def _row(before: State, after: State, scripts: str, slot: Slot, answer: Answer =
 
 TRANSITIONS = (
     _row(State.NONE, State.WAITING, "admit", Slot.TAKEN),
+    _row(State.NONE, State.PARKED, "admit", Slot.TAKEN),
+    _row(State.PARKED, State.WAITING, "claim complete cancel release join reap", Slot.KEPT),
     _row(State.WAITING, State.RUNNING, "claim", Slot.KEPT),
     _row(State.WAITING, State.EXPIRED, "claim reap", Slot.FREED, Answer.EXPIRED),
+    _row(State.PARKED, State.EXPIRED, "reap", Slot.FREED, Answer.EXPIRED),
     _row(State.WAITING, State.CANCELLED, "cancel", Slot.FREED),
+    _row(State.PARKED, State.CANCELLED, "cancel", Slot.FREED),
     _row(State.RUNNING, State.DONE, "complete", Slot.FREED, Answer.HANDLER),
     _row(State.RUNNING, State.WAITING, "join release reap", Slot.KEPT),
     _row(State.RUNNING, State.LOST, "join release reap", Slot.FREED, Answer.LOST),
@@ -86,6 +92,8 @@ class AdmitCode(IntEnum):
     NO_WORKER = 2
     LATE = 3
     FULL = 4
+    SHARE = 5
+    """The tenant holds its share of the slots."""
 
 
 class CancelCode(IntEnum):

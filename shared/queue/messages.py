@@ -27,7 +27,7 @@ _HEADER_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Names in lower case, and values, as HTTP sends them; a name may come twice."""
-_TASK_HEADER = (str, str, str, int, str, int, int, int)
+_TASK_HEADER = (str, str, str, int, str, int, int)
 _TASK_BODIES = {(int, str, dict, str, list, bytes, caller, dict) for caller in (str, NoneType)}
 _REPLY = (int, str, str, int, list, bytes, int, int)
 _SHORT_REPLY = (int, str, str)
@@ -86,7 +86,6 @@ class TaskReply:
 
 def pack_task(task: Task) -> bytes:
     """Render a task: 13 digits deadline, msgpack header for the scripts, msgpack body for the worker."""
-    no_running_limit = 0
     header = [
         task.route,
         task.lane,
@@ -94,7 +93,6 @@ def pack_task(task: Task) -> bytes:
         task.attempts,
         task.flow,
         task.weight,
-        no_running_limit,
         task.budget_ms,
     ]
     rest = [
@@ -118,7 +116,7 @@ def unpack_task(blob: bytes) -> Task:
     header, rest = _unpack_all(blob[_DEADLINE_DIGITS:], 2)
     if _types(header) != _TASK_HEADER:
         raise Garbled("a task with a strange header")
-    route, lane, inbox, attempts, flow, weight, _, budget_ms = header
+    route, lane, inbox, attempts, flow, weight, budget_ms = header
     _check_version(rest)
     if _types(rest) not in _TASK_BODIES:
         raise Garbled("a task with a strange body")
@@ -146,16 +144,28 @@ def unpack_task(blob: bytes) -> Task:
     )
 
 
+def place_of(blob: bytes) -> tuple[str, str]:
+    """Return route and lane of a task; raises `Garbled`."""
+    header = _header(blob)
+    if _types(header) != _TASK_HEADER:
+        raise Garbled("a task with a strange header")
+    return header[0], header[1]
+
+
 def inbox_of(blob: bytes) -> str:
     """Return where to answer a task whose body cannot be read; '' when that cannot be read either."""
+    header = _header(blob)
+    return header[2] if len(header) == len(_TASK_HEADER) and isinstance(header[2], str) else ""
+
+
+def _header(blob: bytes) -> list[Any]:
     unpacker = msgpack.Unpacker(max_buffer_size=len(blob) or 1)
     unpacker.feed(blob[_DEADLINE_DIGITS:])
     try:
         header = unpacker.unpack()
     except Exception:  # whatever msgpack makes of garbage
-        return ""
-    inbox = header[2] if isinstance(header, list) and len(header) == len(_TASK_HEADER) else ""
-    return inbox if isinstance(inbox, str) else ""
+        return []
+    return header if isinstance(header, list) else []
 
 
 def pack_reply(reply: TaskReply) -> bytes:

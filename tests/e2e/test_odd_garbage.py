@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from deploy.embedded import EmbeddedServer
 from shared.discovery import discover
 from shared.queue.keys import CATALOGUE, Keys
 from shared.queue.messages import VERSION, Outcome, Task, TaskReply, pack_reply, pack_task, unpack_reply
-from shared.queue.scripts.calls import Admission, AdmitReply, admit
+from shared.queue.scripts.calls import Admission, AdmitReply, Kind, admit
 from shared.registry import Handler, Registry
 from shared.settings import Settings
 from tests.e2e.system import ODD, App, System, system, until
@@ -137,7 +138,8 @@ def blob_of(garbled: Garbled, task_id: str) -> Admission:
     flow = f"{handler.route}|8|"
     deadline_ms = round(time.time() * 1000) + 5000
     task = Task(deadline_ms, handler.route, garbled.lane, "tester", 2, flow, 8, 5000, task_id)
-    return Admission(handler.route, garbled.lane, task_id, deadline_ms, flow, 8, pack_task(task))
+    kind = Kind(handler.route, garbled.lane, flow, 8, 1000, 5000)
+    return Admission(kind, task_id, deadline_ms, pack_task(task))
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(b"\x98\x02", b"\x98\x03"), (b"\x98\x02", b"\xc1\xc1")])
@@ -146,10 +148,7 @@ def test_a_task_of_another_envelope_version_is_answered_as_failed_and_logged(
 ) -> None:
     admission = blob_of(garbled, f"{garbled.handler.route}.{uuid.uuid4().hex[:16]}")
     assert admission.blob.count(ours) == 1
-    bad = Admission(
-        admission.route, admission.lane, admission.id, admission.deadline_ms, admission.flow, 8,
-        admission.blob.replace(ours, theirs),
-    )  # fmt: skip
+    bad = dataclasses.replace(admission, blob=admission.blob.replace(ours, theirs))
     call = admit(garbled.keys, valid_until_ms=admission.deadline_ms, requests=[bad])
     answer: Any = garbled.redis.execute_command(*call.evalsha)
     reply: AdmitReply = call.read(answer)

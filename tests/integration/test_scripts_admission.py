@@ -29,7 +29,7 @@ def test_an_admission_takes_a_slot_and_lays_the_baton(queue: Queue) -> None:
 def test_never_more_in_flight_than_the_limit_within_a_batch_and_between(queue: Queue) -> None:
     reply = queue.admit("1", "2", "3", "4")
     assert [v.code for v in reply.verdicts] == [AdmitCode.ADMITTED] * 3 + [AdmitCode.FULL]
-    assert (reply.verdicts[3].remember_ms, reply.verdicts[3].retry_after_ms) == (0, 1000)
+    assert (reply.verdicts[3].remember_ms, reply.verdicts[3].retry_after_ms) == (150, 750)
     queue.claim()
     assert queue.codes("5") == [AdmitCode.FULL]
     queue.complete(lease("1"))

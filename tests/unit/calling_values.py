@@ -19,7 +19,7 @@ from pydantic import AliasChoices, Base64Bytes, BaseModel, ConfigDict, Field, Js
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
-from gateway_app.answers import Draft
+from gateway_app.answers import Draft, Terms
 from gateway_app.callees import Callee
 from shared import queued
 from shared.queue.messages import Task, pack_task, unpack_task
@@ -231,5 +231,5 @@ async def arrived(handler: Handler, draft: Draft) -> dict[str, Any]:
 
 async def sent_through(annotation: Any, value: Any, path: str = "/x", default: Any = inspect.Parameter.empty) -> Any:
     handler = handler_of(taking(annotation, default), path)
-    draft = Callee(handler).draft({"some_value": value}, "id", None)
+    draft = Callee(handler).draft({"some_value": value}, "id", None, Terms(1000))
     return (await arrived(handler, draft))["some_value"]

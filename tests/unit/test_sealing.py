@@ -9,7 +9,7 @@ import pytest
 from fastapi import Header, Query
 from pydantic import BaseModel, Field
 
-from shared import Context, queued
+from shared import Context, Rate, queued
 from shared.errors import DeclarationError
 from shared.registry import Registry, declared_in
 from shared.sealing import seal
@@ -77,7 +77,14 @@ def untravelable(x: object = None, y: Callable[[], int] = lambda: 1) -> None: ..
         (hello, ("a", 1), {}, "starts with"),
         (hello, ("/-/mine", 1), {}, "belong to the engine"),
         (hello, ("/{name}", 1), {}, "no such parameter"),
-        (hello, ("/a", 1), {"rate": 5}, "knows no parameter rate"),
+        (hello, ("/a", 1), {"rates": 5}, "knows no parameter rates"),
+        (hello, ("/a", 1), {"rate": 5}, "a bucket of at least 1"),
+        (hello, ("/a", 1), {"rate": Rate(0, 1)}, "a bucket of at least 1"),
+        (hello, ("/a", 1), {"priority": "vip"}, "one of critical, default"),
+        (hello, ("/a", 1), {"tenant": ""}, "tenant"),
+        (hello, ("/a", 1), {"max_running": 0}, "max_running"),
+        (hello, ("/a", 1), {"async_timeout_s": 1e9}, "up to 7000"),
+        (hello, ("/tasks/mine", 1), {}, "belong to the engine"),
         (generator, ("/a", 1), {}, "generator"),
         (async_generator, ("/a", 1), {}, "generator"),
         (any_number, ("/a", 1), {}, "name each parameter"),

@@ -13,14 +13,14 @@ from pathlib import Path
 
 _PARTS: dict[str, tuple[str, ...]] = {
     "declare": (),
-    "admit": (),
-    "claim": ("ending",),
-    "complete": ("ending",),
+    "admit": ("entering", "door"),
+    "claim": ("ending", "promoting", "backlog"),
+    "complete": ("ending", "promoting", "measuring"),
     "renew": (),
-    "cancel": ("ending",),
-    "release": ("ending", "giveback"),
-    "join": ("ending", "giveback"),
-    "reap": ("ending", "giveback", "sweep"),
+    "cancel": ("ending", "promoting"),
+    "release": ("ending", "promoting", "giveback"),
+    "join": ("ending", "promoting", "giveback"),
+    "reap": ("ending", "promoting", "giveback", "sweep"),
 }
 """What stands between the prelude and each script; the scripts' names are these keys."""
 

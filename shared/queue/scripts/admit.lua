@@ -1,58 +1,48 @@
 -- Purpose: for each request refuse at once, or take a slot, tag and enqueue. Never sent twice: not idempotent.
--- KEYS: prefix. ARGV: valid_until; per request: route lane deadline id flow weight blob
--- Returns: {now, stale, garbage, then per request: code, remember_ms, retry_after_ms}; stale: past valid_until, nothing changed
---   codes: 0 admitted, 1 paused, 2 no worker, 3 too late, 4 full
+-- KEYS: prefix. ARGV: valid_until, number of kinds, per kind: route lane flow weight share(0-1000) budget_ms missed;
+--   per request: number of its kind, deadline id blob. missed: refusals of the route from memory since the last call
+-- Returns: {now, stale, garbage, then per request: code, predicted wait_ms, remember_ms, retry_after_ms}; stale: past valid_until, nothing changed
+--   codes: 0 admitted, 1 paused, 2 no worker, 3 too late, 4 full, 5 over the tenant's share
 -- Invariant: ZCARD slots <= limit. Order of writes: slots, tasks, waiting, clock, baton: a crash leaves a slot until its deadline.
-local now = clock()
 if now > tonumber(ARGV[1]) then return { now, 1, 0 } end
-local out, figures, live, tags = { now, 0, 0 }, {}, {}, {}
-local slots, waits, clocks, tasks = {}, {}, {}, { P .. 'tasks' }
-local function add(sets, key, score, member)
-  local s = sets[key] or { key }
-  s[#s + 1] = score
-  s[#s + 1] = member
-  sets[key] = s
+local out, kinds, tags, first = { now, 0, 0 }, {}, {}, 3 + 7 * tonumber(ARGV[2])
+for i = 3, first - 1, 7 do
+  local route, lane, flow = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local k = { route = route, lane = lane, flow = flow, weight = tonumber(ARGV[i + 3]), share = tonumber(ARGV[i + 4]) / 1000, budget = tonumber(ARGV[i + 5]) }
+  local last = call('ZREVRANGE', P .. 'serving:' .. lane, 0, 0, 'WITHSCORES')
+  k.door, k.keep = door_of(route), held_by(flow)
+  k.sheet = sheet_of(route, flow)
+  if k.door.limit == 0 then k.closed = 1 elseif not k.door.limit or not last[2] or tonumber(last[2]) <= now then k.closed = 2 else size_up(k) end
+  k.door.missed, k.door.news = k.door.missed + tonumber(ARGV[i + 6]), k.door.news or ARGV[i + 6] ~= '0'
+  kinds[#kinds + 1] = k
 end
-for i = 2, #ARGV, 7 do
-  local route, lane, deadline, id, flow, weight = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4], tonumber(ARGV[i + 5])
-  local f = figures[route]
-  if not f then
-    local h = call('HMGET', P .. 'figures:' .. route, 'limit', 'override', 'mean')
-    f = { limit = tonumber(h[2] or '') or tonumber(h[1] or ''), mean = tonumber(h[3] or '') or 10, used = call('ZCARD', P .. 'slots:' .. route) }
-    figures[route] = f
-  end
-  if live[lane] == nil then
-    local last = call('ZREVRANGE', P .. 'serving:' .. lane, 0, 0, 'WITHSCORES')
-    live[lane] = last[2] ~= nil and tonumber(last[2]) > now
-  end
-  local code, retry = 0, 0
-  if f.limit == 0 then code = 1
-  elseif not f.limit or not live[lane] then code = 2
-  elseif deadline <= now then code = 3
-  elseif f.used >= f.limit then code, retry = 4, 1000
-  else
-    local c = P .. 'clock:' .. pool(lane)
-    local tag = tags[c .. '\n' .. flow]
-    if not tag then
-      local s = call('ZMSCORE', c, '', flow)
-      tag = math.max(tonumber(s[1] or '') or 0, tonumber(s[2] or '') or 0)
+for i = first, #ARGV, 4 do
+  local k, deadline, id = kinds[tonumber(ARGV[i])], tonumber(ARGV[i + 1]), ARGV[i + 2]
+  local d, code, wait, remember, retry = k.door, k.closed or (deadline <= now and 3) or turned_away(k), 0, 0, 0
+  if not code then
+    local c = P .. 'clock:' .. pool(k.lane)
+    local turn = c .. '\n' .. k.flow
+    if not tags[turn] then
+      local s = call('ZMSCORE', c, '', k.flow)
+      tags[turn] = math.max(tonumber(s[1] or '') or 0, tonumber(s[2] or '') or 0)
     end
-    tags[c .. '\n' .. flow] = tag + math.max(1, f.mean) / weight
-    f.used = f.used + 1
-    add(slots, P .. 'slots:' .. route, deadline, id)
-    add(waits, P .. 'waiting:' .. lane, tag, id)
-    add(clocks, c, tags[c .. '\n' .. flow], flow)
-    tasks[#tasks + 1] = id
-    tasks[#tasks + 1] = ARGV[i + 6]
-    touched[lane] = true
+    local parked = d.most and d.unparked >= d.most
+    add('slots', P .. 'slots:' .. k.route, deadline, id)
+    add('waiting', parked and P .. 'parked:' .. k.route or P .. 'waiting:' .. k.lane, tags[turn], id)
+    if k.keep then add('held', k.keep, deadline, id) end
+    tags[turn] = tags[turn] + math.max(1, k.sheet.mean or 10) / k.weight
+    add('clock', c, tags[turn], k.flow)
+    tasks[#tasks + 1], tasks[#tasks + 2] = id, ARGV[i + 3]
+    if not parked then touched[k.lane], d.unparked = true, d.most and d.unparked + 1 end
+    d.slots, d.waiting, k.held, wait = d.slots + 1, d.waiting + 1, k.held + 1, math.max(0, math.min(k.budget, k.ahead / k.rate))
+    if k.saturated and not k.sheet.mark then k.sheet.mark = now end
+  elseif code >= 3 and not k.closed then
+    d.missed, d.news = d.missed + 1, true
+    remember = d.waiting > 0 and math.min(250, d.waiting / (5 * k.rate)) or 0
+    retry = math.min(60000, (math.max(1, k.ahead or 1) + 2 * d.missed) / k.rate)
   end
-  out[#out + 1], out[#out + 2], out[#out + 3] = code, 0, retry
+  out[#out + 1], out[#out + 2], out[#out + 3], out[#out + 4] = code or 0, wait, remember, retry
 end
-if #tasks > 1 then
-  for _, s in pairs(slots) do call('ZADD', unpack(s)) end
-  call('HSET', unpack(tasks))
-  for _, s in pairs(waits) do call('ZADD', unpack(s)) end
-  for _, s in pairs(clocks) do call('ZADD', unpack(s)) end
-  lay()
-end
+enter()
+note_figures()
 return out

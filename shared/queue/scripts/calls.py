@@ -24,6 +24,7 @@ from shared.queue.scripts.records import (
     CompleteReply,
     Completion,
     JoinReply,
+    Kind,
     ReapReply,
     Released,
     ReleaseReply,
@@ -42,6 +43,7 @@ __all__ = [
     "CompleteReply",
     "Completion",
     "JoinReply",
+    "Kind",
     "ReapReply",
     "ReleaseReply",
     "Released",
@@ -84,32 +86,43 @@ def declare(
     keys: Keys,
     *,
     started_ms: int,
-    limits: Mapping[str, int],
+    limits: Mapping[str, tuple[int, int]],
     lanes: Collection[str],
     contract: str | None = None,
     digests: Mapping[str, str] = {},
 ) -> Call[int]:
-    """Declare routes and lanes; a worker also its `contract` with the digest of each route. Reads as now_ms."""
+    """Declare routes and lanes; a worker also its `contract` with the digest of each route.
+
+    `limits` is route to `max_concurrency` and `max_running` (0: none). Reads as now_ms.
+    """
     listed = " ".join(f"{route}={digest}" for route, digest in sorted(digests.items()))
-    routes: list[Argument] = [part for route, limit in limits.items() for part in (route, limit)]
+    routes: list[Argument] = [part for route, (most, running) in limits.items() for part in (route, most, running)]
     args = (started_ms, contract or "", listed, len(limits), *routes, *lanes)
     return Call(SCRIPTS["declare"], keys.prefix, args, lambda reply: numbers(reply, 2)[0])
 
 
-def admit(keys: Keys, *, valid_until_ms: int, requests: Sequence[Admission]) -> Call[AdmitReply]:
-    """Ask for slots. Never send twice."""
+def admit(
+    keys: Keys, *, valid_until_ms: int, requests: Sequence[Admission], missed: Mapping[str, int] = {}
+) -> Call[AdmitReply]:
+    """Ask for slots. Never send twice. `missed`: refusals per route that the gateway made by itself since."""
     _limit(requests)
-    args: list[Argument] = [valid_until_ms]
+    numbers_of: dict[Kind, int] = {}
+    rest: list[Argument] = []
     for r in requests:
-        args += (r.route, r.lane, r.deadline_ms, r.id, r.flow, r.weight, r.blob)
+        rest += (numbers_of.setdefault(r.kind, len(numbers_of) + 1), r.deadline_ms, r.id, r.blob)
+    left = dict(missed)
+    args: list[Argument] = [valid_until_ms, len(numbers_of)]
+    for k in numbers_of:
+        args += (k.route, k.lane, k.flow, k.weight, k.share, k.budget_ms, left.pop(k.route, 0))
+    args += rest
 
     def read(reply: object) -> AdmitReply:
-        now_ms, stale, garbage, *rest = numbers(reply, 3)
+        now_ms, stale, garbage, *given = numbers(reply, 3)
         if stale:
             return AdmitReply(now_ms, True, (), garbage)
-        if len(rest) != 3 * len(requests):
+        if len(given) != 4 * len(requests):
             raise Garbled("admit returned verdicts for other requests")
-        verdicts = [Verdict(code(AdmitCode, rest[i]), rest[i + 1], rest[i + 2]) for i in range(0, len(rest), 3)]
+        verdicts = [Verdict(code(AdmitCode, given[i]), *given[i + 1 : i + 4]) for i in range(0, len(given), 4)]
         return AdmitReply(now_ms, False, tuple(verdicts), garbage)
 
     return Call(SCRIPTS["admit"], keys.prefix, tuple(args), read)
@@ -143,7 +156,8 @@ def complete(keys: Keys, reports: Sequence[Completion]) -> Call[CompleteReply]:
     _limit(reports)
     args: list[Argument] = []
     for r in reports:
-        args += (r.lease, r.id, r.route, r.inbox, r.budget_ms, r.run_ms, int(r.in_time), int(r.sample), r.reply)
+        args += (r.lease, r.id, r.route, r.lane, r.flow, r.inbox, r.budget_ms, r.run_ms)
+        args += (int(r.in_time), int(r.sample), r.reply)
 
     def read(reply: object) -> CompleteReply:
         now_ms, garbage, *held = numbers(reply, 2, len(reports))

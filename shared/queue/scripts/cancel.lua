@@ -5,11 +5,11 @@ local out, bells = { clock(), 0 }, {}
 for i = 2, #ARGV do
   local id, code = ARGV[i], 0
   local t = load(id)
-  if t and call('ZREM', P .. 'waiting:' .. t.lane, id) == 1 then
+  if t and call('ZREM', P .. 'waiting:' .. t.lane, id) + call('ZREM', P .. 'parked:' .. t.route, id) > 0 then
     code = call('HEXISTS', P .. 'marks', id) == 1 and 3 or 1
-    finish(id, t.route)
+    finish(id, t.route, t.flow)
     local c = P .. 'clock:' .. pool(t.lane)
-    local mean = tonumber(call('HGET', P .. 'figures:' .. t.route, 'mean') or '') or 10
+    local mean = tonumber(call('HGET', P .. 'figures:' .. t.route, field(t.flow, 'mean')) or '') or 10
     if call('ZSCORE', c, t.flow) then call('ZINCRBY', c, string.format('%.17g', -math.max(1, mean) / t.weight), t.flow) end
   elseif t and ARGV[1] ~= '1' then code = 2
   elseif t then
@@ -26,4 +26,7 @@ for claimer in pairs(bells) do
   call('LTRIM', P .. 'bell:' .. claimer, -1000, -1)
   call('EXPIRE', P .. 'bell:' .. claimer, 60)
 end
+promote()
+lay()
+out[2] = garbage
 return out

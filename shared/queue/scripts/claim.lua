@@ -17,7 +17,7 @@ for i = 8, #ARGV do
 end
 if #heads > 0 then
   if lanes > 1 then table.sort(heads, function(a, b) return a[1] < b[1] or a[1] == b[1] and a[2] < b[2] end) end
-  local virtual, taken, leases = 0, 0, {}
+  local virtual, taken, leases, flows = 0, 0, {}, {}
   for _, head in ipairs(heads) do
     if taken >= room or bytes <= 0 then break end
     local tag, id, lane = head[1], head[2], head[3]
@@ -27,13 +27,13 @@ if #heads > 0 then
     if not t then
       garbage = garbage + 1
       finish(id, route_of(id))
-    elseif mark == 'x' then finish(id, t.route)
+    elseif mark == 'x' then finish(id, t.route, t.flow)
     elseif t.deadline <= now then finish_as(id, t, 'expired')
     else
       local held = leases[t.route] or { P .. 'running:' .. t.route }
       held[#held + 1] = now + tonumber(ARGV[5])
       held[#held + 1] = me .. '#' .. ARGV[3] .. '#' .. id
-      leases[t.route] = held
+      leases[t.route], flows[field(t.flow, t.route)] = held, t
       taken, bytes = taken + 1, bytes - #blob
       if tag < 1e15 then virtual = math.max(virtual, tag) end -- an infinite tag would end all turns
       out[#out + 1], out[#out + 2], out[#out + 3] = id, tonumber(mark or '') or 0, blob
@@ -42,6 +42,8 @@ if #heads > 0 then
   for _, held in pairs(leases) do call('ZADD', unpack(held)) end
   call('ZADD', P .. 'clock:' .. ARGV[7], 'GT', string.format('%.17g', virtual), '')
   send()
+  promote()
+  for _, t in pairs(flows) do mark_backlog(t, now) end
 end
 lay()
 out[3] = garbage

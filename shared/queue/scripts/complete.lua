@@ -1,32 +1,34 @@
 -- Purpose: end runs: free the slots, reply, note the service time. May be repeated blindly.
--- KEYS: prefix. ARGV per task: lease id route inbox budget_ms run_ms in_time(0/1) sample(0/1) reply('' = nobody waits)
+-- KEYS: prefix. ARGV per task: lease id route lane flow inbox budget_ms run_ms in_time(0/1) sample(0/1) reply('' = nobody waits)
 -- Returns: {now, garbage, then per task 1, or 0 where the lease was gone and nothing changed}
 -- Invariant: the gate (ZREM running) opens once per lease. `mean` counts a late run as a whole budget (overload.md).
-local out, samples = { clock(), 0 }, {}
-for i = 1, #ARGV, 9 do
-  local id, route = ARGV[i + 1], ARGV[i + 2]
+local now, batches, busy = clock(), {}, {}
+local out = { now, 0 }
+for i = 1, #ARGV, 11 do -- before the first write: whether somebody waits for the places that come free
+  local route, lane, sort = ARGV[i + 2], ARGV[i + 3], field(ARGV[i + 4], ARGV[i + 2])
+  if busy[lane .. sort] == nil then
+    busy[lane .. sort] = call('LLEN', P .. 'wake:' .. lane) > 0 or call('EXISTS', P .. 'parked:' .. route) == 1
+    local b = batches[sort] or { route = route, flow = ARGV[i + 4], runs = {}, in_time = 0 }
+    b.saturated, batches[sort] = b.saturated or busy[lane .. sort], b
+  end
+end
+for i = 1, #ARGV, 11 do
+  local id, route, flow = ARGV[i + 1], ARGV[i + 2], ARGV[i + 4]
   local held = call('ZREM', P .. 'running:' .. route, ARGV[i])
   out[#out + 1] = held
   if held == 1 then
+    local b, run = batches[field(flow, route)], tonumber(ARGV[i + 7])
     local wanted = call('HGET', P .. 'marks', id) ~= 'x'
-    if finish(id, route) and wanted and ARGV[i + 8] ~= '' then reply(ARGV[i + 3], ARGV[i + 8]) end
-    if wanted and ARGV[i + 7] == '1' then
-      local run, s = tonumber(ARGV[i + 5]), samples[route] or {}
-      if ARGV[i + 6] ~= '1' then run = math.max(run, tonumber(ARGV[i + 4])) end
-      s[#s + 1] = run
-      samples[route] = s
+    if finish(id, route, flow) and wanted and ARGV[i + 10] ~= '' then reply(ARGV[i + 5], ARGV[i + 10], id) end
+    if wanted and ARGV[i + 9] == '1' then
+      if ARGV[i + 8] ~= '1' then run = math.max(run, tonumber(ARGV[i + 6])) else b.in_time = b.in_time + 1 end
+      b.runs[#b.runs + 1] = run
     end
   end
 end
 send()
-for route, runs in pairs(samples) do
-  local figures = P .. 'figures:' .. route
-  local h = call('HMGET', figures, 'mean', 'seen')
-  local mean, seen = tonumber(h[1] or '') or 0, tonumber(h[2] or '') or 0
-  for _, run in ipairs(runs) do
-    seen = math.min(20, seen + 1)
-    mean = mean + math.max(1 / seen, 1 / 20) * (run - mean)
-  end
-  call('HSET', figures, 'mean', string.format('%.6g', mean), 'seen', seen)
-end
+promote()
+lay()
+for _, b in pairs(batches) do measure(b, now) end
+out[2] = garbage
 return out

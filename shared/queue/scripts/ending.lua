@@ -1,11 +1,12 @@
 -- Joined before every script that may end a task: parse, finish, reply.
--- blob: 13 digits deadline, msgpack {route, lane, inbox, tries, flow, weight, max_running, budget_ms}, body
+-- blob: 13 digits deadline, msgpack {route, lane, inbox, tries, flow, weight, budget_ms}, body
+-- inbox: a gateway process, or '=<ttl_s>=<process or nothing>': the reply is kept under `result:` as well
 local function parse(blob)
   local at = blob and string.match(blob, '^%d%d%d%d%d%d%d%d%d%d%d%d%d')
   if not at then return nil end
   local ok, _, h = pcall(cmsgpack.unpack_one, blob, 13)
   if not ok or type(h) ~= 'table' then return nil end
-  for i, kind in ipairs({ 'string', 'string', 'string', 'number', 'string', 'number', 'number', 'number' }) do
+  for i, kind in ipairs({ 'string', 'string', 'string', 'number', 'string', 'number', 'number' }) do
     if type(h[i]) ~= kind then return nil end
   end
   return { deadline = tonumber(at), route = h[1], lane = h[2], inbox = h[3], tries = h[4], flow = h[5], weight = math.max(1, h[6]) }
@@ -13,8 +14,12 @@ end
 local function load(id) return parse(call('HGET', P .. 'tasks', id)) end
 -- every script knows a task's route from its id, readable or not
 local function route_of(id) return string.match(id, '^([^.]*)%.') or '' end
-local boxes = {}
-local function reply(inbox, bytes)
+local boxes, freed = {}, {}
+local function reply(inbox, bytes, id)
+  local ttl, box = string.match(inbox, '^=(%d+)=(.*)$')
+  if ttl then redis.pcall('SET', P .. 'result:' .. id, bytes, 'EX', ttl) end
+  if box == '' then return end
+  inbox = box or inbox
   local b = boxes[inbox] or { P .. 'inbox:' .. inbox, '*' }
   b[#b + 1] = 'r'
   b[#b + 1] = bytes
@@ -27,12 +32,15 @@ local function send()
   end
 end
 -- The only place where a slot is freed: true exactly once per task.
-local function finish(id, route)
+local function finish(id, route, flow)
+  local held = held_by(flow or '')
+  if held then call('ZREM', held, id) end
+  freed[route] = true
   local mine = call('ZREM', P .. 'slots:' .. route, id) == 1
   call('HDEL', P .. 'tasks', id)
   call('HDEL', P .. 'marks', id)
   return mine
 end
 local function finish_as(id, t, outcome)
-  if finish(id, t.route) then reply(t.inbox, cmsgpack.pack({ 2, id, outcome })) end
+  if finish(id, t.route, t.flow) then reply(t.inbox, cmsgpack.pack({ 2, id, outcome }), id) end
 end

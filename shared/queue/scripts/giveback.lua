@@ -9,13 +9,13 @@ local function giveback(id, counted, now)
   end
   local mark = call('HGET', P .. 'marks', id)
   local used = (tonumber(mark or '') or 0) + (counted and 1 or 0)
-  if mark == 'x' then finish(id, t.route)
+  if mark == 'x' then finish(id, t.route, t.flow)
   elseif t.deadline <= now then finish_as(id, t, 'expired')
   elseif used >= t.tries then
     redis.pcall('XADD', P .. 'dead', 'MAXLEN', '~', 1000, '*', 'id', id, 'tries', used, 'blob', call('HGET', P .. 'tasks', id))
     redis.pcall('EXPIRE', P .. 'dead', 604800)
     finish_as(id, t, 'lost')
-  elseif not call('ZSCORE', P .. 'slots:' .. t.route, id) then finish(id, t.route)
+  elseif not call('ZSCORE', P .. 'slots:' .. t.route, id) then finish(id, t.route, t.flow)
   else
     if counted then call('HSET', P .. 'marks', id, used) end
     call('ZADD', P .. 'waiting:' .. t.lane, tonumber(call('ZSCORE', P .. 'clock:' .. pool(t.lane), '') or '') or 0, id)

@@ -15,5 +15,6 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
   end
 end
 send()
+promote()
 lay()
 return { now, garbage, gone }

@@ -6,6 +6,13 @@ local function clock()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 local function pool(lane) return string.match(lane, '^(.*):[^:]*$') or lane end
+-- flow: <route>|<weight>|<tenant>, and |~ where nobody waits on a connection. A tenant's tasks, with their deadlines.
+local function held_by(flow)
+  local route, tenant = string.match(flow, '^([^|]*)|[^|]*|([^|]+)')
+  return route and P .. 'held:' .. route .. '|' .. tenant or nil
+end
+-- Figures of tasks that nobody waits for on a connection are kept apart.
+local function field(flow, name) return string.sub(flow, -2) == '|~' and '~' .. name or name end
 -- Invariant: after lay(), a lane with work has exactly one baton.
 local function lay()
   for lane in pairs(touched) do

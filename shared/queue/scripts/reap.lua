@@ -12,8 +12,7 @@ call('HSET', P .. 'reap', 'last', now, 'until', mercy)
 local ended, expired, strays, more = 0, 0, 0, 0
 for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
   local running, slots = P .. 'running:' .. route, P .. 'slots:' .. route
-  heal('running:' .. route, 'zset')
-  heal('slots:' .. route, 'zset')
+  for _, name in ipairs({ 'running:', 'slots:', 'parked:' }) do heal(name .. route, 'zset') end
   heal('figures:' .. route, 'hash')
   if now >= mercy then
     local over = call('ZRANGEBYSCORE', running, '-inf', now, 'LIMIT', 0, batch)
@@ -30,6 +29,7 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
   for _, lease in ipairs(call('ZRANGEBYSCORE', running, now + 2 * lease_ms, '+inf', 'LIMIT', 0, batch)) do
     call('ZADD', running, 'XX', now + lease_ms, lease)
   end
+  freed[route] = true
   local due, held = call('ZRANGEBYSCORE', slots, '-inf', now, 'LIMIT', 0, batch), nil
   if #due >= batch then more = 1 end
   for _, id in ipairs(due) do
@@ -40,9 +40,10 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
     end
     if held[id] then call('ZADD', slots, 'XX', now + lease_ms, id) -- it overruns: look again later
     elseif not t then
+      call('ZREM', P .. 'parked:' .. route, id)
       finish(id, route)
       strays = strays + 1
-    elseif call('ZREM', P .. 'waiting:' .. t.lane, id) == 1 then
+    elseif call('ZREM', P .. 'waiting:' .. t.lane, id) + call('ZREM', P .. 'parked:' .. route, id) > 0 then
       finish_as(id, t, 'expired')
       expired = expired + 1
     else
@@ -54,5 +55,6 @@ end
 sweep_lanes(now, lease_ms)
 if more == 1 then call('HSET', P .. 'reap', 'last', now - tonumber(ARGV[2])) end
 send()
+promote()
 lay()
 return { now, 1, ended, expired, strays, garbage, more }

@@ -12,15 +12,27 @@ from shared.queue.lifecycle import AdmitCode, CancelCode
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
-    """One request that asks for a slot; `blob` is its packed task."""
+class Kind:
+    """What requests have in common, as far as admission goes; judged once per batch.
+
+    `share`, in thousandths, is how much of the route's room its class may fill.
+    """
 
     route: str
     lane: str
-    id: str
-    deadline_ms: int
     flow: str
     weight: int
+    share: int
+    budget_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """One request that asks for a slot; `blob` is its packed task."""
+
+    kind: Kind
+    id: str
+    deadline_ms: int
     blob: bytes
 
 
@@ -29,8 +41,12 @@ class Verdict:
     """What became of one admission."""
 
     code: AdmitCode
+    wait_ms: int
+    """Predicted, of what was admitted."""
     remember_ms: int
+    """For how long to refuse others of the kind without asking again."""
     retry_after_ms: int
+    """Bare: the gateway spreads it over its clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +86,7 @@ class Completion:
     id: str
     route: str
     lane: str
+    flow: str
     inbox: str
     budget_ms: int
     run_ms: int

@@ -9,6 +9,7 @@ for i = 1, #ARGV, 4 do
   out[#out + 1] = held
 end
 send()
+promote()
 lay()
 out[2] = garbage
 return out

@@ -17,7 +17,7 @@ from tests.e2e.system import App, System, await_ready, system
 from tests.leaks import leaks
 
 HANDLERS = "tests.e2e.extended.handlers"
-PLACES = 4
+PLACES = 30
 KEY = {"x-api-key": "key-of-ann"}
 
 

@@ -1,0 +1,114 @@
+"""Refusals that cost Redis nothing: token buckets, and what `admit` said a moment ago.
+
+Of one gateway process. A refusal that Redis told how long to remember holds for
+the same route, class and tenant; a fixed time would idle the workers. Must not
+know Redis.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection
+
+from fastapi import Request
+
+from gateway_app.answers import Answer, Terms, Trouble
+from shared.head import Rate
+from shared.registry import Registry
+
+MOST_KEPT = 10_000
+"""Remembered refusals at once: tenants' names come from outside."""
+
+Sort = tuple[str, int, str, bool]
+
+
+class Bucket:
+    """A token bucket with continuous refill."""
+
+    __slots__ = ("_at_s", "_left", "_rate")
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._left = rate.bucket
+        self._at_s = time.monotonic()
+
+    def take(self) -> float:
+        """Take a token and return 0, or return the seconds until there is one."""
+        now_s = time.monotonic()
+        self._left = min(self._rate.bucket, self._left + (now_s - self._at_s) * self._rate.per_s)
+        self._at_s = now_s
+        if self._left < 1:
+            return (1 - self._left) / self._rate.per_s
+        self._left -= 1
+        return 0.0
+
+
+class Refusals:
+    """What one process may refuse by itself. `rate` is for all of its queued routes together."""
+
+    def __init__(self, registry: Registry, rate: Rate | None) -> None:
+        shared = [] if rate is None else [Bucket(rate)]
+        self._buckets = {
+            handler.route: [Bucket(handler.admission.rate), *shared] if handler.admission.rate else shared
+            for handler in registry.handlers
+        }
+        self._kept: dict[Sort, tuple[float, Answer]] = {}
+        self._missed: Counter[str] = Counter()
+
+    def over_rate(self, route: str) -> Answer | None:
+        """Take a token for the route; the refusal, if there is none."""
+        for bucket in self._buckets[route]:
+            if wait_s := bucket.take():
+                return Answer(trouble=Trouble.RATE, retry_after_s=wait_s)
+        return None
+
+    def remembered(self, route: str, terms: Terms) -> Answer | None:
+        """Return the refusal that still holds for requests of this sort."""
+        if not self._kept or terms.asks_always:
+            return None
+        sort = _sort(route, terms)
+        kept = self._kept.get(sort)
+        if kept is None:
+            return None
+        until_s, answer = kept
+        if time.monotonic() >= until_s:
+            del self._kept[sort]
+            return None
+        self._missed[route] += 1
+        return answer
+
+    def remember(self, route: str, terms: Terms, answer: Answer, for_s: float) -> None:
+        """Hold on to a refusal; one with less than the route's full time says nothing of others."""
+        if for_s <= 0 or not terms.whole or terms.asks_always:
+            return
+        if len(self._kept) >= MOST_KEPT:
+            self._kept.clear()
+        self._kept[_sort(route, terms)] = time.monotonic() + for_s, answer
+
+    def take_missed(self, routes: Collection[str]) -> dict[str, int]:
+        """Return how many of these routes were refused from memory since the last call."""
+        return {route: self._missed.pop(route) for route in routes if route in self._missed}
+
+
+class TooMany(Exception):
+    """A plain route's bucket is empty; it becomes the same 429 as a queued route's."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__("too many requests")
+        self.answer = answer
+
+
+def limit(rate: Rate) -> Callable[[Request], Awaitable[None]]:
+    """Return a dependency that puts a token bucket on a plain route: ``Depends(limit(Rate(100, 50)))``."""
+    bucket = Bucket(rate)
+
+    async def take(request: Request) -> None:
+        if wait_s := bucket.take():
+            raise TooMany(Answer(trouble=Trouble.RATE, retry_after_s=wait_s))
+
+    return take
+
+
+def _sort(route: str, terms: Terms) -> Sort:
+    return route, terms.weight, terms.tenant, terms.detached

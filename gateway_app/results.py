@@ -1,0 +1,79 @@
+"""Where the answer of a 202 is fetched: the state of a task, its result, and its end by DELETE.
+
+Whoever knows the id may do all three; it cannot be guessed. Must not know HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from gateway_app.answers import Answer, Trouble
+from shared.errors import Garbled
+from shared.queue.connection import Client, run, translated
+from shared.queue.keys import Keys
+from shared.queue.lifecycle import CancelCode
+from shared.queue.messages import Outcome, place_of, unpack_reply
+from shared.queue.scripts.calls import cancel
+
+CALL_S = 2.0
+_ID = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{32}")
+_TROUBLES = {Outcome.FAILED: Trouble.FAILED, Outcome.EXPIRED: Trouble.LATE, Outcome.LOST: Trouble.LOST}
+
+
+class Results:
+    """Looks at tasks that nobody waits for on a connection."""
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    async def find(self, task_id: str) -> Answer | str | None:
+        """Return the answer, or `waiting` or `running`, or None for what is not known (any more).
+
+        Raises `Unavailable`.
+        """
+        if not _ID.fullmatch(task_id):
+            return None
+        stored, blob = await self._ask(("GET", self._keys.result(task_id)), ("HGET", self._keys.tasks(), task_id))
+        if stored is not None:
+            return _answer(stored)
+        if blob is None:
+            return None
+        try:
+            route, lane = place_of(blob)
+        except Garbled:
+            return None
+        marked, waiting, parked = await self._ask(
+            ("HGET", self._keys.marks(), task_id),
+            ("ZSCORE", self._keys.waiting(lane), task_id),
+            ("ZSCORE", self._keys.parked(route), task_id),
+        )
+        if marked == b"x":  # told to stop, and about to
+            return None
+        return "running" if waiting is None and parked is None else "waiting"
+
+    async def end(self, task_id: str) -> bool:
+        """Cancel the task or drop its result; False when neither is there. Raises `FloodgateError`."""
+        if not _ID.fullmatch(task_id):
+            return False
+        (code,) = (await run(self._client, cancel(self._keys, [task_id]))).codes
+        (dropped,) = await self._ask(("DEL", self._keys.result(task_id)))
+        return code is not CancelCode.UNKNOWN or dropped == 1
+
+    async def _ask(self, *commands: tuple[str, ...]) -> list[Any]:
+        with translated():
+            async with asyncio.timeout(CALL_S), self._client.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                replies: list[Any] = await pipe.execute()
+        return replies
+
+
+def _answer(stored: bytes) -> Answer | None:
+    try:
+        reply = unpack_reply(stored)
+    except Garbled:
+        return None
+    return Answer(reply=reply, trouble=_TROUBLES.get(reply.outcome))

@@ -1,0 +1,45 @@
+"""`/tasks/{id}`: where the client of a 202 asks for the state, fetches the result, or ends the task."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+
+from gateway_app.answers import Answer, Trouble
+from gateway_app.requests import facts_of
+from gateway_app.responses import pending, respond, unknown_task
+from shared.errors import FloodgateError
+from shared.registry import Registry
+
+
+def add_tasks(app: FastAPI, registry: Registry) -> None:
+    """Add the two routes, if a handler may be asked without waiting."""
+    if any(handler.admission.async_timeout_s is not None for handler in registry.handlers):
+        app.add_api_route("/tasks/{task_id}", _find, methods=["GET"], name="task", tags=["tasks"])
+        app.add_api_route(
+            "/tasks/{task_id}", _end, methods=["DELETE"], name="end_task", tags=["tasks"], status_code=204
+        )
+
+
+async def _find(request: Request, task_id: str) -> Response:
+    """Return the handler's answer once it is there, until then 202 with the state; 404 when neither is known."""
+    facts = facts_of(request.scope)
+    try:
+        found = await request.app.engine.results.find(task_id)
+    except FloodgateError:
+        return respond(Answer(trouble=Trouble.UNAVAILABLE), facts.request_id)
+    if found is None:
+        return unknown_task(facts.request_id)
+    if isinstance(found, str):
+        return pending(task_id, found, facts.request_id)
+    facts.note(found)
+    return respond(found, facts.request_id)
+
+
+async def _end(request: Request, task_id: str) -> Response:
+    """Cancel the task, or drop its result: 204; 404 when neither is there."""
+    facts = facts_of(request.scope)
+    try:
+        ended = await request.app.engine.results.end(task_id)
+    except FloodgateError:
+        return respond(Answer(trouble=Trouble.UNAVAILABLE), facts.request_id)
+    return Response(status_code=204) if ended else unknown_task(facts.request_id)

@@ -1,0 +1,46 @@
+"""What `priority=` and `tenant=` may look at: a request's head, before its body is read.
+
+Owns the words that a priority may be, with their weight in turns and their share
+of a route's room. Must not know web frameworks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.context import Caller
+
+Priority = Literal["critical", "default", "degraded", "bulk"]
+
+WEIGHTS: Mapping[str, int] = {"critical": 64, "default": 8, "degraded": 2, "bulk": 1}
+"""Of the turns (start-time fair queueing): a class that does not use its own is always next, and none starves."""
+SHARES: Mapping[str, int] = {"critical": 1000, "default": 950, "degraded": 800, "bulk": 600}
+"""In thousandths of the room that a newcomer may find taken."""
+UNDECLARED_WEIGHT, UNDECLARED_SHARE = 8, 1000
+"""Of a route that declares no priority."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request without its body; `path_params` and `query` are text as it came, `headers` in lower case."""
+
+    method: str
+    path: str
+    path_params: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    caller: Caller | None = None
+
+
+PriorityOf = Priority | Callable[[Head], Priority]
+TenantOf = str | Callable[[Head], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A token bucket of one gateway process: `bucket` requests at once, refilled by `per_s` each second."""
+
+    bucket: float
+    per_s: float

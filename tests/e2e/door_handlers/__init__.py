@@ -1,0 +1,1 @@
+"""Handlers that use what a route may ask of the door."""

@@ -1,0 +1,129 @@
+"""What a gateway refuses by itself: over the rate, and what Redis refused a moment ago."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+
+from gateway_app import refusals
+from gateway_app.answers import Answer, Terms, Trouble
+from gateway_app.refusals import MOST_KEPT, Bucket, Refusals
+from gateway_app.responses import spread
+from shared import Rate, queued
+from shared.registry import Registry, declared_in
+from shared.sealing import seal
+
+FULL = Answer(trouble=Trouble.FULL, retry_after_s=4)
+TERMS = Terms(1000)
+
+
+async def handler() -> None: ...
+
+
+class Clock:
+    """The process's monotonic clock, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    moved = Clock()
+    monkeypatch.setattr(refusals, "time", moved)
+    return moved  # type: ignore[return-value]
+
+
+def registry(*rates: Rate | None) -> Registry:
+    before = len(declared_in(__name__))
+    for number, rate in enumerate(rates):
+        queued(f"/{number}", 5, rate=rate)(handler)
+    return seal(declared_in(__name__)[before:], timeout_s=1)
+
+
+def test_a_bucket_lets_its_size_through_and_refills_continuously(clock: Clock) -> None:
+    bucket = Bucket(Rate(bucket=2, per_s=4))
+    assert [bucket.take() for _ in range(3)] == [0, 0, 0.25]
+    clock.now_s += 0.125
+    assert bucket.take() == pytest.approx(0.125)
+    clock.now_s += 0.125
+    assert bucket.take() == 0
+    clock.now_s += 3600
+    assert [bucket.take() > 0 for _ in range(3)] == [False, False, True]
+
+
+def test_each_route_has_its_bucket_and_all_share_that_of_the_process(clock: Clock) -> None:
+    made = registry(Rate(1, 1), None)
+    kept = Refusals(made, Rate(2, 1))
+    first, second = (h.route for h in made.handlers)
+    assert kept.over_rate(first) is None
+    over = kept.over_rate(first)
+    assert over is not None
+    assert (over.trouble, over.retry_after_s) == (Trouble.RATE, 1)
+    assert kept.over_rate(second) is None
+    assert kept.over_rate(second) is not None
+    assert Refusals(made, None).over_rate(second) is None
+
+
+def test_a_refusal_holds_for_its_sort_and_as_long_as_it_was_told(clock: Clock) -> None:
+    kept = Refusals(registry(), None)
+    kept.remember("r", TERMS, FULL, 0.2)
+    assert kept.remembered("r", TERMS) is FULL
+    assert kept.remembered("r", dataclasses.replace(TERMS, tenant="other")) is None
+    assert kept.remembered("r", dataclasses.replace(TERMS, weight=1, share=600)) is None
+    assert kept.remembered("r", dataclasses.replace(TERMS, detached=True)) is None
+    assert kept.remembered("other", TERMS) is None
+    clock.now_s += 0.21
+    assert kept.remembered("r", TERMS) is None
+
+
+@pytest.mark.parametrize(
+    ("terms", "for_s"),
+    [
+        (TERMS, 0.0),
+        (dataclasses.replace(TERMS, whole=False), 0.2),
+        (dataclasses.replace(TERMS, weight=64, share=1000), 0.2),
+    ],
+    ids=["nothing waits", "less than the whole time", "critical"],
+)
+def test_what_says_nothing_of_others_is_not_remembered(clock: Clock, terms: Terms, for_s: float) -> None:
+    kept = Refusals(registry(), None)
+    kept.remember("r", terms, FULL, for_s)
+    assert kept.remembered("r", TERMS) is None
+    assert kept.remembered("r", terms) is None
+
+
+def test_a_request_with_less_time_is_refused_from_memory_too(clock: Clock) -> None:
+    kept = Refusals(registry(), None)
+    kept.remember("r", TERMS, FULL, 0.2)
+    assert kept.remembered("r", Terms(500, whole=False)) is FULL
+
+
+def test_refusals_from_memory_are_counted_until_they_are_told(clock: Clock) -> None:
+    kept = Refusals(registry(), None)
+    kept.remember("r", TERMS, FULL, 0.2)
+    for _ in range(3):
+        kept.remembered("r", TERMS)
+    assert kept.take_missed({"other"}) == {}
+    assert kept.take_missed({"r", "other"}) == {"r": 3}
+    assert kept.take_missed({"r"}) == {}
+
+
+def test_names_from_outside_do_not_fill_the_memory(clock: Clock) -> None:
+    kept = Refusals(registry(), None)
+    for number in range(MOST_KEPT + 5):
+        kept.remember("r", dataclasses.replace(TERMS, tenant=str(number)), FULL, 0.2)
+    assert len(kept._kept) <= MOST_KEPT
+
+
+def test_retry_after_is_spread_over_the_clients_and_bounded() -> None:
+    drawn = {spread(10) for _ in range(500)}
+    assert drawn <= set(range(5, 16))
+    assert len(drawn) > 5
+    assert {spread(0.001) for _ in range(50)} == {1}
+    assert {spread(1e9) for _ in range(50)} == {60}

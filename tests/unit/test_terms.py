@@ -1,0 +1,99 @@
+"""What the head of a request says about time, class and tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi import Request
+
+from gateway_app.answers import Terms
+from gateway_app.terms import Terming
+from shared import Caller, Head, queued
+from shared.registry import declared_in
+from shared.sealing import seal
+
+
+def terming(**door: Any) -> Terming:
+    before = len(declared_in(__name__))
+    queued("/x/{n}", 5, timeout_s=10, **door)(handler)
+    (found,) = seal(declared_in(__name__)[before:], timeout_s=1).handlers
+    return Terming(found)
+
+
+async def handler(n: int) -> None: ...
+
+
+def request(**headers: str) -> Request:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "GET", "path": "/x/7", "path_params": {"n": "7"}, "headers": raw}
+    return Request({**scope, "query_string": b"q=1", "server": ("x", 80), "scheme": "http"})
+
+
+def test_without_anything_a_request_has_the_whole_time_of_its_route() -> None:
+    assert terming().terms(request(), None) == Terms(10_000)
+
+
+@pytest.mark.parametrize(
+    ("prefer", "terms"),
+    [
+        ("wait=3", Terms(3000, False)),
+        ("WAIT = 3", Terms(3000, False)),
+        ('wait="3"', Terms(3000, False)),
+        ("handling=lenient, wait=3", Terms(3000, False)),
+        ("wait=30", Terms(10_000)),
+        ("wait=0", Terms(10_000)),
+        ("wait=-1", Terms(10_000)),
+        ("wait=soon", Terms(10_000)),
+        ("wait=99999999999999", Terms(10_000)),
+        ("respond-async", Terms(10_000)),
+    ],
+)
+def test_a_client_may_ask_for_less_time_and_never_for_more(prefer: str, terms: Terms) -> None:
+    assert terming().terms(request(prefer=prefer), None) == terms
+
+
+@pytest.mark.parametrize(
+    ("prefer", "patience_s"),
+    [("respond-async", 0), ("Respond-Async, wait=4", 4), ("wait=60, respond-async", 10), ("respond-async; x=1", 0)],
+)
+def test_a_route_with_an_async_time_answers_without_waiting(prefer: str, patience_s: float) -> None:
+    terms = terming(async_timeout_s=60).terms(request(prefer=prefer), None)
+    assert terms == Terms(60_000, True, detached=True, patience_s=patience_s)
+
+
+def test_a_call_does_not_heed_what_the_client_prefers() -> None:
+    terms = terming(async_timeout_s=60).terms(request(prefer="respond-async, wait=1"), None, heed_prefer=False)
+    assert terms == Terms(10_000)
+
+
+def test_classes_have_their_weight_and_share() -> None:
+    assert terming(priority="bulk").terms(request(), None) == Terms(10_000, weight=1, share=600)
+    critical = terming(priority="critical").terms(request(), None)
+    assert (critical.weight, critical.share, critical.asks_always) == (64, 1000, True)
+    assert not terming().terms(request(), None).asks_always
+
+
+def test_functions_see_the_head_and_who_asks() -> None:
+    seen: list[Head] = []
+
+    def tenant(head: Head) -> str | None:
+        seen.append(head)
+        return head.caller.id if head.caller else None
+
+    found = terming(tenant=tenant, priority=lambda head: "bulk" if head.query["q"] == "1" else "critical")
+    assert found.terms(request(), Caller("ada")) == Terms(10_000, weight=1, share=600, tenant="ada")
+    assert found.terms(request(), None).tenant == ""
+    head = seen[0]
+    assert (head.method, head.path, head.path_params) == ("GET", "/x/7", {"n": "7"})
+
+
+@pytest.mark.parametrize(
+    "door",
+    [{"priority": lambda head: "vip"}, {"tenant": lambda head: 7}],
+    ids=["priority", "tenant"],
+)
+def test_a_function_that_returns_something_else_is_an_error(door: dict[str, Callable[[Head], object]]) -> None:
+    with pytest.raises(ValueError, match="function of GET /x"):
+        terming(**door).terms(request(), None)
