@@ -44,6 +44,7 @@ class Facts:
     request_id: str
     route: str = ""
     outcome: str = ""
+    predicted_ms: int = 0
     wait_ms: int = 0
     run_ms: int = 0
     status: int = 0
@@ -52,7 +53,7 @@ class Facts:
 
     def note(self, answer: Answer) -> None:
         """Take over what the queue says of the request."""
-        self.outcome = answer.outcome
+        self.outcome, self.predicted_ms = answer.outcome, answer.predicted_ms
         if answer.reply is not None:
             self.wait_ms, self.run_ms = answer.reply.wait_ms, answer.reply.run_ms
 
@@ -148,6 +149,7 @@ def _write(scope: Message, facts: Facts, started_s: float) -> None:
             status=facts.status,
             outcome=facts.outcome,
             total_ms=round((time.monotonic() - started_s) * 1000),
+            predicted_ms=facts.predicted_ms,
             wait_ms=facts.wait_ms,
             run_ms=facts.run_ms,
             **({} if facts.caller is None else {"caller": facts.caller.id}),

@@ -9,7 +9,7 @@ from loadtest.overload_notes import noted
 from shared import Context, queued
 
 
-@queued("/gate", max_concurrency=1000, timeout_s=2, max_running=BEST)  # type: ignore[arg-type, unused-ignore]
+@queued("/gate", max_concurrency=1000, timeout_s=2, max_running=BEST)
 async def gate(ctx: Context) -> bool:
     with noted(ctx):
         await query(os.environ["OVERLOAD_DATABASE"])

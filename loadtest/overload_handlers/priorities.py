@@ -15,7 +15,7 @@ def priority_of(head: Any) -> str:
     return str(head.headers["x-class"])
 
 
-@queued("/classes", max_concurrency=1000, timeout_s=2, priority=priority_of)  # type: ignore[arg-type, unused-ignore]
+@queued("/classes", max_concurrency=1000, timeout_s=2, priority=priority_of)
 async def classes(ctx: Context) -> bool:
     with noted(ctx):
         await asyncio.sleep(SERVICE_S)

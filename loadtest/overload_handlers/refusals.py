@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from loadtest.overload_notes import noted
-from shared import Context, Rate, queued  # type: ignore[attr-defined, unused-ignore]
+from shared import Context, Rate, queued
 
 SERVICE_S = 0.2
 
@@ -17,12 +17,12 @@ async def gate(ctx: Context) -> bool:
     return True
 
 
-@queued("/rated", max_concurrency=1000, timeout_s=2, rate=Rate(bucket=1, per_s=1))  # type: ignore[arg-type, unused-ignore]
+@queued("/rated", max_concurrency=1000, timeout_s=2, rate=Rate(bucket=1, per_s=1))
 async def rated(ctx: Context) -> bool:
     return await gate(ctx)
 
 
-@queued("/asked", max_concurrency=1000, timeout_s=2, priority="critical")  # type: ignore[arg-type, unused-ignore]
+@queued("/asked", max_concurrency=1000, timeout_s=2, priority="critical")
 async def asked(ctx: Context) -> bool:
     """Refusals of critical requests are not remembered: each one is asked of Redis."""
     return await gate(ctx)

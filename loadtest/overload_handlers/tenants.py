@@ -15,7 +15,7 @@ def tenant_of(head: Any) -> str:
     return str(head.headers["x-tenant"])
 
 
-@queued("/fair", max_concurrency=1000, timeout_s=2, tenant=tenant_of)  # type: ignore[arg-type, unused-ignore]
+@queued("/fair", max_concurrency=1000, timeout_s=2, tenant=tenant_of)
 async def fair(ctx: Context) -> bool:
     with noted(ctx):
         await asyncio.sleep(SERVICE_S)
