@@ -38,19 +38,18 @@ class Terming:
         weight, share, tenant = UNDECLARED_WEIGHT, UNDECLARED_SHARE, ""
         head = _head(request, caller) if request is not None and self._looks else None
         priority = self._door.priority
-        if callable(priority):
-            priority = "default" if head is None else priority(head)
-        if priority is not None:
-            if priority not in WEIGHTS:
-                raise ValueError(f"the priority function of {self._handler.label} returned {priority!r}")
-            weight, share = WEIGHTS[priority], SHARES[priority]
-        named = self._door.tenant
-        if callable(named):
-            named = None if head is None else named(head)
-        if named:
-            if not isinstance(named, str):
-                raise ValueError(f"the tenant function of {self._handler.label} returned {named!r}, not a text")
-            tenant = named
+        named = priority if not callable(priority) else "default" if head is None else priority(head)
+        if named is not None:
+            if named not in WEIGHTS:
+                raise ValueError(f"the priority function of {self._handler.label} returned {named!r}")
+            weight, share = WEIGHTS[named], SHARES[named]
+        owner = self._door.tenant
+        if callable(owner):
+            owner = None if head is None else owner(head)
+        if owner:
+            if not isinstance(owner, str):
+                raise ValueError(f"the tenant function of {self._handler.label} returned {owner!r}, not a text")
+            tenant = owner
         return self._timed(prefer, weight, share, tenant)
 
     def _timed(self, prefer: str, weight: int, share: int, tenant: str) -> Terms:

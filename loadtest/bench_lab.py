@@ -97,7 +97,7 @@ class Lab:
         ]
 
 
-def dearer(name: str, more: Sequence[Cost], less: Sequence[Cost], at_most: float | None) -> list[Figure]:
+def dearer(name: str, more: Sequence[Cost], less: Sequence[Cost], at_most: float | None = None) -> list[Figure]:
     """Compare processor time per request round by round: all processes together, then each."""
     pairs = list(zip(more, less, strict=True))
 

@@ -36,7 +36,8 @@ async def test_no_live_worker_is_503_at_once(own: System) -> None:
         response = await client.get("/ok")
     assert time.monotonic() - start_s < 1
     assert_problem(response, 503)
-    assert (response.json()["title"], response.headers["retry-after"]) == ("No worker", "1")
+    assert response.json()["title"] == "No worker"
+    assert int(response.headers["retry-after"]) in (1, 2)
     assert gateway.ready
 
 

@@ -17,7 +17,7 @@ from tests.zoo.twin import app as twin_app
 
 Document = dict[str, Any]
 
-ENGINES = ("502", "503", "504")
+ENGINES = ("429", "502", "503", "504")
 """What our gateway documents beyond FastAPI: the engine's own refusals, as problem documents."""
 
 
