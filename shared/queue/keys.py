@@ -43,12 +43,12 @@ CATALOGUE = (
     Kind("marks", "", "hash", "id → tries used, or x: nobody waits any more", "its tasks"),
     Kind("waiting", "lane", "zset", "id → start tag", "its tasks"),
     Kind("parked", "route", "zset", "the same, held back by max_running", "its tasks"),
-    Kind("held", "route|tenant", "zset", "id → deadline: a tenant's tasks", "time", HELD_S),
+    Kind("held", "route|tenant", "zset", "id → deadline, later for one that overruns: a tenant's tasks", "its tasks; time", HELD_S),
     Kind("running", "route", "zset", "lease name → end of the lease", "its tasks"),
     Kind("wake", "lane", "list", "the baton: at most one element", "reap, when the lane is empty"),
     Kind("serving", "lane", "zset", "claimer → end of its registration", "reap"),
     Kind("places", "", "hash", "lane → places of its live claimers", "reap, with the lane's last claimer"),
-    Kind("contracts", "", "hash", "contract → when declared, and its routes' digests", "reap, when unserved"),
+    Kind("contracts", "", "hash", "contract → its routes' digests", "reap, when unserved"),
     Kind("bell", "claimer", "list", "ids to stop, or leave", "time", BELL_S),
     Kind("clock", "pool", "zset", "flow → finish tag; '' → virtual time", "reap, when nothing waits"),
     Kind("inbox", "process", "stream", "replies, field r", "time", INBOX_S),
@@ -146,10 +146,10 @@ def pool_of(lane: str) -> str:
 def flow_of(route: str, weight: int, tenant: str = "", detached: bool = False) -> str:
     """Return what is served in turn. `detached`: nobody waits on a connection; its figures are kept apart.
 
-    A tenant's name comes from outside, so one of another form is replaced by its digest.
+    A tenant's name comes from outside, so one of another form is replaced by its digest, which no plain name equals.
     """
     if tenant and not _TENANT.fullmatch(tenant):
-        tenant = hashlib.blake2b(tenant.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        tenant = f"={hashlib.blake2b(tenant.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
     return f"{route}|{weight}|{tenant}|~" if detached else f"{route}|{weight}|{tenant}"
 
 

@@ -103,5 +103,6 @@ class CancelCode(IntEnum):
     REMOVED = 1
     """Before it ran: its slot is free, it may be admitted again elsewhere."""
     TOLD = 2
-    REMOVED_AFTER_A_TRY = 3
     """It runs: marked, and its worker told."""
+    REMOVED_AFTER_A_TRY = 3
+    """Before it ran again: it may have had an effect."""

@@ -20,7 +20,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "cancel": ("ending", "promoting"),
     "release": ("ending", "promoting", "giveback"),
     "join": ("ending", "promoting", "giveback"),
-    "reap": ("ending", "promoting", "giveback", "sweep"),
+    "reap": ("ending", "promoting", "giveback", "healing", "sweep"),
 }
 """What stands between the prelude and each script; the scripts' names are these keys."""
 

@@ -3,17 +3,15 @@
 --   per request: number of its kind, deadline id blob. missed: refusals of the route from memory since the last call
 -- Returns: {now, stale, garbage, then per request: code, predicted wait_ms, remember_ms, retry_after_ms}; stale: past valid_until, nothing changed
 --   codes: 0 admitted, 1 paused, 2 no worker, 3 too late, 4 full, 5 over the tenant's share
--- Invariant: ZCARD slots <= limit. Order of writes: slots, tasks, waiting, clock, baton: a crash leaves a slot until its deadline.
+-- Invariant: ZCARD slots <= limit. Order of writes: slots, tasks, held, waiting, clock, baton: a crash leaves a slot until its deadline.
 if now > tonumber(ARGV[1]) then return { now, 1, 0 } end
 local out, kinds, tags, first = { now, 0, 0 }, {}, {}, 3 + 7 * tonumber(ARGV[2])
 for i = 3, first - 1, 7 do
-  local route, lane, flow = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local k = { route = route, lane = lane, flow = flow, weight = tonumber(ARGV[i + 3]), share = tonumber(ARGV[i + 4]) / 1000, budget = tonumber(ARGV[i + 5]) }
-  local last = call('ZREVRANGE', P .. 'serving:' .. lane, 0, 0, 'WITHSCORES')
-  k.door, k.keep = door_of(route), held_by(flow)
-  k.sheet = sheet_of(route, flow)
-  if k.door.limit == 0 then k.closed = 1 elseif not k.door.limit or not last[2] or tonumber(last[2]) <= now then k.closed = 2 else size_up(k) end
-  k.door.missed, k.door.news = k.door.missed + tonumber(ARGV[i + 6]), k.door.news or ARGV[i + 6] ~= '0'
+  local k = { route = ARGV[i], lane = ARGV[i + 1], flow = ARGV[i + 2], weight = tonumber(ARGV[i + 3]), share = tonumber(ARGV[i + 4]) / 1000, budget = tonumber(ARGV[i + 5]) }
+  meet(k)
+  local d = k.door
+  if d.limit == 0 then k.closed = 1 elseif not d.limit or not lanes[k.lane].live then k.closed = 2 else size_up(k) end
+  if ARGV[i + 6] ~= '0' then d.missed, d.news = d.missed + tonumber(ARGV[i + 6]), true end
   kinds[#kinds + 1] = k
 end
 for i = first, #ARGV, 4 do
@@ -24,25 +22,30 @@ for i = first, #ARGV, 4 do
     local turn = c .. '\n' .. k.flow
     if not tags[turn] then
       local s = call('ZMSCORE', c, '', k.flow)
-      tags[turn] = math.max(tonumber(s[1] or '') or 0, tonumber(s[2] or '') or 0)
+      tags[turn] = math.max(num(s[1]) or 0, num(s[2]) or 0)
     end
     local parked = d.most and d.unparked >= d.most
     add('slots', P .. 'slots:' .. k.route, deadline, id)
     add('waiting', parked and P .. 'parked:' .. k.route or P .. 'waiting:' .. k.lane, tags[turn], id)
-    if k.keep then add('held', k.keep, deadline, id) end
+    if k.keep then
+      add('held', k.keep, deadline, id)
+      helds[k.keep] = helds[k.keep] + 1
+    end
     tags[turn] = tags[turn] + math.max(1, k.sheet.mean or 10) / k.weight
     add('clock', c, tags[turn], k.flow)
     tasks[#tasks + 1], tasks[#tasks + 2] = id, ARGV[i + 3]
     if not parked then touched[k.lane], d.unparked = true, d.most and d.unparked + 1 end
-    d.slots, d.waiting, k.held, wait = d.slots + 1, d.waiting + 1, k.held + 1, math.max(0, math.min(k.budget, k.ahead / k.rate))
-    if k.saturated and not k.sheet.mark then k.sheet.mark = now end
-  elseif code >= 3 and not k.closed then
+    d.slots, d.waiting, wait = d.slots + 1, d.waiting + 1, math.max(0, math.min(k.budget, k.ahead / k.rate))
+    if k.saturated and not d.marks[k.mark] then d.marks[k.mark] = now end
+  elseif code >= 3 then
     d.missed, d.news = d.missed + 1, true
-    remember = d.waiting > 0 and math.min(250, d.waiting / (5 * k.rate)) or 0
+    -- what came past its deadline says nothing of those that come in time
+    remember = deadline > now and d.waiting > 0 and math.min(250, d.waiting / (5 * k.rate)) or 0
     retry = math.min(60000, (math.max(1, k.ahead or 1) + 2 * d.missed) / k.rate)
   end
   out[#out + 1], out[#out + 2], out[#out + 3], out[#out + 4] = code or 0, wait, remember, retry
 end
 enter()
 note_figures()
+out[3] = garbage
 return out

@@ -1,9 +1,9 @@
--- Joined before claim: whether a queue stands (the field `mark` of the admission rule).
+-- Joined before claim: whether a queue stands (the fields `mark` of the admission rule).
 local function mark_backlog(t, now)
-  local figures, mark = P .. 'figures:' .. t.route, field(t.flow, 'mark')
+  local figures = P .. 'figures:' .. t.route
   if call('ZCARD', P .. 'slots:' .. t.route) <= call('ZCARD', P .. 'running:' .. t.route) then
-    call('HDEL', figures, mark)
+    call('HDEL', figures, 'mark', '~mark')
   else
-    call('HSETNX', figures, mark, now)
+    call('HSETNX', figures, field(t.flow, 'mark'), now)
   end
 end

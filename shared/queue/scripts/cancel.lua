@@ -6,14 +6,14 @@ for i = 2, #ARGV do
   local id, code = ARGV[i], 0
   local t = load(id)
   if t and call('ZREM', P .. 'waiting:' .. t.lane, id) + call('ZREM', P .. 'parked:' .. t.route, id) > 0 then
-    code = call('HEXISTS', P .. 'marks', id) == 1 and 3 or 1
+    code = mark_of(id) and 3 or 1
     finish(id, t.route, t.flow)
     local c = P .. 'clock:' .. pool(t.lane)
-    local mean = tonumber(call('HGET', P .. 'figures:' .. t.route, field(t.flow, 'mean')) or '') or 10
+    local mean = num(call('HGET', P .. 'figures:' .. t.route, field(t.flow, 'mean'))) or 10
     if call('ZSCORE', c, t.flow) then call('ZINCRBY', c, string.format('%.17g', -math.max(1, mean) / t.weight), t.flow) end
   elseif t and ARGV[1] ~= '1' then code = 2
   elseif t then
-    call('HSET', P .. 'marks', id, 'x')
+    put_mark(id, 'x')
     for _, claimer in ipairs(call('ZRANGE', P .. 'serving:' .. t.lane, 0, -1)) do
       call('RPUSH', P .. 'bell:' .. claimer, id)
       bells[claimer] = true

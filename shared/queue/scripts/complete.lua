@@ -2,15 +2,13 @@
 -- KEYS: prefix. ARGV per task: lease id route lane flow inbox budget_ms run_ms in_time(0/1) sample(0/1) reply('' = nobody waits)
 -- Returns: {now, garbage, then per task 1, or 0 where the lease was gone and nothing changed}
 -- Invariant: the gate (ZREM running) opens once per lease. `mean` counts a late run as a whole budget (overload.md).
-local now, batches, busy = clock(), {}, {}
+local now, batches, batons = clock(), {}, {}
 local out = { now, 0 }
 for i = 1, #ARGV, 11 do -- before the first write: whether somebody waits for the places that come free
   local route, lane, sort = ARGV[i + 2], ARGV[i + 3], field(ARGV[i + 4], ARGV[i + 2])
-  if busy[lane .. sort] == nil then
-    busy[lane .. sort] = call('LLEN', P .. 'wake:' .. lane) > 0 or call('EXISTS', P .. 'parked:' .. route) == 1
-    local b = batches[sort] or { route = route, flow = ARGV[i + 4], runs = {}, in_time = 0 }
-    b.saturated, batches[sort] = b.saturated or busy[lane .. sort], b
-  end
+  if batons[lane] == nil then batons[lane] = call('LLEN', P .. 'wake:' .. lane) > 0 end
+  local b = batches[sort] or { route = route, flow = ARGV[i + 4], runs = {}, in_time = 0 }
+  b.saturated, batches[sort] = b.saturated or batons[lane] or held_back(route) > 0, b
 end
 for i = 1, #ARGV, 11 do
   local id, route, flow = ARGV[i + 1], ARGV[i + 2], ARGV[i + 4]
@@ -18,7 +16,7 @@ for i = 1, #ARGV, 11 do
   out[#out + 1] = held
   if held == 1 then
     local b, run = batches[field(flow, route)], tonumber(ARGV[i + 7])
-    local wanted = call('HGET', P .. 'marks', id) ~= 'x'
+    local wanted = mark_of(id) ~= 'x'
     if finish(id, route, flow) and wanted and ARGV[i + 10] ~= '' then reply(ARGV[i + 5], ARGV[i + 10], id) end
     if wanted and ARGV[i + 9] == '1' then
       if ARGV[i + 8] ~= '1' then run = math.max(run, tonumber(ARGV[i + 6])) else b.in_time = b.in_time + 1 end

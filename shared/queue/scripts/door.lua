@@ -1,50 +1,54 @@
 -- Joined before admit: how many more may wait (the rule of overload.md). Times in ms, rates in places per ms.
--- A kind is route, lane, flow and budget; the kinds of a route share its counts, those of a flow's sort its figures.
-local function door_of(route)
-  local d = doors[route]
-  if d then return d end
-  local h = call('HMGET', P .. 'figures:' .. route, 'limit', 'override', 'max_running', 'missed', 'missed_at')
-  local slots, running = call('ZCARD', P .. 'slots:' .. route), call('ZCARD', P .. 'running:' .. route)
-  d = { limit = tonumber(h[2] or '') or tonumber(h[1] or ''), most = tonumber(h[3] or ''), slots = slots, running = running }
-  d.waiting = math.max(0, slots - running)
-  d.unparked = d.most and slots - call('ZCARD', P .. 'parked:' .. route)
-  d.missed, d.news = (tonumber(h[4] or '') or 0) * math.exp(-math.max(0, now - (tonumber(h[5] or '') or now)) / 10000), false
-  doors[route] = d
+-- A kind is route, lane, flow, class and budget. The kinds of a route share its counts and `since`; what is measured is
+-- kept per sort (does somebody wait on a connection?).
+local function measured(k, ...)
+  return call('HMGET', P .. 'figures:' .. k.route, field(k.flow, 'mean'), field(k.flow, 'done'), field(k.flow, 'busy'), ...)
+end
+local function open_door(k, h)
+  local slots, running = call('ZCARD', P .. 'slots:' .. k.route), call('ZCARD', P .. 'running:' .. k.route)
+  local d = { limit = num(h[5]) or num(h[4]), most = num(h[6]), slots = slots, running = running, waiting = math.max(0, slots - running), sheets = {} }
+  if d.most and d.most < 1 then d.most = nil end
+  d.unparked = d.most and slots - call('ZCARD', P .. 'parked:' .. k.route)
+  d.missed, d.news = (num(h[7]) or 0) * math.exp(-math.max(0, now - (num(h[8]) or now)) / 10000), false
+  d.stored = { since = num(h[9]), mark = num(h[10]), ['~mark'] = num(h[11]) }
+  d.since, d.marks = math.min(now, d.stored.since or now), { mark = d.stored.mark, ['~mark'] = d.stored['~mark'] }
+  if d.waiting == 0 then d.since, d.marks = now, {} end
   return d
 end
-local function sheet_of(route, flow)
-  local key = field(flow, route)
-  local s = sheets[key]
-  if s then return s end
-  local h = call('HMGET', P .. 'figures:' .. route, field(flow, 'mean'), field(flow, 'done'), field(flow, 'busy'), field(flow, 'mark'), field(flow, 'since'))
-  s = { flow = flow, route = route, mean = tonumber(h[1] or ''), done = tonumber(h[2] or '') or 0, busy = tonumber(h[3] or '') or 0, mark = tonumber(h[4] or ''), since = tonumber(h[5] or '') or now }
-  s.marked = s.mark
-  if doors[route].waiting == 0 then s.since, s.mark, s.fresh = now, nil, true end
-  sheets[key] = s
-  return s
+local function meet(k)
+  local h = not doors[k.route] and measured(k, 'limit', 'override', 'max_running', 'missed', 'missed_at', 'since', 'mark', '~mark')
+  if h then doors[k.route] = open_door(k, h) end
+  k.door, k.mark, k.keep = doors[k.route], field(k.flow, 'mark'), held_by(k.flow)
+  h = h or not k.door.sheets[k.mark] and measured(k)
+  if h then k.door.sheets[k.mark] = { mean = num(h[1]), done = num(h[2]) or 0, busy = num(h[3]) or 0 } end
+  k.sheet = k.door.sheets[k.mark]
+  if not lanes[k.lane] then
+    local last = call('ZREVRANGE', P .. 'serving:' .. k.lane, 0, 0, 'WITHSCORES')
+    lanes[k.lane] = { live = last[2] ~= nil and tonumber(last[2]) > now, places = num(call('HGET', P .. 'places', k.lane)) or 0, waits = call('LLEN', P .. 'wake:' .. k.lane) > 0 }
+  end
 end
 -- The wait a newcomer sees is its place divided by the pace at which places came free; it may be a third of the slack.
 -- Overload, when the queue was not empty for a whole budget: the bound falls as 1/t to two run times.
 local function size_up(k)
-  local d, s, budget = k.door, k.sheet, k.budget
-  local par = math.min(tonumber(call('HGET', P .. 'places', k.lane) or '') or 0, d.most or 1e15)
-  k.saturated = call('LLEN', P .. 'wake:' .. k.lane) > 0 or (d.most ~= nil and d.running >= d.most)
+  local d, s, budget, mark = k.door, k.sheet, k.budget, k.door.marks[k.mark]
+  local par = math.min(lanes[k.lane].places, d.most or 1e15)
+  k.saturated = lanes[k.lane].waits or (d.most ~= nil and d.running >= d.most)
   k.free = k.saturated and 0 or math.max(0, par - d.running)
   local mean = math.max(0.1, s.mean or budget / 4)
   local prior = math.max(0, 1 - s.busy / math.max(2000, 4 * mean))
   k.rate = math.max(1e-9, (s.done + prior * par) / math.max(1e-9, s.busy + prior * mean))
-  if k.saturated and s.mark then k.rate = math.max(1e-9, math.min(k.rate, par / math.max(1e-9, now - s.mark))) end
+  if k.saturated and mark then k.rate = math.max(1e-9, math.min(k.rate, par / math.max(1e-9, now - mark))) end
   k.allowed = math.max(0, (budget - mean) / 3)
-  local full = now - s.since
+  local full = now - d.since
   if full > budget then k.allowed = math.max(k.allowed * budget / full, math.min(k.allowed, 2 * mean)) end
   k.bound = math.min(k.share * d.limit, par + k.share * k.allowed * k.rate)
-  k.held = k.keep and call('ZCOUNT', k.keep, now, '+inf') or 0
+  if k.keep and not helds[k.keep] then helds[k.keep] = on_held('ZCOUNT', k.keep, now - 10000, '+inf') end
 end
 -- codes as admit returns them; nil: may come in
 local function turned_away(k)
   local d = k.door
   k.ahead = d.waiting + 1 - k.free
-  if k.keep and k.held >= math.max(1, 0.75 * k.bound) then return 5 end
+  if k.keep and helds[k.keep] >= math.max(1, 0.75 * k.bound) then return 5 end
   if d.slots >= k.share * d.limit then return 4 end
   if k.ahead > 0 and d.slots > 0 and k.ahead > k.share * k.allowed * k.rate then return 3 end
 end

@@ -12,6 +12,13 @@ local function parse(blob)
   return { deadline = tonumber(at), route = h[1], lane = h[2], inbox = h[3], tries = h[4], flow = h[5], weight = math.max(1, h[6]) }
 end
 local function load(id) return parse(call('HGET', P .. 'tasks', id)) end
+-- tries used, or 'x': nobody waits any more. Usually nobody has a mark, and one look spares two calls per task.
+local marked = call('EXISTS', P .. 'marks') == 1
+local function mark_of(id) return marked and call('HGET', P .. 'marks', id) end
+local function put_mark(id, mark)
+  marked = true
+  call('HSET', P .. 'marks', id, mark)
+end
 -- every script knows a task's route from its id, readable or not
 local function route_of(id) return string.match(id, '^([^.]*)%.') or '' end
 local boxes, freed = {}, {}
@@ -34,11 +41,11 @@ end
 -- The only place where a slot is freed: true exactly once per task.
 local function finish(id, route, flow)
   local held = held_by(flow or '')
-  if held then call('ZREM', held, id) end
+  if held then on_held('ZREM', held, id) end
   freed[route] = true
   local mine = call('ZREM', P .. 'slots:' .. route, id) == 1
   call('HDEL', P .. 'tasks', id)
-  call('HDEL', P .. 'marks', id)
+  if marked then call('HDEL', P .. 'marks', id) end
   return mine
 end
 local function finish_as(id, t, outcome)

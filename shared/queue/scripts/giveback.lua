@@ -1,5 +1,4 @@
 -- Joined before release, join, reap: a run ended without an answer; its lease is already out of `running`.
--- marks: id -> tries used, or 'x' = nobody waits any more
 local function giveback(id, counted, now)
   local t = load(id)
   if not t then
@@ -7,8 +6,8 @@ local function giveback(id, counted, now)
     finish(id, route_of(id))
     return
   end
-  local mark = call('HGET', P .. 'marks', id)
-  local used = (tonumber(mark or '') or 0) + (counted and 1 or 0)
+  local mark = mark_of(id)
+  local used = (num(mark) or 0) + (counted and 1 or 0)
   if mark == 'x' then finish(id, t.route, t.flow)
   elseif t.deadline <= now then finish_as(id, t, 'expired')
   elseif used >= t.tries then
@@ -17,8 +16,9 @@ local function giveback(id, counted, now)
     finish_as(id, t, 'lost')
   elseif not call('ZSCORE', P .. 'slots:' .. t.route, id) then finish(id, t.route, t.flow)
   else
-    if counted then call('HSET', P .. 'marks', id, used) end
-    call('ZADD', P .. 'waiting:' .. t.lane, tonumber(call('ZSCORE', P .. 'clock:' .. pool(t.lane), '') or '') or 0, id)
+    if counted then put_mark(id, used) end
+    call('ZADD', P .. 'waiting:' .. t.lane, num(call('ZSCORE', P .. 'clock:' .. pool(t.lane), '')) or 0, id)
+    call('SADD', P .. 'lanes', t.lane) -- nobody may serve it any more, and then reap has forgotten it
     touched[t.lane] = true
   end
 end

@@ -5,11 +5,23 @@ local function clock()
   local t = call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
+-- A number as the scripts write them, or nil: anything else is garbage, and NaN or inf would spread.
+local function num(text)
+  local n = tonumber(text or '')
+  return n and n >= 0 and n < 1e15 and n or nil
+end
 local function pool(lane) return string.match(lane, '^(.*):[^:]*$') or lane end
 -- flow: <route>|<weight>|<tenant>, and |~ where nobody waits on a connection. A tenant's tasks, with their deadlines.
 local function held_by(flow)
   local route, tenant = string.match(flow, '^([^|]*)|[^|]*|([^|]+)')
   return route and P .. 'held:' .. route .. '|' .. tenant or nil
+end
+-- Nobody walks these keys: what has another type is dropped where it is met, or it would fail every batch it is in.
+local function on_held(command, key, ...)
+  local n = redis.pcall(command, key, ...)
+  if type(n) == 'number' then return n end
+  garbage = garbage + call('DEL', key)
+  return 0
 end
 -- Figures of tasks that nobody waits for on a connection are kept apart.
 local function field(flow, name) return string.sub(flow, -2) == '|~' and '~' .. name or name end

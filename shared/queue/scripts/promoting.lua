@@ -1,22 +1,40 @@
 -- Joined after ending: what max_running held back follows whatever frees a place of its route.
 -- Invariant: of a route with max_running, running + waiting <= max_running, with equality as long as something is parked.
+local MOST_PROMOTED, parked, still_parked = 1000, {}, false -- a raised limit moves no more in one call; reap goes on
+local function held_back(route)
+  parked[route] = parked[route] or call('ZCARD', P .. 'parked:' .. route)
+  return parked[route]
+end
+-- Returns how many were garbage, whose places are still to be given away.
+local function promote_some(route, room)
+  local from, slots, ids, dropped = P .. 'parked:' .. route, P .. 'slots:' .. route, {}, 0
+  local popped = call('ZPOPMIN', from, room)
+  for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
+  local has = call('ZMSCORE', slots, unpack(ids))
+  for i, id in ipairs(ids) do
+    local t = has[i] and load(id)
+    if t then
+      call('ZADD', P .. 'waiting:' .. t.lane, popped[2 * i], id)
+      touched[t.lane] = true
+    else
+      finish(id, route)
+      dropped = dropped + 1
+    end
+  end
+  garbage = garbage + dropped
+  return dropped
+end
 local function promote()
   for route in pairs(freed) do
-    local parked = call('ZCARD', P .. 'parked:' .. route)
-    if parked > 0 then
-      local most = tonumber(call('HGET', P .. 'figures:' .. route, 'max_running') or '') or 1e15
-      local room = math.min(parked, most - call('ZCARD', P .. 'slots:' .. route) + parked)
-      local next = room > 0 and call('ZPOPMIN', P .. 'parked:' .. route, room) or {}
-      for i = 1, #next, 2 do
-        local t = load(next[i])
-        if t then
-          call('ZADD', P .. 'waiting:' .. t.lane, next[i + 1], next[i])
-          touched[t.lane] = true
-        else
-          garbage = garbage + 1
-          finish(next[i], route)
-        end
-      end
+    if held_back(route) > 0 then
+      local most, left, dropped = num(call('HGET', P .. 'figures:' .. route, 'max_running')) or 1e15, held_back(route), 0
+      if most < 1 then most = 1e15 end
+      repeat
+        local room = math.min(left, most - call('ZCARD', P .. 'slots:' .. route) + left, MOST_PROMOTED)
+        dropped = room > 0 and promote_some(route, room) or 0
+        left = left - math.max(0, room)
+      until dropped == 0 or left == 0
+      still_parked = still_parked or left > 0
     end
   end
 end

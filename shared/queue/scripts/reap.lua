@@ -2,18 +2,17 @@
 -- KEYS: prefix. ARGV: lease_ms period_ms gap_ms batch. Returns: {now, ran, ended, expired, strays, garbage, more}
 -- Invariant: mercy: when the last reap is longer ago than gap_ms, in either direction, no lease ends for one lease length.
 local now, lease_ms, batch = clock(), tonumber(ARGV[1]), tonumber(ARGV[4])
-for key, kind in pairs({ reap = 'hash', tasks = 'hash', marks = 'hash', places = 'hash', contracts = 'hash', routes = 'set', lanes = 'set', dead = 'stream' }) do heal(key, kind) end
+heal_all()
 local r = call('HMGET', P .. 'reap', 'last', 'until')
-local last, mercy = tonumber(r[1] or ''), tonumber(r[2] or '') or 0
+local last, mercy = num(r[1]), num(r[2]) or 0
 if last and now >= last and now - last < tonumber(ARGV[2]) then return { now, 0, 0, 0, 0, garbage, 0 } end
 if not last or now < last or now - last > tonumber(ARGV[3]) then mercy = now + lease_ms end
 if mercy > now + lease_ms then mercy = now + lease_ms end
 call('HSET', P .. 'reap', 'last', now, 'until', mercy)
 local ended, expired, strays, more = 0, 0, 0, 0
 for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
-  local running, slots = P .. 'running:' .. route, P .. 'slots:' .. route
-  for _, name in ipairs({ 'running:', 'slots:', 'parked:' }) do heal(name .. route, 'zset') end
-  heal('figures:' .. route, 'hash')
+  local running, slots, parked = P .. 'running:' .. route, P .. 'slots:' .. route, P .. 'parked:' .. route
+  heal_route(route)
   if now >= mercy then
     local over = call('ZRANGEBYSCORE', running, '-inf', now, 'LIMIT', 0, batch)
     for _, lease in ipairs(over) do
@@ -34,16 +33,13 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
   if #due >= batch then more = 1 end
   for _, id in ipairs(due) do
     local t = load(id)
-    if not held then
-      held = {}
-      for _, lease in ipairs(call('ZRANGE', running, 0, -1)) do held[select(2, task_of(lease)) or lease] = true end
-    end
-    if held[id] then call('ZADD', slots, 'XX', now + lease_ms, id) -- it overruns: look again later
+    held = held or held_ids(running)
+    if held[id] then look_again(id, t, slots, now + lease_ms)
     elseif not t then
-      call('ZREM', P .. 'parked:' .. route, id)
+      call('ZREM', parked, id)
       finish(id, route)
       strays = strays + 1
-    elseif call('ZREM', P .. 'waiting:' .. t.lane, id) + call('ZREM', P .. 'parked:' .. route, id) > 0 then
+    elseif call('ZREM', P .. 'waiting:' .. t.lane, id) + call('ZREM', parked, id) > 0 then
       finish_as(id, t, 'expired')
       expired = expired + 1
     else
@@ -52,9 +48,9 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
     end
   end
 end
+promote()
 sweep_lanes(now, lease_ms)
 if more == 1 then call('HSET', P .. 'reap', 'last', now - tonumber(ARGV[2])) end
 send()
-promote()
 lay()
 return { now, 1, ended, expired, strays, garbage, more }

@@ -1,19 +1,19 @@
--- Joined before reap: what it does per lane and per contract.
--- A key of the wrong type would make every script fail for ever: it is garbage, drop it.
-local function heal(key, kind)
-  local is = call('TYPE', P .. key).ok
-  if is ~= 'none' and is ~= kind then
-    call('DEL', P .. key)
-    garbage = garbage + 1
-  end
+-- Joined before reap: what it does per overrun, per lane and per contract.
+local function held_ids(running)
+  local held = {}
+  for _, lease in ipairs(call('ZRANGE', running, 0, -1)) do held[select(2, task_of(lease)) or lease] = true end
+  return held
 end
+-- It overruns its deadline: it keeps its slot, and its tenant holds it.
+local function look_again(id, t, slots, at)
+  call('ZADD', slots, 'XX', at, id)
+  local held = held_by(t and t.flow or '')
+  if held then on_held('ZADD', held, 'XX', at, id) end
+end
+-- Invariant: what is parked keeps its lane and its place in the turns: without the clock, newcomers would overtake it.
 local function sweep_lanes(now, lease_ms)
   local waiting, served = {}, {}
   for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
-    heal('serving:' .. lane, 'zset')
-    heal('waiting:' .. lane, 'zset')
-    heal('wake:' .. lane, 'list')
-    heal('clock:' .. pool(lane), 'zset')
     if call('ZREMRANGEBYSCORE', P .. 'serving:' .. lane, '-inf', now) > 0 then count_places(lane) end
     -- a registration made before the clock stepped back would keep a dead claimer alive
     for _, claimer in ipairs(call('ZRANGEBYSCORE', P .. 'serving:' .. lane, now + 2 * lease_ms, '+inf')) do
@@ -23,7 +23,7 @@ local function sweep_lanes(now, lease_ms)
     local claimers = call('ZCARD', P .. 'serving:' .. lane)
     waiting[pool(lane)] = (waiting[pool(lane)] or 0) + n
     if claimers > 0 then served[string.match(lane, '^[^:]*')] = true
-    elseif n == 0 then
+    elseif n == 0 and not still_parked then
       call('SREM', P .. 'lanes', lane)
       call('HDEL', P .. 'places', lane)
       call('DEL', P .. 'wake:' .. lane)
@@ -32,7 +32,7 @@ local function sweep_lanes(now, lease_ms)
   end
   for p, n in pairs(waiting) do
     local virtual = call('ZSCORE', P .. 'clock:' .. p, '')
-    if n == 0 then call('DEL', P .. 'clock:' .. p)
+    if n == 0 and not still_parked or virtual and not num(virtual) then call('DEL', P .. 'clock:' .. p)
     elseif virtual then call('ZREMRANGEBYSCORE', P .. 'clock:' .. p, '-inf', '(' .. virtual) end
   end
   for _, contract in ipairs(call('HKEYS', P .. 'contracts')) do
