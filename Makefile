@@ -49,7 +49,7 @@ check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes
 	@$(BIN)/mypy .
 	@out=$$(PYTHONPATH=. $(BIN)/lint-imports --cache-dir .cache/import-linter) || { echo "$$out"; exit 1; }; echo "$$out" | tail -1
 	@$(BIN)/python -m deploy.check
-	@$(BIN)/python -m shared.discovery >/dev/null
+	@$(BIN)/python -m deploy.declared
 
 format: $(VENV)/dev.stamp  ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .

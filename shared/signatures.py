@@ -18,9 +18,10 @@ from pydantic.fields import FieldInfo
 from typing_inspection.typing_objects import is_typealiastype
 
 from shared.context import Context
+from shared.errors import ConfigurationError
 from shared.registry import Declaration, Kind
 from shared.reply import Reply
-from shared.resource import Resource, resource_in
+from shared.resource import Resource, needs_of, resource_in
 
 _FRAMEWORKS = {"fastapi", "starlette"}
 _PLAIN_ROUTE = "write a plain route in gateway_app/extend.py that hands the rest to `await call(…)`"
@@ -69,6 +70,8 @@ def read(declaration: Declaration, path_names: Sequence[str]) -> Reading:
             declaration.refuse(
                 f"the path has {{{name}}}, the function has no such parameter; add one, or take it out of the path"
             )
+    for resource in resources.values():
+        _check_needs(declaration, resource)
     _refuse_foreign(declaration, "its result", signature.return_annotation)
     return Reading(
         kind="a" if inspect.iscoroutinefunction(declaration.function) else "s",
@@ -129,6 +132,14 @@ def _check_parameter(declaration: Declaration, parameter: inspect.Parameter) -> 
         declaration.refuse(f"{parameter.name!r}: the worker always gives the Context; annotate it `Context`, no more")
     for marker in markers_of(parameter):
         _refuse_class(declaration, repr(parameter.name), type(marker))
+
+
+def _check_needs(declaration: Declaration, resource: Resource) -> None:
+    if not isinstance(resource.factory, str):  # what is named is imported by workers only
+        try:
+            needs_of(resource.factory)
+        except (ConfigurationError, NameError) as error:
+            declaration.refuse(str(error))
 
 
 def _refuse_foreign(declaration: Declaration, where: str, annotation: Any) -> None:

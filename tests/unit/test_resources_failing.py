@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import pytest
 
 from shared import Resource
-from tests.opening import failures, leave, noted, opened, said_of
+from shared.errors import DeclarationError
+from tests.opening import asking_for, failures, leave, noted, opened, said_of
 from worker_app import resources
 
 CLOSE_S = 0.4
@@ -86,11 +87,11 @@ def hen(laid: Annotated[Any, Resource("tests.unit.test_resources_failing:egg")])
 def egg(hatched: Annotated[Any, Resource(hen)]) -> None: ...
 
 
-async def test_a_parameter_that_nothing_fills_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_parameter_that_nothing_fills_is_named_before_the_start() -> None:
     def pool(size: int) -> None: ...
 
-    ((_, reason), *_) = await said_of(pool, caplog=caplog)
-    assert "needs 'size', which nothing fills: give it a default, or Annotated[…, Resource(…)]" in reason
+    with pytest.raises(DeclarationError, match="needs 'size', which nothing fills: give it a default"):
+        asking_for(pool)
 
 
 async def test_a_generator_that_does_not_yield_fails(caplog: pytest.LogCaptureFixture) -> None:
