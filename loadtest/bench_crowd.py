@@ -26,7 +26,7 @@ CRLF = b"\r\n"
 OPENING = 50
 PAUSE_S = 0.05
 """After so many connections: a thousand a second is no peak of its own, and fills no backlog."""
-CONNECT_S = 10.0
+CONNECT_S = 30.0
 PATIENCE_S = 60.0
 
 
