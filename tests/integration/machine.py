@@ -62,7 +62,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(STEPS), pick=PICK, other=PICK)
     def step(self, name: str, pick: int, other: int) -> None:
-        action: Callable[[int, int], None] = getattr(self, name)
+        action: Callable[[int, int], object] = getattr(self, name)
         action(pick, other)
 
     @invariant()
@@ -87,8 +87,10 @@ class QueueMachine(RuleBasedStateMachine):
         else:
             self.model.most.pop(ROUTES[1], None)
         self.declare(ROUTES[1])
-        self.queue.advance(1000)
-        self.reap(0, 0)
+        ran = False
+        while not ran:
+            self.queue.advance(1000)
+            ran = self.reap(0, 0)
 
     def admit(self, pick: int, other: int) -> None:
         route, count, tries = ROUTES[pick % 2], other % 3 + 1, other // 3 % 2 + 1
@@ -231,10 +233,11 @@ class QueueMachine(RuleBasedStateMachine):
         """Freeze it, or let its clock step back."""
         self.queue.advance((3000, 8000, -1500)[pick % 3])
 
-    def reap(self, pick: int, other: int) -> None:
+    def reap(self, pick: int, other: int) -> bool:
         reply = self.queue.reap()
         assert reply.ran == self.model.reap(self.queue.now_ms)
         assert reply.garbage == 0
         if reply.ran:
             self.follow("reap")
             self.taken_batons.clear()
+        return reply.ran

@@ -95,9 +95,9 @@ def test_what_was_expected_fades_as_backlog_is_seen(queue: Queue) -> None:
 
 
 def test_it_fades_over_two_seconds_or_four_run_times(queue: Queue) -> None:
-    loaded(queue, done=20, busy=2000)
+    loaded(queue, done=0, busy=2000)
     queue.figure(mean=1000)
-    assert queue.admitted(60) == int(3000 * (20 + 0.5 * 10) / (2000 + 0.5 * 1000)) - 1
+    assert queue.admitted(60) == int(3000 * (0.5 * 10) / (2000 + 0.5 * 1000)) - 1
 
 
 def test_while_nothing_moves_the_pace_falls(queue: Queue) -> None:
@@ -105,6 +105,15 @@ def test_while_nothing_moves_the_pace_falls(queue: Queue) -> None:
     queue.advance(5000)
     queue.register()
     assert queue.admitted(60) == int(3300 * 10 / 5000) - 1
+
+
+def test_a_route_that_runs_as_many_as_may_and_ends_none_is_stalled(queue: Queue) -> None:
+    wide(queue, max_running=2).figure(mean=100, seen=20, done=100, busy=10_000)
+    queue.admit("a", "b", "c")
+    queue.take_baton()
+    queue.claim()
+    queue.figure(mark=START_MS - 1000)
+    assert queue.admitted(60) == int(3300 * 2 / 1000) - 1
 
 
 def test_a_long_stall_closes_the_door(queue: Queue) -> None:

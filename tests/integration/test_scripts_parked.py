@@ -67,7 +67,9 @@ def test_a_lane_that_was_forgotten_is_walked_again_for_what_goes_back(queue: Que
 @pytest.mark.leaves_garbage
 def test_garbage_among_the_parked_is_dropped_and_takes_nobodys_place(queue: Queue) -> None:
     bounded(queue).admit("1", "2", "3", "4", "5")
-    queue.client.zadd(queue.keys.parked(ROUTE), {"nonsense": -1, task_id("9"): -1})
+    blob = queue.request("9").blob
+    queue.client.zadd(queue.keys.parked(ROUTE), {"nonsense": -1, task_id("8"): -1, task_id("9"): -1})
+    queue.client.hset(queue.keys.tasks(), task_id("9"), blob)
     queue.claim()
     queue.complete(lease("1"))
     assert counts(queue) == (1, 1, 2)

@@ -43,6 +43,13 @@ def test_a_tenant_may_always_hold_one(queue: Queue) -> None:
     assert queue.codes("3", tenant="b") == [FULL]
 
 
+@pytest.mark.leaves_garbage
+def test_a_tenant_may_hold_one_where_nobody_has_places(queue: Queue) -> None:
+    queue.client.delete(queue.keys.places())
+    queue.figure(done=0, busy=10_000, mean=20_000, seen=20)
+    assert queue.codes("1", "2", tenant="a") == [0, SHARE]
+
+
 def test_a_tenants_room_is_smaller_in_a_lower_class(queue: Queue) -> None:
     limited(queue, 20)
     assert queue.codes(*(str(i) for i in range(12)), tenant="a", share=600) == [0] * 9 + [SHARE] * 3
@@ -166,6 +173,15 @@ def test_what_overruns_its_deadline_is_held_until_it_ends(queue: Queue) -> None:
     assert queue.codes("4", tenant="a") == [SHARE]
     queue.complete(*leases)
     assert queue.held("a") == set()
+
+
+def test_what_has_just_overrun_is_still_held(queue: Queue) -> None:
+    queue.admit("1", tenant="a", budget_ms=1000)
+    queue.take_baton()
+    queue.claim()
+    queue.advance(1500)
+    queue.admit("2", tenant="a")
+    assert queue.held("a") == {task_id("1"), task_id("2")}
 
 
 def test_what_overran_unseen_is_held_again_when_it_is_looked_at(queue: Queue) -> None:
