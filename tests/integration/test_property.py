@@ -15,7 +15,7 @@ from tests.integration.machine import QueueMachine
 
 DEBIAN = Path("/usr/bin/redis-server")
 RANDOM = settings(
-    max_examples=80,
+    max_examples=200,
     stateful_step_count=60,
     deadline=None,
     database=None,
