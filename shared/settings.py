@@ -19,7 +19,8 @@ NAMESPACE = "floodgate"
 class Settings(BaseSettings):
     """What the environment says; `Settings(lease_s=1)` in a test."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    # A value that does not fit may be a secret all the same: errors name the setting only.
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     redis_url: SecretStr | None = Field(None, description="Redis ≥ 7.0 or Valkey ≥ 8; may hold a password")
     namespace: str = Field(NAMESPACE, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="prefix and hash tag of all keys")

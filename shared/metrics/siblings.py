@@ -112,7 +112,7 @@ class Siblings:
     def _content(self, name: str, file: int) -> Content | None:
         try:
             return _read(file)
-        except ValueError as error:
+        except (ValueError, OSError) as error:  # whoever else puts something here: a directory, a pipe
             if name not in self._strange:
                 self._strange.add(name)
                 log.error("figures that cannot be read", extra=fields(file=name, reason=str(error)))

@@ -100,7 +100,7 @@ def _parsed(text: bytes) -> Header:
         families = [_family(part) for part in parts["families"]]
         rows = tuple((families[number], tuple(map(str, labels))) for number, *labels in parts["rows"])
         folded = frozenset(map(str, parts["folded"]))
-    except (TypeError, KeyError, IndexError, RecursionError) as error:
+    except (TypeError, KeyError, IndexError, RecursionError, OverflowError) as error:
         raise ValueError("figures of a strange form") from error
     if any(len(labels) != len(family.labels) for family, labels in rows):
         raise ValueError("figures of a strange form")
