@@ -7,11 +7,14 @@ Must not know what an app does: it may have `begin_drain()`, and that is all.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -28,6 +31,11 @@ from shared.settings import Settings
 
 MASTER_STARTED = "MASTER_STARTED"
 """Environment variable: the master's own monotonic clock, in seconds, when it read its configuration."""
+
+METRICS_DIR = "METRICS_DIR"
+"""Environment variable: where the processes of one master share their figures."""
+MEMORY = "/dev/shm"
+"""Files that are written often stand here where there is one: on a disk, writing may block the loop."""
 
 KILL_MARGIN_S = 5
 """From the end of the drain to gunicorn's SIGKILL."""
@@ -120,11 +128,22 @@ def configuration(app: str, port: int, settings: Settings) -> dict[str, Any]:
         "graceful_timeout": round(settings.drain_s) + KILL_MARGIN_S,
         "timeout": WATCHDOG_S,
         "keepalive": KEEP_ALIVE_S,
-        # The heartbeat is a file's time stamp: on a disk, writing it may block the loop.
-        "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
+        "worker_tmp_dir": MEMORY if os.path.isdir(MEMORY) else None,
         "control_socket_disable": True,
-        "raw_env": [f"{MASTER_STARTED}={time.monotonic()}"],
+        "raw_env": [f"{MASTER_STARTED}={time.monotonic()}", f"{METRICS_DIR}={settings.metrics_dir or _figures()}"],
+        "on_exit": _forget_figures,
     }
+
+
+@functools.cache
+def _figures() -> str:
+    """Return a directory for this master; a reload, which reads the configuration again, goes on counting in it."""
+    return tempfile.mkdtemp(prefix="floodgate-figures-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
+
+
+def _forget_figures(arbiter: Arbiter) -> None:
+    if _figures.cache_info().currsize:
+        shutil.rmtree(_figures(), ignore_errors=True)
 
 
 def _nothing_to_drain() -> None:
