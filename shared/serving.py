@@ -1,7 +1,7 @@
 """How gunicorn runs either app: a drain that begins at the signal.
 
 Owns the worker class, the master's logger and the settings that both apps share.
-Must not know what an app does: it may have `begin_drain()`, and that is all.
+Must not know what an app does: it may have `begin_drain()` and `unready_s`, and that is all.
 """
 
 from __future__ import annotations
@@ -24,13 +24,11 @@ from uvicorn import Config, Server
 from uvicorn_worker import UvicornWorker
 
 from shared import logs
-from shared.settings import Settings
+from shared.settings import KILL_MARGIN_S, Settings
 
 MASTER_STARTED = "MASTER_STARTED"
 """Environment variable: the master's own monotonic clock, in seconds, when it read its configuration."""
 
-KILL_MARGIN_S = 5
-"""From the end of the drain to gunicorn's SIGKILL."""
 CUT_MARGIN_S = 2
 """From uvicorn's cutting of open responses to that SIGKILL: time for the lifespan's shutdown, which comes last."""
 WATCHDOG_S = 30
@@ -42,11 +40,18 @@ log = logging.getLogger(__name__)
 
 
 class DrainingServer(Server):
-    """Uvicorn's server, with a drain that begins at the signal and not after the last response."""
+    """Uvicorn's server, with a drain that begins at the signal and not after the last response.
 
-    def __init__(self, config: Config, begin_drain: Callable[[], None]) -> None:
+    For `unready_s` after the signal it still takes connections: a balancer goes on
+    sending some until its checks have noticed that the app is not ready, and what
+    then meets a closed port may be lost.
+    """
+
+    def __init__(self, config: Config, begin_drain: Callable[[], None], unready_s: float) -> None:
         super().__init__(config)
         self._begin_drain = begin_drain
+        self._unready_s = unready_s
+        self._leaving = False
         self._loop = asyncio.get_running_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -57,13 +62,20 @@ class DrainingServer(Server):
         Unlike uvicorn's, this does not note the signal down, to die of it after a
         clean end.
         """
-        if not self.should_exit:
-            self.should_exit = True
+        if not self._leaving:
+            self._leaving = True
             # Signal handlers run between any two bytecodes, and do not wake the loop by themselves.
-            self._loop.call_soon_threadsafe(self._begin_drain)
+            self._loop.call_soon_threadsafe(self._leave)
         elif sig == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.raise_signal(signal.SIGINT)
+
+    def _leave(self) -> None:
+        self._begin_drain()
+        self._loop.call_later(self._unready_s, self._close)
+
+    def _close(self) -> None:
+        self.should_exit = True
 
 
 class DrainingWorker(UvicornWorker):  # type: ignore[misc]
@@ -71,8 +83,6 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # uvicorn-worker leaves it unset, and what gunicorn cuts never reaches the lifespan's shutdown.
-        self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - CUT_MARGIN_S)
         logging.getLogger("uvicorn.error").propagate = True
 
     def run(self) -> None:
@@ -84,7 +94,10 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc]
 
     async def _serve_until_drained(self) -> None:
         self.config.app = self.wsgi
-        server = DrainingServer(self.config, getattr(self.wsgi, "begin_drain", _nothing_to_drain))
+        unready_s = getattr(self.wsgi, "unready_s", 0.0)
+        # uvicorn-worker leaves it unset, and what gunicorn cuts never reaches the lifespan's shutdown.
+        self.config.timeout_graceful_shutdown = max(1, int(self.cfg.graceful_timeout - unready_s - CUT_MARGIN_S))
+        server = DrainingServer(self.config, getattr(self.wsgi, "begin_drain", _nothing_to_drain), unready_s)
         signal.signal(signal.SIGQUIT, server.handle_exit)
         async with asyncio.TaskGroup() as group:
             beat = group.create_task(self._beat())
@@ -117,7 +130,7 @@ def configuration(app: str, port: int, settings: Settings) -> dict[str, Any]:
         "worker_class": "shared.serving.DrainingWorker",
         "logger_class": "shared.serving.MasterLogger",
         "errorlog": None,
-        "graceful_timeout": round(settings.drain_s) + KILL_MARGIN_S,
+        "graceful_timeout": settings.graceful_timeout_s,
         "timeout": WATCHDOG_S,
         "keepalive": KEEP_ALIVE_S,
         # The heartbeat is a file's time stamp: on a disk, writing it may block the loop.
