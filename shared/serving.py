@@ -24,7 +24,7 @@ from uvicorn import Config, Server
 from uvicorn_worker import UvicornWorker
 
 from shared import logs
-from shared.settings import KILL_MARGIN_S, Settings
+from shared.settings import Settings
 
 MASTER_STARTED = "MASTER_STARTED"
 """Environment variable: the master's own monotonic clock, in seconds, when it read its configuration."""

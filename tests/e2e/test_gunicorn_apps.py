@@ -40,7 +40,8 @@ def free_port() -> int:
 @pytest.fixture
 def environment(redis_url: str, namespace: str) -> dict[str, str]:
     ports = {"GATEWAY_PORT": str(free_port()), "WORKER_PORT": str(free_port())}
-    return os.environ | ports | {"UNREADY_S": str(UNREADY_S), "REDIS_URL": redis_url, "NAMESPACE": namespace, "LEASE_S": "1"}
+    given = {"UNREADY_S": str(UNREADY_S), "REDIS_URL": redis_url, "NAMESPACE": namespace, "LEASE_S": "1"}
+    return os.environ | ports | given
 
 
 @pytest.fixture

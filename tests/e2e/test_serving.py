@@ -96,6 +96,15 @@ def until(met: Callable[[], bool], limit_s: float) -> float:
     return time.monotonic() - start
 
 
+@contextlib.contextmanager
+def endless(running: Gunicorn) -> Iterator[None]:
+    """Have a request under way that is never answered."""
+    with socket.create_connection(("127.0.0.1", int(running.url.rsplit(":", 1)[1]))) as client:
+        client.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
+        time.sleep(0.2)
+        yield
+
+
 async def ask_and_signal(running: Gunicorn, send: Callable[[], None]) -> tuple[httpx.Response, float]:
     """Signal in the middle of a slow request; return its answer and how long the drain took to begin."""
     async with httpx.AsyncClient() as client, asyncio.TaskGroup() as group:
@@ -132,9 +141,7 @@ async def test_the_drain_begins_at_the_signal_and_the_open_response_completes(
 
 
 def test_a_second_ctrl_c_ends_a_worker_at_once(gunicorn: Gunicorn) -> None:
-    with socket.create_connection(("127.0.0.1", int(gunicorn.url.rsplit(":", 1)[1]))) as client:
-        client.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
-        time.sleep(0.2)
+    with endless(gunicorn):
         gunicorn.group(signal.SIGINT)
         until(lambda: gunicorn.lines() == ["drain"], 1)
         time.sleep(0.5)
@@ -144,9 +151,7 @@ def test_a_second_ctrl_c_ends_a_worker_at_once(gunicorn: Gunicorn) -> None:
 
 
 def test_what_never_answers_is_cut_in_time_for_the_lifespan_to_shut_down(gunicorn: Gunicorn) -> None:
-    with socket.create_connection(("127.0.0.1", int(gunicorn.url.rsplit(":", 1)[1]))) as client:
-        client.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
-        time.sleep(0.2)
+    with endless(gunicorn):
         gunicorn.process.terminate()
         took_s = until(lambda: gunicorn.process.poll() is not None, DRAIN_S + 5)
     assert gunicorn.lines() == ["drain", "shutdown"]
@@ -164,12 +169,9 @@ def test_between_the_drain_and_the_closing_of_the_port_new_connections_are_serve
 
 
 def test_work_under_way_has_its_whole_drain_after_the_port_is_closed(tmp_path: Path) -> None:
-    with running_gunicorn(tmp_path, unready_s=1) as gunicorn:
-        with socket.create_connection(("127.0.0.1", int(gunicorn.url.rsplit(":", 1)[1]))) as client:
-            client.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
-            time.sleep(0.2)
-            gunicorn.process.terminate()
-            took_s = until(lambda: gunicorn.process.poll() is not None, DRAIN_S + 6)
+    with running_gunicorn(tmp_path, unready_s=1) as gunicorn, endless(gunicorn):
+        gunicorn.process.terminate()
+        took_s = until(lambda: gunicorn.process.poll() is not None, DRAIN_S + 6)
     assert gunicorn.lines() == ["drain", "shutdown"]
     assert 1 + DRAIN_S < took_s < 1 + DRAIN_S + 5
 

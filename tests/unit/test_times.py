@@ -28,7 +28,8 @@ def test_the_defaults_fit() -> None:
 
 
 def test_the_longest_handler_is_named_with_its_file_and_the_setting() -> None:
-    with pytest.raises(ConfigurationError, match=r"test_times\.py:\d+: handler: timeout_s is 31.* set DRAIN_S above 31"):
+    said = r"test_times\.py:\d+: handler: timeout_s is 31.* set DRAIN_S above 31"
+    with pytest.raises(ConfigurationError, match=said):
         check_times(Settings(drain_s=20), registry(20, 31, 5))
 
 
