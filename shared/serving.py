@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -87,6 +88,7 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until drained; gunicorn calls this after the fork."""
+        _lift_file_limit()
         gc.collect()
         gc.freeze()  # what is loaded by now lives for ever: no full collection walks it again
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
@@ -142,3 +144,9 @@ def configuration(app: str, port: int, settings: Settings) -> dict[str, Any]:
 
 def _nothing_to_drain() -> None:
     pass
+
+
+def _lift_file_limit() -> None:
+    """Open as many files as allowed: a waiting request is a connection, and many a system starts with 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
