@@ -116,7 +116,7 @@ async def test_a_worker_told_to_end_under_load_ends_its_work_and_claims_no_more(
 
 
 async def test_work_that_does_not_end_in_time_is_given_back(own: System) -> None:
-    leaving = own.worker(wait=False, DRAIN_S="0.3")
+    leaving = own.worker(wait=False, factory="tests.e2e.impatient:build", DRAIN_S="0.3")
     gateway = own.gateway()
     await until_async(lambda: leaving.ready)
     async with asking(gateway) as client:
