@@ -14,7 +14,7 @@ FIND_PYTHON = for p in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 
 	  echo "Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv; macOS: brew install python@3.12;"; \
 	  echo "anywhere: https://www.python.org/downloads/), or name it: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 
-.PHONY: help dev test test-all check format lock peak
+.PHONY: help dev test test-all check format lock peak bench overload
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,10 +38,10 @@ dev: $(VENV)/run.stamp  ## the whole system on this machine; reloads on change, 
 	@exec $(BIN)/python -m deploy.local
 
 test: $(VENV)/dev.stamp  ## every test that needs no other program
-	@$(BIN)/python -m pytest -q -m "not redis_server and not docker and not slow"
+	@$(BIN)/python -m pytest -q -m "not redis_server and not docker and not wrk and not slow"
 
-test-all: $(VENV)/dev.stamp  ## the tests that need other programs: redis-server, docker
-	@$(BIN)/python -m pytest -q -m "redis_server or docker or slow"
+test-all: $(VENV)/dev.stamp  ## the tests that need other programs: redis-server, docker, wrk
+	@$(BIN)/python -m pytest -q -m "redis_server or docker or wrk or slow"
 
 check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes
 	@$(BIN)/ruff check .
@@ -49,7 +49,7 @@ check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes
 	@$(BIN)/mypy .
 	@out=$$(PYTHONPATH=. $(BIN)/lint-imports --cache-dir .cache/import-linter) || { echo "$$out"; exit 1; }; echo "$$out" | tail -1
 	@$(BIN)/python -m deploy.check
-	@$(BIN)/python -m shared.discovery >/dev/null
+	@$(BIN)/python -m deploy.declared
 
 format: $(VENV)/dev.stamp  ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
@@ -68,3 +68,9 @@ SECONDS ?= 20
 
 peak: $(VENV)/load.stamp  ## a load test against HOST (a running `make dev`); USERS, SECONDS
 	@$(BIN)/locust -f loadtest/locustfile.py --headless --only-summary --host $(HOST) -u $(USERS) -r $(USERS) -t $(SECONDS)s
+
+bench: $(VENV)/dev.stamp  ## what the queue costs on this machine, against its goals; ARGS=--help
+	@$(BIN)/python -m loadtest.bench $(ARGS)
+
+overload: $(VENV)/load.stamp  ## what the engine does under more load than it can carry; PROFILE=p1..p4 or PART=, ARGS=--help
+	@$(BIN)/python -m loadtest.overload $(ARGS)

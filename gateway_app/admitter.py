@@ -65,6 +65,8 @@ class Admitter:
         self._result_ttl_s = result_ttl_s
         self._local: deque[Entry] = deque()
         self._some = asyncio.Event()
+        self.doubts = False
+        """Redis knows nobody for a lane that is served: our declaration may be gone."""
 
     def offer(self, entry: Entry) -> None:
         """Queue a request for the next batch."""
@@ -100,7 +102,14 @@ class Admitter:
             if entry.arrived_s < oldest_s:
                 entry.settle(Answer(trouble=Trouble.UNAVAILABLE))
                 continue
-            admission = self._admission(entry)
+            try:
+                admission = self._admission(entry)
+            except Exception as error:  # what cannot be packed is one request's misfortune, not the process's
+                log.error(
+                    "a request that cannot travel", exc_info=error, extra=fields(request_id=entry.draft.request_id)
+                )
+                entry.settle(Answer(trouble=Trouble.FAILED))
+                continue
             size += len(admission.blob)
             batch.append((entry, admission))
         if not self._local:
@@ -171,6 +180,8 @@ class Admitter:
             else:
                 answer = Answer(trouble=TROUBLES[verdict.code], retry_after_s=verdict.retry_after_ms / 1000)
                 entry.settle(answer)
+                if verdict.code is AdmitCode.NO_WORKER and self._lanes.serves(entry.lane):
+                    self.doubts = True
                 self._refusals.remember(entry.handler.route, entry.draft.terms, answer, verdict.remember_ms / 1000)
 
     def _refuse(self, batch: list[tuple[Entry, Admission]], trouble: Trouble) -> None:

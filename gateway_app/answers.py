@@ -38,6 +38,8 @@ class Answer:
     reply: TaskReply | None = None
     trouble: Trouble | None = None
     retry_after_s: float = 0
+    predicted_ms: int = 0
+    """How long the task was expected to wait, when it was admitted."""
     accepted: str | None = None
     """The id under which a task goes on that nobody waits for."""
 

@@ -1,45 +1,45 @@
 """From a plain route through admission and queue to a handler, and its typed result back.
 
-Owns the way back from typed values to raw arguments. What a request of a queued
-route would get as a status, a caller gets as an exception; not caught, it becomes
-that very answer. Must not know Redis.
+What a request of a queued route would get as a status, a caller gets as an
+exception; not caught, it becomes that very answer. Must not know Redis.
 """
 
 from __future__ import annotations
 
-import inspect
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, overload
-from urllib.parse import urlencode
 
-from fastapi import FastAPI, Request, Response
-from fastapi.params import Body
-from pydantic import TypeAdapter
-from pydantic_core import from_json, to_json
-from starlette.requests import ClientDisconnect
+from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.encoders import jsonable_encoder
+from fastapi.responses import JSONResponse
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect, HTTPConnection
 
-from gateway_app.answers import Answer, Draft, Terms, Trouble
-from gateway_app.drafts import places_of
+from gateway_app.answers import Answer, Trouble
+from gateway_app.callees import Callee, Callees
+from gateway_app.dispatcher import Dispatcher
+from gateway_app.identity import caller_of, facts_for
 from gateway_app.refusals import TooMany
-from gateway_app.requests import facts_of
 from gateway_app.responses import respond
-from gateway_app.terms import Terming
-from shared.errors import FloodgateError
-from shared.queue.messages import TaskReply
-from shared.registry import Handler, Registry
+from shared.errors import FloodgateError, HTTPError
+from shared.registry import Handler
+from shared.reply import Reply
 from shared.sealing import is_json
+
+__all__ = ["CallError", "Callees", "HandlerFailed", "Late", "Lost", "Refused", "call", "caller_of"]
 
 Result = TypeVar("Result")
 
-_OCTETS = b"application/octet-stream"
-_JSON = b"application/json"
+_SHORTEST_RETRY_S = 1.0
 
 
 class CallError(FloodgateError):
     """A call without a result; `answer` is what a client of the route would have got."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.outcome)
+    def __init__(self, handler: Handler, answer: Answer) -> None:
+        status = answer.reply.status if answer.reply is not None and answer.trouble is None else None
+        super().__init__(f"{handler.label}: {status or answer.outcome}")
         self.answer = answer
 
 
@@ -48,7 +48,7 @@ class Refused(CallError):
 
     @property
     def retry_after_s(self) -> float:
-        return self.answer.retry_after_s
+        return max(_SHORTEST_RETRY_S, self.answer.retry_after_s)
 
 
 class Late(CallError):
@@ -68,11 +68,14 @@ class HandlerFailed(CallError):
 
     @property
     def detail(self) -> Any:
-        """Return what the handler gave as `HTTPError.detail`; None when it failed otherwise."""
-        if self.answer.reply is None or not self.answer.reply.body:
+        """Return what the handler gave as `HTTPError.detail`, or its body; None when it failed otherwise."""
+        reply = self.answer.reply
+        if reply is None or not reply.body:
             return None
-        body = from_json(self.answer.reply.body)
-        return body.get("detail") if isinstance(body, dict) else body
+        if not any(name == b"content-type" and is_json(value.decode("latin-1")) for name, value in reply.headers):
+            return reply.body
+        body = from_json(reply.body)
+        return body.get("detail", body) if isinstance(body, dict) else body
 
 
 _RAISES: Mapping[Trouble, type[CallError]] = {
@@ -84,150 +87,113 @@ _RAISES: Mapping[Trouble, type[CallError]] = {
 
 
 @overload
-async def call(function: Callable[..., Awaitable[Result]], /, *, request: Request, **arguments: Any) -> Result: ...
+async def call(
+    function: Callable[..., Awaitable[Reply[Result]]], /, *, request: HTTPConnection, **arguments: Any
+) -> Result: ...
 @overload
-async def call(function: Callable[..., Result], /, *, request: Request, **arguments: Any) -> Result: ...
-async def call(function: Callable[..., Any], /, *, request: Request, **arguments: Any) -> Any:
+async def call(
+    function: Callable[..., Awaitable[Result]], /, *, request: HTTPConnection, **arguments: Any
+) -> Result: ...
+@overload
+async def call(function: Callable[..., Reply[Result]], /, *, request: HTTPConnection, **arguments: Any) -> Result: ...
+@overload
+async def call(function: Callable[..., Result], /, *, request: HTTPConnection, **arguments: Any) -> Result: ...
+async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **arguments: Any) -> Any:
     """Send a queued handler through admission and queue and return its result, as its annotation says.
 
     `request` is the one that the plain route answers: it gives id, caller, and the
     client whose leaving cancels. `arguments` are the handler's own, without context
-    and resources. A `Reply` comes back as its body.
+    and resources. A `Reply` comes back as its body. Calls may run side by side.
 
-    Raises `Refused`, `Late`, `Lost` or `HandlerFailed`; `TypeError` for arguments
-    that do not fit, `LookupError` for a function that is not queued, and Starlette's
-    `ClientDisconnect` when nobody waits any more.
+    Raises `Refused`, `Late`, `Lost` or `HandlerFailed`; what `identify` raises;
+    `TypeError` for arguments that do not fit, `LookupError` for a function that is
+    not queued, and Starlette's `ClientDisconnect` when nobody waits any more. A body
+    that the route has not read yet stays its own: until then nobody is seen leaving.
     """
-    callee = request.app.state.callees.find(function)
-    facts = facts_of(request.scope)
-    terms = callee.terming.terms(request, facts.caller, heed_prefer=False)
-    draft = callee.draft(arguments, facts.request_id, terms, facts.caller)
-    answer: Answer = await request.app.state.dispatcher.dispatch(callee.handler, draft, request.receive)
+    callee = _find(function, request)
+    facts = facts_for(request)
+    limit = asyncio.timeout(callee.handler.timeout_s)
+    try:
+        async with limit:
+            caller = await caller_of(request)
+    except TimeoutError:
+        if limit.expired():
+            raise Late(callee.handler, Answer(trouble=Trouble.LATE)) from None
+        raise
+    terms = callee.terming.terms(request, caller, heed_prefer=False)
+    draft = callee.draft(arguments, facts.request_id, caller, terms)
+    dispatcher: Dispatcher = request.app.state.dispatcher
+    answer = dispatcher.refusals.over_rate(callee.handler.route) or dispatcher.refusals.remembered(
+        callee.handler.route, terms
+    )
+    if answer is None:
+        answer = await dispatcher.dispatch(callee.handler, draft, _leaving(request))
     facts.note(answer)
+    return _result(callee, answer)
+
+
+def _find(function: Callable[..., Any], request: HTTPConnection) -> Callee:
+    callees: Callees | None = getattr(request.app.state, "callees", None)
+    if callees is None:
+        raise LookupError("this request belongs to a mounted application; `call` works from the gateway's own routes")
+    return callees.find(function)
+
+
+def _result(callee: Callee, answer: Answer) -> Any:
     if answer.trouble is Trouble.LEFT:
         raise ClientDisconnect
     if answer.trouble is not None:
-        raise _RAISES.get(answer.trouble, Refused)(answer)
+        raise _RAISES.get(answer.trouble, Refused)(callee.handler, answer)
     assert answer.reply is not None
     if answer.reply.status >= 400:
-        raise HandlerFailed(answer)
+        raise HandlerFailed(callee.handler, answer)
     return callee.result(answer.reply)
 
 
-class Callees:
-    """What can be called; each is prepared with its first call."""
+def _leaving(request: HTTPConnection) -> Callable[[], Awaitable[Any]]:
+    """Return what tells that the client leaves.
 
-    def __init__(self, registry: Registry) -> None:
-        self._handlers = {handler.function: handler for handler in registry.handlers}
-        self._prepared: dict[Callable[..., Any], Callee] = {}
-
-    def find(self, function: Callable[..., Any]) -> Callee:
-        """Return the prepared function; raises `LookupError`."""
-        if function not in self._prepared:
-            if function not in self._handlers:
-                name = getattr(function, "__qualname__", repr(function))
-                raise LookupError(f"{name} is not queued: only a function under @queued can be called")
-            self._prepared[function] = Callee(self._handlers[function])
-        return self._prepared[function]
+    Whoever listens takes what comes from the route, so that is only for a request
+    whose body is read or that has none.
+    """
+    if not isinstance(request, Request):
+        return _never
+    headers = request.headers
+    bodiless = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+    return request.receive if bodiless or request._stream_consumed else _never
 
 
-class Callee:
-    """One handler, as a plain route calls it."""
-
-    def __init__(self, handler: Handler) -> None:
-        self.handler = handler
-        self.terming = Terming(handler)
-        self._places = places_of(handler)
-        self._adapters: dict[str, TypeAdapter[Any]] = {
-            name: TypeAdapter(Any if p.annotation is p.empty else p.annotation)
-            for name, p in handler.signature.parameters.items()
-        }
-        empty = handler.result is inspect.Signature.empty
-        self._result: TypeAdapter[Any] = TypeAdapter(Any if empty else handler.result)
-
-    def draft(self, arguments: Mapping[str, Any], request_id: str, terms: Terms, caller: Any) -> Draft:
-        """Return the raw arguments that give these values; raises `TypeError` when some lack or are unknown."""
-        self.handler.signature.bind(**arguments)
-        places = self._places
-        body, content_type = self._body(arguments)
-        headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in self._texts(places.header_params, arguments)]
-        if cookies := "; ".join(f"{name}={text}" for name, text in self._texts(places.cookie_params, arguments)):
-            headers.append((b"cookie", cookies.encode("latin-1")))
-        if content_type:
-            headers.append((b"content-type", content_type))
-        defaults = {n: p.default for n, p in self.handler.signature.parameters.items() if p.default is not p.empty}
-        return Draft(
-            request_id=request_id,
-            terms=terms,
-            path=dict(self._texts(places.path_params, arguments)),
-            query=urlencode(self._texts(places.query_params, arguments)),
-            headers=tuple((name.lower(), value) for name, value in headers),
-            body=body,
-            caller=caller,
-            level=self.handler.level_of({**defaults, **arguments}),
-        )
-
-    def result(self, reply: TaskReply) -> Any:
-        """Return the result that a reply carries."""
-        kind = next((value.decode("latin-1") for name, value in reply.headers if name == b"content-type"), "")
-        if not reply.body and not kind:
-            return None
-        if is_json(kind):
-            return self._result.validate_json(reply.body)
-        return reply.body.decode() if self.handler.result is str else reply.body
-
-    def _texts(self, fields: list[Any], arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
-        pairs: list[tuple[str, str]] = []
-        for field in fields:
-            if field.name in arguments:
-                value = self._plain(field.name, arguments[field.name])
-                named = value.items() if isinstance(value, dict) else [(field.alias, value)]
-                pairs += [(name, _text(item)) for name, items in named for item in _listed(items)]
-        return pairs
-
-    def _body(self, arguments: Mapping[str, Any]) -> tuple[bytes, bytes]:
-        fields = [field for field in self._places.body_params if field.name in arguments]
-        if not fields:
-            return b"", b""
-        values = {field.alias: arguments[field.name] for field in fields}
-        if len(self._places.body_params) > 1 or _embedded(fields[0].field_info):
-            return to_json({field.alias: self._plain(field.name, values[field.alias]) for field in fields}), _JSON
-        (value,) = values.values()
-        if isinstance(value, bytes):
-            return value, _OCTETS
-        return to_json(self._plain(fields[0].name, value)), _JSON
-
-    def _plain(self, name: str, value: Any) -> Any:
-        return self._adapters[name].dump_python(value, mode="json", by_alias=True)
-
-
-def _embedded(info: Any) -> bool:
-    return isinstance(info, Body) and bool(info.embed)
-
-
-def _listed(value: Any) -> list[Any]:
-    values = value if isinstance(value, list) else [value]
-    return [item for item in values if item is not None]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else to_json(value).decode()
+async def _never() -> Any:
+    await asyncio.get_running_loop().create_future()
 
 
 def answer_call_errors(app: FastAPI) -> None:
-    """Let a call's error that a route does not catch become what a queued route answers."""
+    """Let what a plain route does not catch become what a queued route answers: a call's errors, and `HTTPError`."""
 
     async def on_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, CallError)
-        return respond(error.answer, facts_of(request.scope).request_id)
+        _raise_in_a_websocket(request, error)
+        return respond(error.answer, facts_for(request).request_id)
 
     async def on_leaving(request: Request, error: Exception) -> Response:
-        return respond(Answer(trouble=Trouble.LEFT), facts_of(request.scope).request_id)
+        _raise_in_a_websocket(request, error)
+        return respond(Answer(trouble=Trouble.LEFT), facts_for(request).request_id)
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPError)
+        _raise_in_a_websocket(request, error)
+        return JSONResponse({"detail": jsonable_encoder(error.detail)}, error.status, dict(error.headers))
 
     async def on_rate(request: Request, error: Exception) -> Response:
         assert isinstance(error, TooMany)
-        return respond(error.answer, facts_of(request.scope).request_id)
+        return respond(error.answer, facts_for(request).request_id)
 
     app.add_exception_handler(CallError, on_error)
     app.add_exception_handler(TooMany, on_rate)
     app.add_exception_handler(ClientDisconnect, on_leaving)
+    app.add_exception_handler(HTTPError, on_http_error)
+
+
+def _raise_in_a_websocket(connection: HTTPConnection, error: Exception) -> None:
+    if isinstance(connection, WebSocket):
+        raise error

@@ -75,9 +75,9 @@ class Dispatcher:
             return False
         entry.stage = Stage.ADMITTED
         if reply.outcome is Outcome.DONE:
-            entry.settle(Answer(reply=reply))
+            entry.settle(Answer(reply=reply, predicted_ms=entry.wait_ms))
         else:
-            entry.settle(Answer(reply=reply, trouble=_TROUBLES[reply.outcome]))
+            entry.settle(Answer(reply=reply, trouble=_TROUBLES[reply.outcome], predicted_ms=entry.wait_ms))
         return True
 
     def withdraw(self, entry: Entry) -> None:

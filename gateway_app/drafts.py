@@ -6,16 +6,18 @@ or token of another part of the site lies in Redis. Must not know Redis.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import FastAPIError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import AliasChoices, AliasPath, BaseModel
 
 from gateway_app.answers import Draft
 from gateway_app.requests import facts_of
+from shared.errors import DeclarationError
 from shared.queue.messages import Headers
 from shared.registry import Handler
 
@@ -30,12 +32,12 @@ class Drafter:
         dependant = places_of(handler)
         self._reads_query = bool(dependant.query_params)
         self._reads_body = bool(dependant.body_params)
-        self._headers = {field.alias.lower().encode("latin-1") for field in dependant.header_params}
+        self._all_headers = any(_keeps_unknown(field) for field in dependant.header_params)
+        self._all_cookies = any(_keeps_unknown(field) for field in dependant.cookie_params)
+        self._headers = {name.lower().encode("latin-1") for name in _names(dependant.header_params)}
         if self._reads_body:
             self._headers.add(_CONTENT_TYPE)
-        self._all_headers = _under_other_names(dependant.header_params)
-        self._cookies = {field.alias for field in dependant.cookie_params}
-        self._all_cookies = _under_other_names(dependant.cookie_params)
+        self._cookies = set(_names(dependant.cookie_params))
 
     async def draft(self, request: Request, level: int) -> Draft:
         """Return the raw arguments of a request that FastAPI has validated."""
@@ -48,14 +50,15 @@ class Drafter:
             headers=self._pick(scope["headers"]) if self._headers or self._cookies else (),
             body=await request.body() if self._reads_body else b"",
             caller=facts.caller,
-            level=level,
+            level=int(level),
         )
 
     def _pick(self, headers: list[tuple[bytes, bytes]]) -> Headers:
-        picked = [(n, v) for n, v in headers if n in self._headers or (self._all_headers and n != _COOKIE)]
-        for name, value in headers:
-            if name == _COOKIE and (kept := self._declared(value)):
-                picked.append((name, kept))
+        if self._all_headers:
+            return tuple(headers)
+        picked = [(name, value) for name, value in headers if name in self._headers]
+        if _COOKIE not in self._headers:
+            picked += [(n, kept) for n, value in headers if n == _COOKIE and (kept := self._declared(value))]
         return tuple(picked)
 
     def _declared(self, cookies: bytes) -> bytes:
@@ -66,23 +69,47 @@ class Drafter:
 
 
 def places_of(handler: Handler) -> Dependant:
-    """Return where FastAPI reads each parameter of a handler from: path, query, headers, cookies, body."""
+    """Return where FastAPI reads each parameter of a handler from; raises `DeclarationError` when it cannot."""
 
     async def unused(**_: Any) -> None: ...
 
     unused.__signature__ = handler.signature.replace(return_annotation=None)  # type: ignore[attr-defined]
-    return APIRoute(handler.path, unused, methods=[handler.method], response_model=None).dependant
+    try:
+        return APIRoute(handler.path, unused, methods=[handler.method], response_model=None).dependant
+    except (AssertionError, FastAPIError) as error:
+        raise DeclarationError(f"{handler.source}: {handler.name}: {error}") from error
 
 
-def _under_other_names(fields: Iterable[Any]) -> bool:
-    """Tell whether values are read under more names than a field's alias: by a model, or by several aliases."""
-    return any(
-        _holds_model(field.field_info.annotation) or not isinstance(field.field_info.validation_alias, str | None)
-        for field in fields
-    )
+def _keeps_unknown(field: Any) -> bool:
+    return any(model.model_config.get("extra") == "allow" for model in _models(field.field_info.annotation))
 
 
-def _holds_model(annotation: Any) -> bool:
+def _names(fields: Iterable[Any]) -> Iterator[str]:
+    """Yield the names under which FastAPI may look for values: their own, or those of a model's fields."""
+    for field in fields:
+        yield from _spelled(field.field_info.validation_alias or field.alias)
+        for model in _models(field.field_info.annotation):
+            for name, info in model.model_fields.items():
+                names = [*_spelled(info.validation_alias or info.alias or name)]
+                if model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name"):
+                    names.append(name)
+                for either in names:
+                    yield either
+                    yield either.replace("_", "-")  # as headers are spelled
+
+
+def _spelled(alias: str | AliasChoices | AliasPath) -> Iterator[str]:
+    if isinstance(alias, AliasChoices):
+        for choice in alias.choices:
+            yield from _spelled(choice)
+    elif isinstance(alias, AliasPath):
+        yield str(alias.path[0])
+    else:
+        yield alias
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return True
-    return any(_holds_model(part) for part in get_args(annotation))
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)

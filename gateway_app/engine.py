@@ -118,8 +118,9 @@ class Engine:
         if not declared:
             self._clock.observe(await run(self._client, self._declaration()))  # the data were lost: begin anew
             self._seeker.look_at_all()
-        elif self._lanes.disagreed and self._admit_wire.is_open:
-            # Reap forgets lanes that nobody serves, and workers learn of us by them.
+        elif (self._lanes.disagreed or self._admitter.doubts) and self._admit_wire.is_open:
+            # Reap forgets lanes that nobody serves, by which workers learn of us, and garbage in a limit's place.
+            self._admitter.doubts = False
             await run(self._client, self._declaration())
         await self.dispatcher.move_stranded()
 

@@ -1,7 +1,8 @@
 """Your part of the gateway: middleware, plain routes, and who is asking. Edit freely.
 
 What stands here runs in the gateway and is not queued. A plain route can send work
-through the queue with `await call(handler, …, request=request)`.
+through the queue: `await call(handler, …, request=request)`, from `gateway_app.calling`.
+docs/handlers.md shows all of it at work.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ async def identify(request: Request) -> Caller | None:
 
     Runs before the body is read and before a place is taken, so a refused request
     costs Redis nothing. The handler finds the result in `Context.caller`, the log
-    line its `id`. By default: nobody.
+    line its `id`. Claims are JSON values. A plain route is open, until it calls or
+    has `Depends(caller_of)`. By default: nobody.
     """
     return None
 

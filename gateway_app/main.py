@@ -18,7 +18,8 @@ from fastapi.security.base import SecurityBase
 from gateway_app import extend
 from gateway_app.calling import Callees, answer_call_errors
 from gateway_app.engine import Engine
-from gateway_app.requests import RequestMiddleware, facts_of
+from gateway_app.identity import Identity
+from gateway_app.requests import HEADER, BodyLimit, RequestMiddleware, facts_of
 from gateway_app.responses import invalid, unexpected
 from gateway_app.routes import add_routes
 from gateway_app.tasks import add_tasks
@@ -76,16 +77,18 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
 
     app = GatewayApp(title=settings.namespace, lifespan=lifespan)
     app.state.callees = Callees(registry)
+    app.state.identity = identity = Identity(extension.identify)
     app.add_exception_handler(Exception, _on_bug)
     app.add_exception_handler(RequestValidationError, invalid)
     answer_call_errors(app)
     app.add_api_route("/-/live", _live, include_in_schema=False)
     app.add_api_route("/-/ready", _ready, include_in_schema=False)
     add_tasks(app, registry)
-    add_routes(app, registry, extension.identify, extension.security)
+    add_routes(app, registry, identity, extension.security)
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     extension.extend(app)
     # The last one added is the outermost: it sees every request and every answer.
-    app.add_middleware(RequestMiddleware, is_draining=lambda: app.draining, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestMiddleware, is_draining=lambda: app.draining)
     return app
 
 
@@ -107,4 +110,7 @@ async def _ready(request: Request) -> Response:
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    return unexpected(facts_of(request.scope).request_id)
+    request_id = facts_of(request.scope).request_id
+    response = unexpected(request_id)  # Starlette sends it from outside all middleware
+    response.headers[HEADER.decode()] = request_id
+    return response

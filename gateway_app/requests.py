@@ -16,7 +16,7 @@ from typing import Any
 
 from fastapi import HTTPException
 
-from gateway_app.answers import Answer, Terms
+from gateway_app.answers import Answer, Terms, Trouble
 from shared.context import Caller
 from shared.logs import fields
 
@@ -44,6 +44,7 @@ class Facts:
     request_id: str
     route: str = ""
     outcome: str = ""
+    predicted_ms: int = 0
     wait_ms: int = 0
     run_ms: int = 0
     status: int = 0
@@ -52,7 +53,7 @@ class Facts:
 
     def note(self, answer: Answer) -> None:
         """Take over what the queue says of the request."""
-        self.outcome = answer.outcome
+        self.outcome, self.predicted_ms = answer.outcome, answer.predicted_ms
         if answer.reply is not None:
             self.wait_ms, self.run_ms = answer.reply.wait_ms, answer.reply.run_ms
 
@@ -66,10 +67,9 @@ def facts_of(scope: MutableMapping[str, Any]) -> Facts:
 class RequestMiddleware:
     """Outermost: `is_draining` tells whether answers should end their connection."""
 
-    def __init__(self, app: App, is_draining: Callable[[], bool], max_body_bytes: int) -> None:
+    def __init__(self, app: App, is_draining: Callable[[], bool]) -> None:
         self._app = app
         self._is_draining = is_draining
-        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,10 +87,26 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, limited(receive, scope["headers"], self._max_body_bytes), send_with_id)
+            await self._app(scope, receive, send_with_id)
+        except Exception:  # Starlette answers it, further out
+            facts.status, facts.outcome = facts.status or 500, facts.outcome or Trouble.FAILED.value
+            raise
         finally:
             if not scope["path"].startswith(ENGINE_PREFIX):
                 _write(scope, facts, started_s)
+
+
+class BodyLimit:
+    """Innermost: a 413 that is raised outside a user's middleware arrives here wrapped, and as something else."""
+
+    def __init__(self, app: App, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            receive = limited(receive, scope["headers"], self._max_body_bytes)
+        await self._app(scope, receive, send)
 
 
 def limited(receive: Receive, headers: list[tuple[bytes, bytes]], most_bytes: int) -> Receive:
@@ -133,6 +149,7 @@ def _write(scope: Message, facts: Facts, started_s: float) -> None:
             status=facts.status,
             outcome=facts.outcome,
             total_ms=round((time.monotonic() - started_s) * 1000),
+            predicted_ms=facts.predicted_ms,
             wait_ms=facts.wait_ms,
             run_ms=facts.run_ms,
             **({} if facts.caller is None else {"caller": facts.caller.id}),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,12 @@ from pydantic import BaseModel, Field
 from gateway_app.answers import Answer, Trouble
 
 PROBLEM_JSON = "application/problem+json"
-READABLE = {bytes: lambda value: value.decode("utf-8", "replace")}
+READABLE: Mapping[type, Callable[[Any], Any]] = {
+    bytes: lambda value: value.decode("utf-8", "replace"),
+    str: lambda value: value.encode("utf-8", "replace").decode(),
+    float: lambda value: value if math.isfinite(value) else str(value),
+}
+"""How an invalid value is shown that JSON has no form for."""
 REDUCED = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 """Problem type of RFC 9457's registry for a server that is short of capacity."""
 
@@ -87,7 +92,7 @@ def respond(answer: Answer, request_id: str) -> Response:
 async def invalid(request: Request, error: Exception) -> Response:
     """Return FastAPI's own 422, also for a raw body that is not UTF-8, over which FastAPI's handler stumbles."""
     assert isinstance(error, RequestValidationError)
-    return JSONResponse({"detail": jsonable_encoder(error.errors(), custom_encoder=READABLE)}, 422)
+    return JSONResponse({"detail": jsonable_encoder(error.errors(), custom_encoder=dict(READABLE))}, 422)
 
 
 def unexpected(request_id: str) -> Response:

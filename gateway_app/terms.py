@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from fastapi import Request
+from starlette.requests import HTTPConnection
 
 from gateway_app.answers import Terms
 from shared.context import Caller
@@ -27,30 +27,29 @@ class Terming:
         self._looks = callable(self._door.priority) or callable(self._door.tenant)
         self._usual = self._terms(None, None, "")
 
-    def terms(self, request: Request, caller: Caller | None, heed_prefer: bool = True) -> Terms:
+    def terms(self, request: HTTPConnection, caller: Caller | None, heed_prefer: bool = True) -> Terms:
         """Return the terms; raises what the user's functions raise, `ValueError` for what they return."""
         prefer = ",".join(request.headers.getlist("prefer")) if heed_prefer and _has_prefer(request) else ""
         if not prefer and not self._looks:
             return self._usual
         return self._terms(request, caller, prefer)
 
-    def _terms(self, request: Request | None, caller: Caller | None, prefer: str) -> Terms:
+    def _terms(self, request: HTTPConnection | None, caller: Caller | None, prefer: str) -> Terms:
         weight, share, tenant = UNDECLARED_WEIGHT, UNDECLARED_SHARE, ""
         head = _head(request, caller) if request is not None and self._looks else None
         priority = self._door.priority
-        if callable(priority):
-            priority = "default" if head is None else priority(head)
-        if priority is not None:
-            if priority not in WEIGHTS:
-                raise ValueError(f"the priority function of {self._handler.label} returned {priority!r}")
-            weight, share = WEIGHTS[priority], SHARES[priority]
-        named = self._door.tenant
-        if callable(named):
-            named = None if head is None else named(head)
-        if named:
-            if not isinstance(named, str):
-                raise ValueError(f"the tenant function of {self._handler.label} returned {named!r}, not a text")
-            tenant = named
+        named = priority if not callable(priority) else "default" if head is None else priority(head)
+        if named is not None:
+            if named not in WEIGHTS:
+                raise ValueError(f"the priority function of {self._handler.label} returned {named!r}")
+            weight, share = WEIGHTS[named], SHARES[named]
+        owner = self._door.tenant
+        if callable(owner):
+            owner = None if head is None else owner(head)
+        if owner:
+            if not isinstance(owner, str):
+                raise ValueError(f"the tenant function of {self._handler.label} returned {owner!r}, not a text")
+            tenant = owner
         return self._timed(prefer, weight, share, tenant)
 
     def _timed(self, prefer: str, weight: int, share: int, tenant: str) -> Terms:
@@ -66,13 +65,13 @@ class Terming:
         return Terms(round(timeout_s * 1000), True, weight, share, tenant)
 
 
-def _has_prefer(request: Request) -> bool:
+def _has_prefer(request: HTTPConnection) -> bool:
     return any(name == b"prefer" for name, _ in request.scope["headers"])
 
 
-def _head(request: Request, caller: Caller | None) -> Head:
+def _head(request: HTTPConnection, caller: Caller | None) -> Head:
     return Head(
-        method=request.method,
+        method=request.scope.get("method", "GET"),  # a WebSocket has none
         path=request.url.path,
         path_params={name: str(value) for name, value in request.path_params.items()},
         query=request.query_params,

@@ -8,7 +8,6 @@ know the queue.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -56,7 +55,9 @@ class Watch:
             self._entry.settle(Answer(trouble=Trouble.LATE))
 
     async def _until_left(self) -> None:
-        with contextlib.suppress(Exception):  # a `receive` that fails is a client that is gone
+        try:
             while (await self._receive())["type"] != "http.disconnect":
                 pass
+        except Exception:  # a body that nobody reads is too large: its client is there, and can be heard no more
+            return
         self._entry.settle(Answer(trouble=Trouble.LEFT))

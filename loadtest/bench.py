@@ -17,9 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import psutil
+
 from deploy.embedded import EmbeddedServer, ServerFailed
 from loadtest import bench_curve, bench_fleet, bench_waiting
 from loadtest.bench_apps import AppFailed
+from loadtest.bench_crowd import CrowdFailed
 from loadtest.bench_figures import Figure, missed, table
 from loadtest.bench_lab import Lab
 from loadtest.bench_server import Server
@@ -54,10 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             rounds, seconds = (1, 1.0) if given.short else (given.rounds, given.seconds)
             lab = Lab(server, rounds, seconds, short=given.short, typed=given.typed)
             figures = [figure for part in parts for figure in _measured(lab, part)] + lab.losses()
-    except (CannotMeasure, ServerFailed, AppFailed, WrkFailed) as error:
+    except (CannotMeasure, ServerFailed, AppFailed, CrowdFailed, WrkFailed, psutil.NoSuchProcess) as error:
         print(error, file=sys.stderr)
         return 2
     _keep(given.json, lab, figures)
+    print(f"{lab.machine}; {lab.rounds} rounds of {lab.seconds:g} s\n")
     print("\n\n".join([table(figures, only_counts=lab.short), *lab.notes]))
     return 1 if missed(figures, only_counts=lab.short) else 0
 
@@ -98,8 +102,7 @@ def _allow_open_files() -> None:
 def _keep(path: Path, lab: Lab, figures: Sequence[Figure]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {
-        "server": lab.version,
-        "processors": os.cpu_count(),
+        "machine": lab.machine,
         "rounds": lab.rounds,
         "seconds": lab.seconds,
         "figures": [{**asdict(figure), "measured": figure.measured, "is_met": figure.is_met} for figure in figures],

@@ -11,23 +11,27 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import uvloop
 
 from deploy.children import bound_to_us
 
-OPENING = 100
-"""Connections opened at once: a full backlog would cost each a second."""
+CRLF = b"\r\n"
+OPENING = 50
+PAUSE_S = 0.05
+"""After so many connections: a thousand a second is no peak of its own, and fills no backlog."""
+CONNECT_S = 30.0
 PATIENCE_S = 60.0
-RESET = struct.pack("ii", 1, 0)
-"""Closing with a reset leaves no port behind in TIME_WAIT."""
+
+
+class CrowdFailed(Exception):
+    """The process of the crowd is gone."""
 
 
 @dataclass(slots=True)
@@ -40,6 +44,8 @@ class Tally:
     """Answers other than 200, and connections that broke."""
     first_answer_s: float = 0.0
     last_answer_s: float = 0.0
+    example: str = ""
+    """The first failure."""
 
     @property
     def unanswered(self) -> int:
@@ -72,7 +78,10 @@ class Crowd:
 
     def _read(self) -> Tally:
         assert self._process.stdout is not None
-        return Tally(**json.loads(self._process.stdout.readline()))
+        line = self._process.stdout.readline()
+        if not line:
+            raise CrowdFailed("the crowd of clients ended; its lines above say why")
+        return Tally(**json.loads(line))
 
 
 @contextlib.contextmanager
@@ -98,14 +107,15 @@ class _Members:
         self.request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
         self.idle = asyncio.Event()
 
-    def count(self, *, good: bool) -> None:
+    def count(self, failure: str = "") -> None:
         now_s = time.monotonic()
         self.tally.first_answer_s = self.tally.first_answer_s or now_s
         self.tally.last_answer_s = now_s
-        if good:
-            self.tally.answered += 1
-        else:
+        if failure:
             self.tally.failed += 1
+            self.tally.example = self.tally.example or failure
+        else:
+            self.tally.answered += 1
         if self.tally.unanswered == 0:
             self.idle.set()
 
@@ -120,9 +130,7 @@ class _Member(asyncio.Protocol):
         self._waiting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its type
 
     def ask(self) -> None:
         assert self._transport is not None
@@ -132,39 +140,46 @@ class _Member(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, end, body = self._received.partition(b"\r\n\r\n")
+        head, end, body = self._received.partition(CRLF * 2)
         if not end or len(body) < _length(head):
             return
         self._received, self._waiting = b"", False
         if self._members.repeat:
             self.ask()
-        self._members.count(good=head.startswith(b"HTTP/1.1 200 "))
+        good = head.startswith(b"HTTP/1.1 200 ")
+        self._members.count("" if good else f"{head.split(CRLF)[0]!r} {body[:300]!r}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._waiting:
             self._waiting = False
-            self._members.count(good=False)
+            self._members.count(f"the connection broke: {exc!r}")
 
 
 def _length(head: bytes) -> int:
-    for line in head.lower().split(b"\r\n"):
+    for line in head.lower().split(CRLF):
         if line.startswith(b"content-length:"):
             return int(line.partition(b":")[2])
     return 0
 
 
 async def _attend(port: int, path: str, count: int, repeat: bool) -> None:
-    members, door = _Members(port, path, repeat), asyncio.Semaphore(OPENING)
-    loop = asyncio.get_running_loop()
+    members, loop = _Members(port, path, repeat), asyncio.get_running_loop()
 
     async def enter() -> None:
-        async with door:
-            _, member = await loop.create_connection(lambda: _Member(members), "127.0.0.1", port)
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, member = await loop.create_connection(lambda: _Member(members), "127.0.0.1", port)
+        except OSError as error:  # a time-out is one
+            members.tally.sent += 1
+            members.count(f"cannot connect: {error!r}")
+        else:
             member.ask()
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(count):
+        for number in range(1, count + 1):
             group.create_task(enter())
+            if number % OPENING == 0:
+                await asyncio.sleep(PAUSE_S)
     _say(members.tally)
     words = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(words), sys.stdin)

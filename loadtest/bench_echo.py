@@ -1,11 +1,12 @@
 """The yardstick: a bare push and blocking pop, there and back between two Python processes.
 
-`python -m loadtest.bench_echo URL KEY` is the far end. Must not know the queue.
+`python -m loadtest.bench_echo KEY`, with REDIS_URL, is the far end. Must not know the queue.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import signal
 import statistics
@@ -25,8 +26,8 @@ WARM = 50
 def p50_us(url: str, seconds: float) -> float:
     """Return the median round trip of `seconds` of them."""
     key = f"bench-echo:{secrets.token_hex(4)}"
-    command = [sys.executable, "-m", "loadtest.bench_echo", url, key]
-    far = subprocess.Popen(bound_to_us(command, signal.SIGKILL))
+    command = [sys.executable, "-m", "loadtest.bench_echo", key]
+    far = subprocess.Popen(bound_to_us(command, signal.SIGKILL), env={**os.environ, "REDIS_URL": url})
     took_us: list[float] = []
     try:
         with contextlib.closing(Redis.from_url(url, protocol=2)) as client:
@@ -50,8 +51,8 @@ def _trip(client: Redis, key: str) -> None:
 
 def main() -> None:
     """Send back whatever comes, until killed."""
-    url, key = sys.argv[1:]
-    client = Redis.from_url(url, protocol=2)
+    (key,) = sys.argv[1:]
+    client = Redis.from_url(os.environ["REDIS_URL"], protocol=2)
     while True:
         popped = client.blpop([f"{key}:there"], PATIENCE_S)
         if popped is None:

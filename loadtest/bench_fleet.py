@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from loadtest.bench_apps import Cost, running
+import contextlib
+from collections.abc import Sequence
+
+from loadtest.bench_apps import BARE, Cost, System, app, running
 from loadtest.bench_figures import Figure
 from loadtest.bench_lab import Lab, dearer
 
@@ -13,21 +16,35 @@ PLACES = 16
 
 def routes(lab: Lab) -> list[Figure]:
     """Compare what a request costs with 100 routes, asked in turn, with what it costs with one."""
-    every, first = [f"/route/{number}" for number in range(ROUTES)], ["/route/0"]
-    costs: dict[str, list[Cost]] = {"1 route": [], "100 routes": [], "first of 100": []}
-    with running(lab.server, {"BENCH_ROUTES": "1"}) as one, running(lab.server, {"BENCH_ROUTES": str(ROUTES)}) as many:
-        lab.warm(one, *first)
-        lab.warm(many, *first)
-        loads = [("1 route", one, first), ("100 routes", many, every), ("first of 100", many, first)]
-        for number in range(lab.rounds):
-            turn = number % len(loads)
-            for what, system, paths in (*loads[turn:], *loads[:turn]):
-                costs[what].append(lab.sample(what, number, system, paths, BUSY).cost)
-    one_route, asked, declared = costs["1 route"], costs["100 routes"], costs["first of 100"]
+    few, many = {"BENCH_ROUTES": "1"}, {"BENCH_ROUTES": str(ROUTES)}
+    with contextlib.ExitStack() as stack:
+        one, hundred = (stack.enter_context(running(lab.server, env)) for env in (few, many))
+        bare = [System(lab.server, stack.enter_context(app("gateway", BARE, env)), ()) for env in (few, many)]
+        loads = [
+            ("1 route", one, ["/route/0"]),
+            ("100 routes", hundred, [f"/route/{number}" for number in range(ROUTES)]),
+            ("first of 100", hundred, ["/route/0"]),
+            ("1 bare route", bare[0], ["/plain/0"]),
+            ("100 bare routes", bare[1], [f"/plain/{number}" for number in range(ROUTES)]),
+        ]
+        costs = _in_turn(lab, loads)
+    plain = zip(costs["100 bare routes"], costs["1 bare route"], strict=True)
     return [
-        *dearer(f"processor time with {ROUTES} routes asked in turn / 1", asked, one_route, 1.1),
-        *dearer(f"processor time with {ROUTES} routes, the first asked / 1", declared, one_route, None),
+        *dearer(f"processor time with {ROUTES} routes asked in turn / 1", costs["100 routes"], costs["1 route"], 1.1),
+        Figure("   bare FastAPI", tuple(m.gateway_us / o.gateway_us for m, o in plain)),
+        *dearer(f"processor time with {ROUTES} routes, the first asked / 1", costs["first of 100"], costs["1 route"]),
     ]
+
+
+def _in_turn(lab: Lab, loads: Sequence[tuple[str, System, list[str]]]) -> dict[str, list[Cost]]:
+    costs: dict[str, list[Cost]] = {what: [] for what, _, _ in loads}
+    for _, system, paths in loads:
+        lab.warm(system, paths[0])
+    for number in range(lab.rounds):
+        turn = number % len(loads)
+        for what, system, paths in (*loads[turn:], *loads[:turn]):
+            costs[what].append(lab.sample(what, number, system, paths, BUSY).cost)
+    return costs
 
 
 def workers(lab: Lab) -> list[Figure]:

@@ -9,11 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import psutil
+
 from loadtest.bench_apps import Cost, System
 from loadtest.bench_figures import Figure
 from loadtest.bench_server import Server
 from loadtest.bench_wrk import Load, load
 
+QUIET = 5
+"""Percent of all processors; above it, times are not to be trusted."""
 WARM_S = 2.0
 LEARN_S = 1.5
 """Longer than the period of everything that is done once a second."""
@@ -42,11 +46,14 @@ class Lab:
     errors: int = 0
     """Answers other than 200, broken connections and time-outs, over all runs."""
     unanswered: int = 0
-    version: str = ""
+    machine: str = ""
     _started_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.version = self.server.version
+        busy = psutil.cpu_percent(1.0)
+        self.machine = f"{self.server.version}, {psutil.cpu_count()} processors, {busy:.0f} % of them busy before"
+        if busy > QUIET:
+            self.say(f"something else runs here and will disturb this: {busy:.0f} % of the processors are busy")
 
     def say(self, text: str) -> None:
         """Show how far it is."""
@@ -90,7 +97,7 @@ class Lab:
         ]
 
 
-def dearer(name: str, more: Sequence[Cost], less: Sequence[Cost], at_most: float | None) -> list[Figure]:
+def dearer(name: str, more: Sequence[Cost], less: Sequence[Cost], at_most: float | None = None) -> list[Figure]:
     """Compare processor time per request round by round: all processes together, then each."""
     pairs = list(zip(more, less, strict=True))
 

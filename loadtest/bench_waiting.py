@@ -12,8 +12,8 @@ from loadtest.bench_lab import Lab, dearer
 
 SETTLE_S = 1.0
 POLL_S = 0.1
-PLACES = 100
-HOLD_S = 0.05
+PLACES = 200
+HOLD_S = 0.1
 """With `PLACES`, the worker serves 2,000 requests a second, however many wait."""
 
 
@@ -90,5 +90,7 @@ def _cost(lab: Lab, system: System, count: int, number: int) -> Cost:
 
 
 def _check(lab: Lab, tally: Tally) -> None:
+    if tally.failed:
+        lab.say(f"   {tally.failed} of {tally.sent} FAILED, the first: {tally.example}")
     lab.errors += tally.failed
     lab.unanswered += tally.unanswered

@@ -34,7 +34,7 @@ class Head:
     caller: Caller | None = None
 
 
-PriorityOf = Priority | Callable[[Head], Priority]
+PriorityOf = Priority | Callable[[Head], str]
 TenantOf = str | Callable[[Head], str | None]
 
 

@@ -126,7 +126,7 @@ class Handler:
         level = self.level(**{name: arguments[name] for name in inspect.signature(self.level).parameters})
         if not isinstance(level, int) or not 0 <= level <= MAX_LEVEL:
             raise ValueError(f"the level function of {self.label} returned {level!r}, not 0 to {MAX_LEVEL}")
-        return level
+        return int(level)  # a comparison is a level too
 
 
 @dataclass(frozen=True, slots=True)

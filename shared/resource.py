@@ -1,29 +1,41 @@
 """The marker by which a handler asks for something that its worker keeps open.
 
-Owns how a factory is named, not how it is opened: that is `worker_app.resources`,
-and the gateway never does it.
+Owns how a factory is named and what it asks for itself, not how it is opened:
+that is `worker_app.resources`, and the gateway never does it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from shared.errors import ConfigurationError
 
 
 class Resource:
     """What a worker process opens once: `db: Annotated[Pool, Resource(open_pool)]`.
 
     `factory` is a callable without arguments, or whose parameters are resources
-    too: an async or sync generator function (also under `asynccontextmanager` or
-    `contextmanager`) that yields the thing once and closes it after, or a plain
-    function, async or sync, that returns it; an async context manager is entered.
-    Sync ones run in a thread. By name, ``"package.module:factory"``, it is
-    imported by workers only. One factory is opened once, however many ask for it.
+    too. It may be a generator, async or sync, also under `asynccontextmanager` or
+    `contextmanager`, that yields the thing once and closes it after; or a function
+    or class, async or sync, that returns it. A returned async context manager is
+    entered, and so is one of `contextlib`'s sync ones. Whatever is sync runs in a
+    thread, which has no event loop: what needs one is an `async def`. By name,
+    ``"package.module:factory"``, it is imported by workers only.
+
+    One factory is opened once, however many ask for it.
     """
 
     __slots__ = ("factory",)
 
     def __init__(self, factory: Callable[..., Any] | str) -> None:
+        if isinstance(factory, str):
+            module, _, name = factory.partition(":")
+            if not module or not name:
+                raise ValueError(f"Resource({factory!r}): write 'package.module:factory'")
+        elif not callable(factory):
+            raise TypeError(f"Resource takes a callable, or its name as text, not {factory!r}")
         self.factory = factory
 
     def __repr__(self) -> str:
@@ -41,3 +53,25 @@ def resource_in(annotation: Any) -> Resource | None:
     """Return the resource that an annotation asks for, if it does."""
     found = [marker for marker in getattr(annotation, "__metadata__", ()) if isinstance(marker, Resource)]
     return found[-1] if found else None
+
+
+def needs_of(factory: Callable[..., Any]) -> Mapping[str, Resource]:
+    """Return the resources that a factory asks for, by parameter; raises `ConfigurationError` for any other."""
+    try:
+        parameters = inspect.signature(factory, eval_str=True).parameters.values()
+    except ValueError:  # a class written in C says nothing of its parameters
+        return {}
+    needs = {}
+    for parameter in parameters:
+        needed = resource_in(parameter.annotation)
+        if needed is not None:
+            needs[parameter.name] = needed
+        elif parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            raise ConfigurationError(
+                f"{Resource(factory).name} needs {parameter.name!r}, which nothing fills: "
+                "give it a default, or Annotated[…, Resource(…)]"
+            )
+    return needs

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from shared.doors import check_admission
 from shared.registry import IDEMPOTENT, MAX_LEVEL, METHODS, Declaration, Handler, Registry
 from shared.shapes import digest, shape_of
-from shared.signatures import Reading, read
+from shared.signatures import Reading, read, type_of
 
 _PATH_PARAMETER = re.compile(r"{([^}:]*)(:[^}]*)?}")
 _ENGINE_PREFIXES = ("/-/", "/tasks/")
@@ -46,6 +46,7 @@ def seal(declarations: Iterable[Declaration], timeout_s: float) -> Registry:
 def _check(declaration: Declaration, timeout_s: float) -> Handler:
     _check_values(declaration)
     reading = read(declaration, [name for name, _ in _PATH_PARAMETER.findall(declaration.path)])
+    shape = shape_of(declaration, reading)
     _check_level(declaration, reading.signature)
     check_admission(declaration)
     _check_presentation(declaration, reading)
@@ -68,7 +69,7 @@ def _check(declaration: Declaration, timeout_s: float) -> Handler:
         context_name=reading.context_name,
         resources=reading.resources,
         route=digest([method, declaration.path]),
-        shape=shape_of(declaration, reading),
+        shape=shape,
         source=declaration.source,
     )
 
@@ -84,7 +85,10 @@ def _check_values(declaration: Declaration) -> None:
     if path.startswith(_ENGINE_PREFIXES):
         declaration.refuse(f"paths under {' and '.join(_ENGINE_PREFIXES)} belong to the engine; choose another")
     if isinstance(method, str) and method.upper() == "WEBSOCKET":
-        declaration.refuse("a WebSocket cannot be queued; write one in gateway_app/extend.py that uses `call`")
+        declaration.refuse(
+            "a WebSocket cannot be queued; write one in gateway_app/extend.py that uses `call`, "
+            "and add websockets to requirements/run.in"
+        )
     if not isinstance(method, str) or method.upper() not in METHODS:
         declaration.refuse(f"the method {method!r} must be one of {', '.join(sorted(METHODS))}")
     if not _whole(declaration.max_concurrency) or declaration.max_concurrency < 1:
@@ -105,7 +109,14 @@ def _whole(value: object) -> bool:
 def _check_level(declaration: Declaration, signature: inspect.Signature) -> None:
     level = declaration.level
     if callable(level):
-        strange = set(inspect.signature(level).parameters) - set(signature.parameters)
+        if inspect.iscoroutinefunction(level):
+            declaration.refuse("the level function is async; write a plain one: the gateway calls it for every request")
+        try:
+            asked = inspect.signature(level).parameters.values()
+        except (ValueError, TypeError):
+            declaration.refuse("the level function does not say what it takes; wrap it: level=lambda n: …")
+        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        strange = {p.name for p in asked if p.kind not in by_name or p.name not in signature.parameters}
         if strange:
             declaration.refuse(
                 f"the level function asks for {', '.join(sorted(strange))}; "
@@ -121,6 +132,8 @@ def _check_presentation(declaration: Declaration, reading: Reading) -> None:
         declaration.refuse(f"status_code is {shown.status_code!r}; it must be a whole number from 200 to 599")
     if shown.status_code in _BODILESS and reading.result not in (inspect.Signature.empty, None, type(None)):
         declaration.refuse(f"a {shown.status_code} has no body; annotate the function `-> None`")
+    if shown.media_type is not None and not isinstance(shown.media_type, str):
+        declaration.refuse(f"media_type is {shown.media_type!r}; it must be text like 'image/png'")
     raw = reading.result in (bytes, str)
     if shown.media_type is not None and not is_json(shown.media_type) and not raw:
         declaration.refuse(f"with media_type={shown.media_type!r} the function returns bytes or str; annotate it so")
@@ -128,7 +141,7 @@ def _check_presentation(declaration: Declaration, reading: Reading) -> None:
         declaration.refuse(
             "a result of bytes needs a media_type that says what it is, e.g. media_type='application/octet-stream'"
         )
-    if isinstance(shown.tags, str) or not all(isinstance(tag, str) for tag in shown.tags):
+    if not isinstance(shown.tags, list | tuple) or not all(isinstance(tag, str) for tag in shown.tags):
         declaration.refuse(f"tags is {shown.tags!r}; it must be a list of texts")
     _check_examples(declaration, shown.examples, reading.signature)
 
@@ -145,8 +158,7 @@ def _check_examples(declaration: Declaration, examples: Any, signature: inspect.
     for name, values in examples.items():
         if name not in signature.parameters:
             declaration.refuse(f"examples names {name!r}, which no request fills; name a parameter of the function")
-        annotation = signature.parameters[name].annotation
-        adapter: TypeAdapter[Any] = TypeAdapter(Any if annotation is inspect.Signature.empty else annotation)
+        adapter: TypeAdapter[Any] = TypeAdapter(type_of(signature.parameters[name]))
         for value in values:
             try:
                 adapter.validate_python(value)

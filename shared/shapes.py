@@ -1,7 +1,8 @@
 """The digests by which gateways and workers know that they mean the same.
 
 Owns what counts as the same: what pydantic says of the types, and how FastAPI's
-markers place them; not texts, limits or levels. Must not know web frameworks.
+markers place them; not texts, limits or levels. Equal in every process, so nothing
+here may depend on an address or on the order of a set. Must not know web frameworks.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from shared.queue.messages import VERSION
 from shared.registry import Declaration
-from shared.signatures import Reading, markers_of
+from shared.signatures import Reading, markers_of, type_of
 
-_TEXTS = {"title": str, "description": str, "examples": list, "deprecated": bool}
-"""JSON Schema keywords that do not change what is valid, and the type that tells them from properties."""
-_VALUES = {"default", "const", "enum"}
+_TEXTS = {"title", "description", "example", "examples", "deprecated"}
+"""JSON Schema keywords that do not change what is valid."""
+_BY_NAME = {"properties", "patternProperties", "$defs", "mapping"}
+"""Keywords whose value has names of the user's, which may be those of keywords."""
+_VALUES = {"const", "enum"}
 _PLACING = ("alias", "validation_alias", "convert_underscores", "embed")
 """Attributes of FastAPI's markers that change where a value is read from."""
 
@@ -30,18 +34,9 @@ def shape_of(declaration: Declaration, reading: Reading) -> str:
     """Return the digest of one route; raises `DeclarationError` for a type that has no JSON form."""
     shape: list[Any] = [VERSION, reading.kind, declaration.presentation.media_type]
     for parameter in reading.signature.parameters.values():
-        annotation, default = parameter.annotation, parameter.default
-        if annotation is parameter.empty:
-            annotation = Any
-        markers = [
-            [repr(type(marker)), *(repr(getattr(marker, name, None)) for name in _PLACING)]
-            for marker in markers_of(parameter)
-            if isinstance(marker, FieldInfo)
-        ]
-        if isinstance(default, FieldInfo):
-            annotation, default = Annotated[annotation, default], parameter.empty
-        schema = _schema(declaration, parameter.name, annotation, "validation")
-        shape.append([parameter.name, schema, repr(default), markers])
+        markers = [marker for marker in markers_of(parameter) if isinstance(marker, FieldInfo)]
+        schema = _schema(declaration, parameter.name, type_of(parameter), "validation")
+        shape.append([parameter.name, schema, _default(parameter), [_placing(marker) for marker in markers]])
     if reading.result is not inspect.Signature.empty:
         shape.append(_schema(declaration, "return", reading.result, "serialization"))
     return digest(shape)
@@ -51,6 +46,22 @@ def digest(value: Any) -> str:
     """Return twelve hexadecimal digits that stand for a JSON value."""
     text = json.dumps(value, sort_keys=True, default=repr)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _placing(marker: FieldInfo) -> list[Any]:
+    return [repr(type(marker)), marker.is_required(), *(repr(getattr(marker, name, None)) for name in _PLACING)]
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    if parameter.default is parameter.empty or isinstance(parameter.default, FieldInfo):
+        return "none of its own"
+    try:
+        plain = to_jsonable_python(
+            parameter.default, bytes_mode="base64", fallback=lambda value: type(value).__qualname__
+        )
+    except PydanticSerializationError:
+        return type(parameter.default).__qualname__
+    return [_unordered(plain)]
 
 
 def _schema(declaration: Declaration, name: str, annotation: Any, mode: Literal["validation", "serialization"]) -> Any:
@@ -66,8 +77,21 @@ def _without_texts(schema: Any) -> Any:
         return [_without_texts(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    return {
-        key: value if key in _VALUES else _without_texts(value)
-        for key, value in schema.items()
-        if not (key in _TEXTS and isinstance(value, _TEXTS[key]))
-    }
+    kept = {}
+    for key, value in schema.items():
+        if key in _BY_NAME:
+            kept[key] = {name: _without_texts(part) for name, part in value.items()}
+        elif key == "default":
+            kept[key] = _unordered(value)
+        elif key not in _TEXTS:
+            kept[key] = value if key in _VALUES else _without_texts(value)
+    return kept
+
+
+def _unordered(value: Any) -> Any:
+    """Return a default with its lists sorted: one that was a set has another order in every process."""
+    if isinstance(value, dict):
+        return {key: _unordered(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return sorted((_unordered(item) for item in value), key=lambda item: json.dumps(item, default=repr))
+    return value

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from pydantic.fields import FieldInfo
+from typing_inspection.typing_objects import is_typealiastype
+
 from shared.context import Context
+from shared.errors import ConfigurationError
 from shared.registry import Declaration, Kind
 from shared.reply import Reply
-from shared.resource import Resource, resource_in
+from shared.resource import Resource, needs_of, resource_in
 
 _FRAMEWORKS = {"fastapi", "starlette"}
 _PLAIN_ROUTE = "write a plain route in gateway_app/extend.py that hands the rest to `await call(…)`"
@@ -27,7 +32,7 @@ _INSTEAD = {
     "the request id and the caller are in the Context",
     "WebSocket": f"a handler answers once; {_PLAIN_ROUTE}",
     "Response": "return Reply(body, status, headers), and say media_type= in the decorator",
-    "BackgroundTasks": "a handler runs in a worker already: do the work in it, or `call` another handler",
+    "BackgroundTasks": "a handler runs in a worker already: do the work in it",
     "SecurityScopes": "write `identify` in gateway_app/extend.py; its result is Context.caller",
     "Form": f"take a JSON model or the raw body as bytes, or {_PLAIN_ROUTE}",
     "UploadFile": "take the raw body: Annotated[bytes, Body(media_type='application/octet-stream')], "
@@ -59,10 +64,14 @@ def read(declaration: Declaration, path_names: Sequence[str]) -> Reading:
         _check_parameter(declaration, parameter)
     filled = {name for parameter in kept for name in (parameter.name, *_aliases(parameter))}
     for name in path_names:
+        if not name.isidentifier():
+            declaration.refuse(f"the path has {{{name}}}, and what stands in braces is spelled like a variable")
         if name not in filled:
             declaration.refuse(
                 f"the path has {{{name}}}, the function has no such parameter; add one, or take it out of the path"
             )
+    for resource in resources.values():
+        _check_needs(declaration, resource)
     _refuse_foreign(declaration, "its result", signature.return_annotation)
     return Reading(
         kind="a" if inspect.iscoroutinefunction(declaration.function) else "s",
@@ -78,6 +87,12 @@ def markers_of(parameter: inspect.Parameter) -> list[Any]:
     return [*getattr(parameter.annotation, "__metadata__", ()), parameter.default]
 
 
+def type_of(parameter: inspect.Parameter) -> Any:
+    """Return what pydantic is to make of a parameter: its annotation, with the rules that a default marker adds."""
+    annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+    return Annotated[annotation, parameter.default] if isinstance(parameter.default, FieldInfo) else annotation
+
+
 def _resolved(declaration: Declaration) -> inspect.Signature:
     function = declaration.function
     if not inspect.isfunction(function):
@@ -85,9 +100,26 @@ def _resolved(declaration: Declaration) -> inspect.Signature:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         declaration.refuse(f"a generator cannot be queued; return the whole result, or, to stream it, {_PLAIN_ROUTE}")
     try:
-        return inspect.signature(function, eval_str=True)
-    except (NameError, SyntaxError, TypeError) as error:
+        signature = inspect.signature(function, eval_str=True)
+    except Exception as error:  # an annotation is any expression
         declaration.refuse(f"an annotation cannot be resolved ({error}); import its name at the top of the module")
+    return signature.replace(
+        parameters=[_own(parameter) for parameter in signature.parameters.values()],
+        return_annotation=_unaliased(signature.return_annotation),
+    )
+
+
+def _own(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return a parameter without type alias, whose default marker nobody else has: FastAPI writes into it."""
+    default = copy(parameter.default) if isinstance(parameter.default, FieldInfo) else parameter.default
+    return parameter.replace(annotation=_unaliased(parameter.annotation), default=default)
+
+
+def _unaliased(annotation: Any) -> Any:
+    """Return what an alias stands for: `type Page = Annotated[int, Query()]` (PEP 695)."""
+    while is_typealiastype(annotation):
+        annotation = annotation.__value__
+    return annotation
 
 
 def _check_parameter(declaration: Declaration, parameter: inspect.Parameter) -> None:
@@ -96,8 +128,18 @@ def _check_parameter(declaration: Declaration, parameter: inspect.Parameter) -> 
     if isinstance(parameter.default, Resource):
         declaration.refuse(f"{parameter.name!r}: write Annotated[…, Resource(…)], not a default")
     _refuse_foreign(declaration, repr(parameter.name), parameter.annotation)
+    if any(part is Context for part in _parts(parameter.annotation)):
+        declaration.refuse(f"{parameter.name!r}: the worker always gives the Context; annotate it `Context`, no more")
     for marker in markers_of(parameter):
         _refuse_class(declaration, repr(parameter.name), type(marker))
+
+
+def _check_needs(declaration: Declaration, resource: Resource) -> None:
+    if not isinstance(resource.factory, str):  # what is named is imported by workers only
+        try:
+            needs_of(resource.factory)
+        except (ConfigurationError, NameError) as error:
+            declaration.refuse(str(error))
 
 
 def _refuse_foreign(declaration: Declaration, where: str, annotation: Any) -> None:

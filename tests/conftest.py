@@ -1,7 +1,7 @@
-"""What every test may ask for: a real server, and a namespace of its own on it.
+"""What every test may ask for: a real server, a namespace of its own on it, and the kit.
 
-Knows no app. A test that uses `namespace` leaves no key behind that nobody
-owns: the check runs after it.
+A test that uses `namespace` leaves no key behind that nobody owns: the check
+runs after it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from redis import Redis
 
 from deploy.embedded import EmbeddedServer
 from shared.queue.keys import Keys
+from tests.kit import floodgate
 from tests.leaks import leaks
+
+__all__ = ["floodgate"]
 
 
 @pytest.fixture(scope="session")

@@ -143,7 +143,7 @@ class Executor:
         timer = self._loop.call_later(run.left_s, self._expire, run)
         try:
             result = await self._call(plan, run)
-            if run.expired:
+            if run.context.cancelled:  # also when a starved loop has not seen it yet
                 return Outcome.EXPIRED, NOTHING
             answer = plan.render(result)
         except (HTTPError, HTTPException, RequestValidationError) as error:
@@ -173,7 +173,7 @@ class Executor:
             arguments[handler.context_name] = run.context
         if self._threads is None:
             return await handler.function(**arguments)
-        ended = self._threads.submit(lambda: handler.function(**arguments))
+        ended = self._threads.submit(lambda: self._in_thread(run, handler.function, arguments))
         try:
             result, error = await asyncio.shield(ended)
         except asyncio.CancelledError:
@@ -183,6 +183,11 @@ class Executor:
         if error is not None:
             raise error
         return result
+
+    def _in_thread(self, run: Run, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        if run.context.cancelled:  # a starved loop may hand it over late: what expired is never started
+            return None
+        return function(**arguments)
 
     def _say(self, run: Run, event: str, error: BaseException) -> None:
         label = self.plans[run.task.route].handler.label

@@ -7,18 +7,25 @@ queues: a task in, keyword arguments out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import request_params_to_args
+from fastapi.exceptions import FastAPIError, RequestValidationError
 from fastapi.routing import APIRoute
 
+from shared.errors import DeclarationError
 from shared.queue.messages import Task
 from shared.registry import Handler, Registry
 from worker_app.rendering import Renderer
 from worker_app.resources import Resources
+
+_NO_STACK = AsyncExitStack()
+"""FastAPI wants them; nothing that a handler may declare enters one."""
 
 
 class _Captured(Response):
@@ -35,16 +42,12 @@ class Plan:
 
     handler: Handler
     render: Renderer
-    _route: Callable[[Request], Any]
+    _read: Callable[[Task], Awaitable[dict[str, Any]]]
     _resources: Resources
 
     async def arguments(self, task: Task) -> dict[str, Any]:
         """Return the keyword arguments; raises FastAPI's `RequestValidationError`."""
-        arguments: dict[str, Any] = {}
-        if self.handler.signature.parameters:
-            response = await self._route(_request(self.handler, task))
-            assert isinstance(response, _Captured)
-            arguments = response.values
+        arguments = await self._read(task) if self.handler.signature.parameters else {}
         for name, resource in self.handler.resources.items():
             arguments[name] = self._resources.get(resource)
         return arguments
@@ -57,27 +60,65 @@ def plans(registry: Registry, resources: Resources) -> Mapping[str, Plan]:
     }
 
 
-def _reader(handler: Handler) -> Callable[[Request], Any]:
+def _reader(handler: Handler) -> Callable[[Task], Awaitable[dict[str, Any]]]:
     async def capture(**values: Any) -> Response:
         return _Captured(values)
 
     capture.__signature__ = handler.signature.replace(return_annotation=Response)  # type: ignore[attr-defined]
-    route = APIRoute(handler.path, capture, methods=[handler.method], response_model=None)
-    return route.get_route_handler()
+    try:
+        route = APIRoute(handler.path, capture, methods=[handler.method], response_model=None)
+    except (AssertionError, FastAPIError) as error:
+        raise DeclarationError(f"{handler.source}: {handler.name}: {error}") from error
+    return _whole(handler, route) if route.dependant.body_params else _head(handler, route.dependant)
+
+
+def _whole(handler: Handler, route: APIRoute) -> Callable[[Task], Awaitable[dict[str, Any]]]:
+    """Let FastAPI read the whole request, its body above all."""
+    answer = route.get_route_handler()
+
+    async def read(task: Task) -> dict[str, Any]:
+        response = await answer(_request(handler, task))
+        assert isinstance(response, _Captured)
+        return response.values
+
+    return read
+
+
+def _head(handler: Handler, places: Dependant) -> Callable[[Task], Awaitable[dict[str, Any]]]:
+    """Let FastAPI read the parameters alone, where there is no body: a quarter of the time."""
+
+    async def read(task: Task) -> dict[str, Any]:
+        request = _request(handler, task)
+        values, errors = request_params_to_args(places.path_params, task.path)
+        if places.query_params:
+            _take(values, errors, request_params_to_args(places.query_params, request.query_params))
+        if places.header_params:
+            _take(values, errors, request_params_to_args(places.header_params, request.headers))
+        if places.cookie_params:
+            _take(values, errors, request_params_to_args(places.cookie_params, request.cookies))
+        if errors:
+            raise RequestValidationError(errors)
+        return values
+
+    return read
+
+
+def _take(values: dict[str, Any], errors: list[Any], more: tuple[dict[str, Any], list[Any]]) -> None:
+    values.update(more[0])
+    errors.extend(more[1])
 
 
 def _request(handler: Handler, task: Task) -> Request:
-    stack = AsyncExitStack()  # FastAPI wants them; nothing that a handler may declare enters one
     scope = {
         "type": "http",
         "method": handler.method,
         "path": handler.path,
         "query_string": task.query.encode("latin-1", "replace"),
-        "headers": [*task.headers, (b"content-length", str(len(task.body)).encode())],
+        "headers": list(task.headers),
         "path_params": task.path,
-        "fastapi_middleware_astack": stack,
-        "fastapi_inner_astack": stack,
-        "fastapi_function_astack": stack,
+        "fastapi_middleware_astack": _NO_STACK,
+        "fastapi_inner_astack": _NO_STACK,
+        "fastapi_function_astack": _NO_STACK,
     }
 
     async def receive() -> dict[str, Any]:

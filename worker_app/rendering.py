@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,13 @@ from shared.sealing import is_json
 
 JSON = "application/json"
 _CONTENT_TYPE = b"content-type"
-_READABLE = {bytes: lambda value: value.decode("utf-8", "replace")}
+_JSON_TYPE: Headers = ((_CONTENT_TYPE, JSON.encode()),)
+_READABLE: Mapping[type, Callable[[Any], Any]] = {
+    bytes: lambda value: value.decode("utf-8", "replace"),
+    str: lambda value: value.encode("utf-8", "replace").decode(),
+    float: lambda value: value if math.isfinite(value) else str(value),
+}
+"""What a client sent may be no text, half a surrogate pair, or no number; JSON has none of these."""
 _BODILESS = frozenset({204, 205, 304})
 
 
@@ -45,7 +52,8 @@ class Renderer:
         media_type = handler.presentation.media_type or JSON
         self._status = handler.presentation.status_code
         self._headers: Headers = ((_CONTENT_TYPE, _with_charset(media_type).encode("latin-1")),)
-        self._dump: Callable[[Any], bytes] = _typed(handler.result) if is_json(media_type) else _raw
+        self._raw = not is_json(media_type)
+        self._dump: Callable[[Any], bytes] = _raw if self._raw else _typed(handler.result)
 
     def __call__(self, result: Any) -> Rendered:
         """Return the answer; raises whatever pydantic does when a result does not fit the annotation."""
@@ -59,21 +67,21 @@ class Renderer:
         status = self._status if reply.status is None else reply.status
         if status in _BODILESS:
             return Rendered(status, reply.headers, b"")
-        own_type = any(name == _CONTENT_TYPE for name, _ in reply.headers)
-        headers = reply.headers if own_type else (*self._headers, *reply.headers)
-        if isinstance(reply.body, bytes):
-            body = reply.body
-        elif status >= 400:  # an error's body has a form of its own
-            body = _dump_anything(reply.body)
-        else:
-            body = self._dump(reply.body)
-        return Rendered(status, headers, body)
+        kind, body = self._body(reply.body, status)
+        return Rendered(status, _typed_headers(kind, reply.headers), body)
+
+    def _body(self, body: Any, status: int) -> tuple[Headers, bytes]:
+        if isinstance(body, bytes):
+            return self._headers, body
+        if status >= 400 and not (self._raw and isinstance(body, str)):  # an error's body has a form of its own
+            return _JSON_TYPE, _dump_anything(body)
+        return self._headers, self._dump(body)
 
 
 def refusal(error: HTTPError | HTTPException | RequestValidationError) -> Rendered:
     """Return what a handler's own error, or arguments that do not validate, look like to the client."""
     if isinstance(error, RequestValidationError):
-        return _detail(422, jsonable_encoder(error.errors(), custom_encoder=_READABLE), {})
+        return _detail(422, jsonable_encoder(error.errors(), custom_encoder=dict(_READABLE)), {})
     status = error.status if isinstance(error, HTTPError) else error.status_code
     return _detail(status, error.detail, error.headers or {})
 
@@ -82,16 +90,20 @@ def _detail(status: int, detail: Any, headers: Mapping[str, str]) -> Rendered:
     own = checked_headers(headers)
     if status in _BODILESS:
         return Rendered(status, own, b"")
-    return Rendered(status, ((_CONTENT_TYPE, JSON.encode()), *own), _dumps({"detail": detail}))
+    return Rendered(status, _typed_headers(_JSON_TYPE, own), _dumps({"detail": detail}))
+
+
+def _typed_headers(kind: Headers, own: Headers) -> Headers:
+    return own if any(name == _CONTENT_TYPE for name, _ in own) else (*kind, *own)
 
 
 def _typed(annotation: Any) -> Callable[[Any], bytes]:
-    if annotation is inspect.Signature.empty:
+    if annotation in (inspect.Signature.empty, None, type(None)):  # FastAPI sends what such a function returns
         return _dump_anything
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
 
     def dump(result: Any) -> bytes:
-        return adapter.dump_json(adapter.validate_python(result, from_attributes=True), by_alias=True, warnings="error")
+        return adapter.dump_json(adapter.validate_python(result, from_attributes=True), by_alias=True)
 
     return dump
 

@@ -1,8 +1,9 @@
 """What handlers ask for (pools, clients, models): opened once per process, closed on drain.
 
 Owns the order: what a resource needs is open before it, and closed after it. A
-factory that fails is tried again with back-off; what is open stays open. Must not
-know queues.
+factory that fails is tried again with back-off; what is open stays open. One task
+does it all, since a task group inside of a resource has to be left by the task
+that entered it. Must not know queues.
 """
 
 from __future__ import annotations
@@ -11,96 +12,155 @@ import asyncio
 import importlib
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from shared.errors import ConfigurationError
 from shared.logs import fields
 from shared.queue.backoff import Backoff
 from shared.registry import Handler
-from shared.resource import Resource, resource_in
+from shared.resource import Resource, needs_of
 from worker_app.threads import Threads
 
 log = logging.getLogger("floodgate.worker")
 
 CLOSE_S = 2.0
 """How long closing all of them may take: gunicorn kills at `DRAIN_S` + 5."""
+SLACK_S = 0.5
+"""For what does not even heed its cancellation."""
 
 Factory = Callable[..., Any]
 
 
 class Resources:
-    """The open resources of one worker process.
+    """The resources of one worker process.
 
     `overrides` puts another factory in the place of one, by the factory or the
-    name that the handler's annotation gives: what a test opens instead.
+    name that the annotation gives: what a test opens instead.
     """
 
     def __init__(self, handlers: Iterable[Handler], overrides: Mapping[Any, Factory] | None = None) -> None:
         self._wanted = list({r.factory: r for h in handlers for r in h.resources.values()}.values())
         self._overrides = overrides or {}
-        self._open: dict[Any, Any] = {}
-        self._stack = AsyncExitStack()
+        self._values: dict[Any, Any] = {}
+        self._closers: list[tuple[str, Callable[[], Awaitable[Any]]]] = []
         self._threads = Threads(1)
         """One, so that a sync generator is closed in the thread that opened it."""
+        self._at = ""
+        """What is opened or closed at the moment, for the log."""
+        self._all_open = asyncio.Event()
+        self._leaving = asyncio.Event()
+        self._owner: asyncio.Task[None] | None = None
 
     def get(self, resource: Resource) -> Any:
         """Return what the resource's factory gave."""
-        return self._open[resource.factory]
+        return self._values[resource.factory]
 
     async def open(self) -> None:
-        """Open all; tries for ever, says why it failed; ends by cancellation."""
-        backoff = Backoff()
-        for resource in self._wanted:
-            while True:
-                try:
-                    await self._need(resource, ())
-                    break
-                except Exception as error:  # a factory may raise anything
-                    log.error("a resource did not open", exc_info=error, extra=fields(resource=resource.name))
-                    await asyncio.sleep(backoff.next_s())
-            backoff.reset()
+        """Return when all are open; tries for ever, says why it failed; ends by cancellation."""
+        self._owner = asyncio.create_task(self._own(), name="resources")
+        await self._all_open.wait()
 
     async def close(self) -> None:
         """Close all in reverse order, within `CLOSE_S`; what fails or hangs is said and left."""
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await self._stack.aclose()
-        except Exception as error:
-            log.error("a resource did not close", exc_info=error)
+        self._leaving.set()
+        if self._owner is None:
+            return
+        if not self._all_open.is_set():
+            self._owner.cancel()
+        await asyncio.wait({self._owner}, timeout=CLOSE_S + SLACK_S)
+        if not self._owner.done():
+            log.error("a resource cannot be stopped: left behind", extra=fields(resource=self._at))
         self._threads.close()
+
+    async def _own(self) -> None:
+        try:
+            for resource in self._wanted:
+                await self._open_in_the_end(resource)
+            self._all_open.set()
+            await self._leaving.wait()
+        finally:
+            await self._close_all()
+
+    async def _open_in_the_end(self, resource: Resource) -> None:
+        backoff = Backoff()
+        while not self._leaving.is_set():
+            try:
+                await self._need(resource, ())
+                return
+            except BaseException as error:  # a factory may raise anything, SystemExit too
+                if _is_cancelled():
+                    raise
+                log.error("a resource did not open", exc_info=error, extra=fields(resource=self._at))
+            await asyncio.sleep(backoff.next_s())
 
     async def _need(self, resource: Resource, needed_by: tuple[Resource, ...]) -> Any:
         key = resource.factory
-        if key in self._open:
-            return self._open[key]
-        if any(key == other.factory for other in needed_by):
-            circle = " → ".join(r.name for r in (*needed_by, resource))
-            raise ConfigurationError(f"resources need each other in a circle: {circle}; take one out")
-        factory = self._overrides.get(key) or _imported(key)
-        arguments = {
-            name: await self._need(needed, (*needed_by, resource)) for name, needed in _needs(resource, factory)
-        }
-        self._open[key] = await self._enter(factory, arguments)
-        return self._open[key]
+        if key not in self._values:
+            self._at = resource.name
+            if any(key == other.factory for other in needed_by):
+                circle = " → ".join(r.name for r in (*needed_by, resource))
+                raise ConfigurationError(f"resources need each other in a circle: {circle}; take one out")
+            factory = self._overrides[key] if key in self._overrides else await self._imported(key)
+            arguments = {n: await self._need(r, (*needed_by, resource)) for n, r in needs_of(factory).items()}
+            self._at = resource.name
+            log.info("opening a resource", extra=fields(resource=resource.name))  # one that hangs is seen by its name
+            self._values[key] = await self._enter(resource.name, factory, arguments)
+        return self._values[key]
 
-    async def _enter(self, factory: Factory, arguments: dict[str, Any]) -> Any:
-        plain = inspect.unwrap(factory)
-        if inspect.isgeneratorfunction(plain):
-            made = contextmanager(plain)(**arguments)
-            value = await self._in_thread(made.__enter__)
-            self._stack.push_async_callback(self._in_thread, lambda: made.__exit__(None, None, None))
+    async def _imported(self, factory: Factory | str) -> Factory:
+        if not isinstance(factory, str):
+            return factory
+        module, _, name = factory.partition(":")
+        found = getattr(await self._in_thread(lambda: importlib.import_module(module)), name, None)
+        if not callable(found):
+            raise ConfigurationError(f"Resource({factory!r}): {module} has no callable of the name {name}")
+        return found  # type: ignore[no-any-return]
+
+    async def _enter(self, name: str, factory: Factory, arguments: dict[str, Any]) -> Any:
+        made = factory(**arguments) if _is_async(factory) else await self._in_thread(lambda: factory(**arguments))
+        if inspect.isawaitable(made) and not hasattr(type(made), "__aenter__"):
+            made = await made
+        if inspect.isasyncgen(made):
+            made = _manager(asynccontextmanager, made)
+        elif inspect.isgenerator(made):
+            made = _manager(contextmanager, made)
+        if hasattr(type(made), "__aenter__"):
+            stack = AsyncExitStack()
+            value = await stack.enter_async_context(made)
+            self._closers.append((name, stack.aclose))
             return value
-        if inspect.isasyncgenfunction(plain):
-            return await self._stack.enter_async_context(asynccontextmanager(plain)(**arguments))
-        if inspect.iscoroutinefunction(factory):
-            value = await factory(**arguments)
-        else:
-            value = await self._in_thread(lambda: factory(**arguments))
-        if hasattr(type(value), "__aenter__"):
-            return await self._stack.enter_async_context(value)
-        return await value if inspect.isawaitable(value) else value
+        # Many things that are no resource by themselves can be entered, locks and transactions for example.
+        return await self._enter_in_thread(name, made) if AbstractContextManager in type(made).__mro__ else made
+
+    async def _enter_in_thread(self, name: str, manager: AbstractContextManager[Any]) -> Any:
+        entered: list[Any] = []
+
+        def leave() -> None:
+            if entered:
+                manager.__exit__(None, None, None)
+
+        # Before it is entered: a drain may come meanwhile, and the thread closes it when it is through at last.
+        self._closers.append((name, lambda: self._in_thread(leave)))
+        try:
+            await self._in_thread(lambda: entered.append(manager.__enter__()))
+        except Exception:
+            self._closers.pop()
+            raise
+        return entered[0]
+
+    async def _close_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + CLOSE_S
+        while self._closers:
+            share_s = (ends_s - loop.time()) / len(self._closers)
+            self._at, close = self._closers.pop()
+            try:
+                async with asyncio.timeout(share_s):
+                    await close()
+            except BaseException as error:  # as when opening; the others are closed in any case
+                log.error("a resource did not close", exc_info=error, extra=fields(resource=self._at))
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         value, error = await self._threads.submit(call)
@@ -109,30 +169,16 @@ class Resources:
         return value
 
 
-def _imported(factory: Factory | str) -> Factory:
-    if not isinstance(factory, str):
-        return factory
-    module, _, name = factory.partition(":")
-    found = getattr(importlib.import_module(module), name, None)
-    if not callable(found):
-        raise ConfigurationError(f"Resource({factory!r}): write 'package.module:factory', and let it be callable")
-    return found  # type: ignore[no-any-return]
+def _is_async(factory: Factory) -> bool:
+    """Tell whether a call does nothing yet, or may need the running loop: `aiohttp.ClientSession` does."""
+    plain = inspect.unwrap(factory)
+    return inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain) or hasattr(factory, "__aenter__")
 
 
-def _needs(resource: Resource, factory: Factory) -> Iterable[tuple[str, Resource]]:
-    try:
-        parameters = inspect.signature(factory, eval_str=True).parameters.values()
-    except ValueError:  # a class written in C says nothing of its parameters
-        return
-    for parameter in parameters:
-        needed = resource_in(parameter.annotation)
-        if needed is not None:
-            yield parameter.name, needed
-        elif parameter.default is parameter.empty and parameter.kind in (
-            parameter.POSITIONAL_ONLY,
-            parameter.POSITIONAL_OR_KEYWORD,
-            parameter.KEYWORD_ONLY,
-        ):
-            raise ConfigurationError(
-                f"{resource.name} needs {parameter.name!r}, which nothing fills: give it a default or a Resource"
-            )
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _manager(decorator: Callable[[Callable[[], Any]], Callable[[], Any]], generator: Any) -> Any:
+    return decorator(lambda: generator)()

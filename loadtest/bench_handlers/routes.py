@@ -53,5 +53,9 @@ else:
     queued("/queue-typed", max_concurrency=LIMIT)(typed)
     queued("/queue-hold", max_concurrency=LIMIT, timeout_s=PATIENCE_S)(hold)
 
-DIRECT: dict[str, Callable[..., Any]] = {"/direct": answer, "/direct-typed": typed, "/direct-hold": hold}
+DIRECT: dict[str, Callable[..., Any]] = (
+    {f"/plain/{number}": answer for number in range(ROUTES)}
+    if ROUTES
+    else {"/direct": answer, "/direct-typed": typed, "/direct-hold": hold}
+)
 """The same functions, for routes without a queue."""

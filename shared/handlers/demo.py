@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from decimal import Decimal
 from math import isqrt
 from pathlib import Path
@@ -66,11 +66,13 @@ class Receipt(BaseModel):
 class Orders:
     """The table of orders: one connection per worker process, one thread at a time."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path, check_same_thread=False, timeout=5)
         self._lock = threading.Lock()
-        with connection:
-            connection.execute("CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, item TEXT, total TEXT)")
+        with suppress(sqlite3.OperationalError):  # another worker does it at this moment
+            self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, item TEXT, total TEXT)")
 
     def add(self, receipt: Receipt) -> None:
         """Write one order; raises `sqlite3.Error`."""
@@ -78,14 +80,19 @@ class Orders:
         with self._lock, self._connection:
             self._connection.execute("INSERT INTO orders VALUES (?, ?, ?)", row)
 
+    def close(self) -> None:
+        self._connection.close()
+
 
 def open_orders() -> Iterator[Orders]:
     """Open the database when a worker starts, close it when the worker leaves."""
     path = Path(os.environ.get("ORDERS_DB", ".data/orders.sqlite3"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, check_same_thread=False, timeout=5)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        yield Orders(connection)
+    try:
+        orders = Orders(path)
+    except (OSError, sqlite3.Error) as error:
+        raise RuntimeError(f"no order can be written to {path.absolute()}: set ORDERS_DB to a file that can") from error
+    with closing(orders):
+        yield orders
 
 
 @queued("/orders", method="POST", max_concurrency=50, timeout_s=20, level=3)

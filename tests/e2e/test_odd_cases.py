@@ -156,7 +156,7 @@ async def test_never_more_than_max_concurrency_of_a_route_are_in_the_system(
     assert sorted(response.status_code for response in responses) == [200] * limit + [503] * 2 * limit
     for refused in (response for response in responses if response.status_code == 503):
         assert_problem(refused, 503)
-        assert refused.headers["retry-after"] == "1"
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
     assert odd.noted("narrow").count("start") == limit
     assert (await client.get("/narrow?tag=after&seconds=0")).status_code == 200
 
@@ -185,7 +185,7 @@ async def test_a_request_is_one_line_of_log_with_id_route_outcome_and_times(
 async def test_the_documentation_is_that_of_a_route_written_by_hand(client: httpx.AsyncClient) -> None:
     ours, theirs = (await client.get("/openapi.json")).json(), plain_app.openapi()
     operation = ours["paths"]["/inputs/{item_id}/{colour}"]["post"]
-    refusals = {status: operation["responses"].pop(status) for status in ("502", "503", "504")}
+    refusals = {status: operation["responses"].pop(status) for status in ("429", "502", "503", "504")}
     assert operation == theirs["paths"]["/inputs/{item_id}/{colour}"]["post"]
     for name, schema in theirs["components"]["schemas"].items():
         assert ours["components"]["schemas"][name] == schema

@@ -6,6 +6,7 @@ one says so.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import os
@@ -14,6 +15,7 @@ import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -24,9 +26,9 @@ import httpx
 import psutil
 import pytest
 
-from shared.discovery import discover
 from shared.queue.keys import CATALOGUE
 from shared.settings import Settings
+from tests.kit import Kit
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "shared/handlers/demo.py"
@@ -72,6 +74,7 @@ def dev(ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Ite
     foreign = {"REDIS_URL", "HANDLERS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
     environment = {name: value for name, value in os.environ.items() if name not in foreign}
     environment |= {"GATEWAY_PORT": str(ports[0]), "WORKER_PORT": str(ports[1]), "TMPDIR": str(output.parent)}
+    environment["ORDERS_DB"] = str(output.parent / "orders.sqlite3")
     with output.open("wb") as file:
         process = subprocess.Popen(
             ["make", "dev"], cwd=ROOT, env=environment, stdout=file, stderr=file, start_new_session=True
@@ -166,8 +169,28 @@ class TestReadme:
     def test_an_integer_of_any_size_comes_back(self, dev: Path, ports: tuple[int, int]) -> None:
         assert len(httpx.get(f"http://127.0.0.1:{ports[0]}/async-test?n=5000").text) == 1045
 
-    def test_the_python_blocks_are_handlers_and_tests_as_written(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_an_order_is_in_the_database_of_the_two_workers(self, dev: Path, ports: tuple[int, int]) -> None:
+        order = {"item": "tea", "quantity": 3, "price": "1.50"}
+        ids = [httpx.post(f"http://127.0.0.1:{ports[0]}/orders", json=order).json()["id"] for _ in range(4)]
+        with contextlib.closing(sqlite3.connect(dev.parent / "orders.sqlite3")) as database:
+            rows = database.execute("SELECT id, item, total FROM orders").fetchall()
+        assert {(id, "tea", "4.50") for id in ids} <= set(rows)
+        assert "a resource did not open" not in dev.read_text()
+
+    async def test_a_database_that_cannot_be_written_keeps_the_worker_unready_and_says_how_to_mend_it(
+        self, floodgate: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("ORDERS_DB", str(tmp_path / "file" / "orders.sqlite3"))
+        async with floodgate(workers=0) as system:
+            worker = system.start_worker()
+            async with asyncio.timeout(2):
+                while "set ORDERS_DB to a file that can" not in caplog.text:
+                    await asyncio.sleep(0.01)
+            assert not worker.ready
+
+    async def test_the_python_blocks_are_handlers_and_tests_as_written(
+        self, floodgate: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         package = tmp_path / "readme_blocks"
         package.mkdir()
@@ -175,15 +198,25 @@ class TestReadme:
         for number, block in enumerate(blocks("python")):
             (package / f"block_{number}.py").write_text(block)
         monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.chdir(tmp_path)
 
-        registry = discover(Settings(handlers="readme_blocks"))
+        async with floodgate("readme_blocks") as system:
+            assert (await system.get("/")).json() == {"hello": "world"}
+            receipt = (await system.post("/orders", json={"item": "tea"}, headers={"x-request-id": "mine"})).json()
+            assert (await system.post("/orders", json={"item": "nothing"})).status_code == 409
+        with contextlib.closing(sqlite3.connect("orders.sqlite3")) as database:
+            assert database.execute("SELECT * FROM orders").fetchall() == [(receipt["id"], "tea")]
+        assert receipt["request_id"] == "mine"
+        assert [handler.label for handler in system.registry.handlers] == ["GET /", "POST /orders"]
+
         modules = [module for name, module in sys.modules.items() if name.startswith("readme_blocks.")]
         tests = [f for m in modules for name, f in inspect.getmembers(m) if name.startswith("test_")]
         for test in tests:
-            test()
-
-        assert [handler.label for handler in registry.handlers] == ["GET /sync-test", "POST /orders"]
-        assert len(tests) == 1
+            if inspect.iscoroutinefunction(test):
+                await test(floodgate)
+            else:
+                test()
+        assert len(tests) == 2
 
 
 class TestWithoutDemo:
@@ -202,7 +235,7 @@ def test_every_make_target_the_readme_names_is_there() -> None:
 
 
 def test_every_file_the_documents_name_is_there() -> None:
-    named = re.findall(r"`((?:shared|gateway_app|worker_app|docs|tests|deploy)/[\w./-]+)`", README + INTERNALS)
+    named = re.findall(r"[`(]((?:shared|gateway_app|worker_app|docs|tests|deploy)/[\w./-]+)[`)]", README + INTERNALS)
     assert [path for path in named if not (ROOT / path).exists() and ROOT / path != DEMO] == []
 
 
@@ -212,7 +245,7 @@ def test_the_settings_the_readme_names_have_the_defaults_it_says() -> None:
     said = {
         name: int(value) for names, values in rows for name, value in zip(_names(names), _values(values), strict=True)
     }
-    assert len(said) == 8
+    assert len(said) == 9
     assert said == {name: defaults[name] for name in said}
 
 

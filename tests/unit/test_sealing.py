@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
 import pytest
+from fastapi import Header, Query
 from pydantic import BaseModel, Field
 
 from shared import Context, Rate, queued
@@ -96,6 +97,61 @@ def test_a_mistake_names_file_line_and_mend(
 ) -> None:
     with pytest.raises(DeclarationError, match=r"test_sealing\.py:\d+: .*" + text):
         sealed(function, *arguments, **parameters)
+
+
+def picture() -> bytes: ...  # type: ignore[empty-body]
+
+
+async def limited(x: int = Query(1, ge=1), y: Annotated[str, Header(alias="x-y")] = "a") -> First: ...  # type: ignore[empty-body]
+
+
+async def async_level(x: int) -> int:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters", "text"),
+    [
+        (hello, {"level": lambda y: y}, "asks for y; it may take these: x"),
+        (hello, {"level": lambda *xs: 1}, "asks for xs"),
+        (hello, {"level": eval("lambda x, /: x")}, "asks for x"),
+        (hello, {"level": async_level}, "level function is async"),
+        (hello, {"level": dict}, "level function"),
+        (hello, {"level": "3"}, "level is '3'"),
+        (hello, {"status_code": 199}, "200 to 599"),
+        (hello, {"status_code": "200"}, "200 to 599"),
+        (hello, {"status_code": 204}, "a 204 has no body; annotate the function `-> None`"),
+        (hello, {"media_type": 5}, "media_type is 5"),
+        (limited, {"media_type": "text/csv"}, "returns bytes or str"),
+        (picture, {}, "media_type='application/octet-stream'"),
+        (picture, {"media_type": "application/json"}, "needs a media_type"),
+        (hello, {"tags": "one"}, "list of texts"),
+        (hello, {"tags": [1]}, "list of texts"),
+        (hello, {"tags": 5}, "list of texts"),
+        (hello, {"examples": [1]}, "mapping of parameter to list"),
+        (hello, {"examples": {"x": 1}}, "mapping of parameter to list"),
+        (hello, {"examples": {"y": [1]}}, "names 'y', which no request fills"),
+        (hello, {"examples": {"x": [1, "two"]}}, "the example 'two' of 'x' is not valid"),
+        (limited, {"examples": {"x": [0]}}, "the example 0 of 'x' is not valid: .*greater than or equal to 1"),
+        (limited, {"examples": {"y": [0]}}, "the example 0 of 'y' is not valid"),
+        (untravelable, {"examples": {"y": [0]}}, "cannot travel"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mistake_in_the_presentation_or_the_level_names_the_mend(
+    function: Callable[..., Any], parameters: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(DeclarationError, match=r"test_sealing\.py:\d+: .*" + text):
+        sealed(function, "/a", 1, **parameters)
+
+
+def test_a_level_function_takes_any_of_the_arguments_and_the_handler_has_every_level() -> None:
+    (handler,) = sealed(limited, "/a", 1, level=lambda y, x: x).handlers
+    assert list(handler.levels) == list(range(10))
+    assert handler.level_of({"x": 3, "y": "b"}) == 3
+    for outside in (-1, 10, 2.0, None):
+        with pytest.raises(ValueError, match="not 0 to 9"):
+            handler.level_of({"x": outside, "y": "b"})
 
 
 def test_two_handlers_for_one_method_and_path_are_one_too_many() -> None:

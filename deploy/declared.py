@@ -1,0 +1,29 @@
+"""`make check`: builds both apps without starting them, so that a mistake only FastAPI sees is found before a start."""
+
+from __future__ import annotations
+
+import sys
+
+from gateway_app.main import create_app
+from shared.discovery import discover
+from shared.errors import FloodgateError
+from shared.settings import Settings
+from worker_app.plans import plans
+from worker_app.resources import Resources
+
+
+def main() -> int:
+    """Print the mistake, if there is one; return the exit code."""
+    settings = Settings()
+    try:
+        registry = discover(settings)
+        create_app(settings, registry)
+        plans(registry, Resources([]))
+    except FloodgateError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

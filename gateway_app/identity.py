@@ -1,0 +1,86 @@
+"""Who asks: the user's `identify` with its answer checked, and remembered for plain routes.
+
+A caller that cannot travel would stop the one sender of admissions, so it fails
+the one request here. Must not know the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+from starlette.requests import HTTPConnection
+
+from gateway_app.requests import SCOPE_KEY, Facts
+from shared.context import Caller
+
+Identify = Callable[[Request], Awaitable[Caller | None]]
+
+_KEY = "floodgate_asked"
+_INTEGERS = range(-(2**63), 2**64)
+_MOST_DEPTH = 16
+
+
+@dataclass(slots=True)
+class _Asked:
+    done: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Identity:
+    """Stands in the place of `identify`; raises `TypeError` for a caller that cannot travel."""
+
+    def __init__(self, identify: Identify) -> None:
+        self._identify = identify
+
+    async def __call__(self, request: Request) -> Caller | None:
+        caller = await self._identify(request)
+        if caller is not None and not (isinstance(caller, Caller) and _is_sound(caller)):
+            raise TypeError("identify returns a Caller: its id is text, its claims are JSON values under text keys")
+        return caller
+
+
+async def caller_of(request: HTTPConnection) -> Caller | None:
+    """Return who asks, found out once per request; in a plain route also as `Depends(caller_of)`.
+
+    Raises what `identify` raises. In a WebSocket route `identify` is given the WebSocket.
+    """
+    facts = facts_for(request)
+    asked: _Asked = request.scope.setdefault(_KEY, _Asked())
+    if not asked.done:
+        async with asked.lock:  # several calls of one route may be the first
+            if not asked.done:
+                facts.caller = await request.app.state.identity(request)
+                asked.done = True
+    return facts.caller
+
+
+def facts_for(request: HTTPConnection) -> Facts:
+    """Return the facts of a request; a WebSocket, which has no line in the log, gets an id here."""
+    facts: Facts = request.scope.setdefault(SCOPE_KEY, Facts(secrets.token_hex(8)))
+    return facts
+
+
+def _is_sound(caller: Caller) -> bool:
+    return isinstance(caller.id, str) and isinstance(caller.claims, Mapping) and _travels([caller.id, caller.claims])
+
+
+def _travels(value: Any, depth: int = 0) -> bool:
+    match value:
+        case None | bool() | float():
+            return True
+        case int():
+            return value in _INTEGERS
+        case str():
+            return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+        case list() | tuple():
+            return depth < _MOST_DEPTH and all(_travels(item, depth + 1) for item in value)
+        case Mapping():
+            return depth < _MOST_DEPTH and all(
+                isinstance(key, str) and _travels(key) and _travels(item, depth + 1) for key, item in value.items()
+            )
+    return False

@@ -1,0 +1,132 @@
+"""Pictures of a run, from its rows, samples and notes: `python -m loadtest.overload_drawing DIRECTORY`.
+
+Owns how they look. A process of its own after the run, so drawing costs the
+measurement nothing, and they can be drawn again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl  # type: ignore[import-not-found, unused-ignore]
+import matplotlib.pyplot as plt  # type: ignore[import-not-found, unused-ignore]
+
+from loadtest import overload_rows, overload_sampling
+from loadtest.arrivals import Request
+from loadtest.overload_measuring import in_time, measure, refused
+from loadtest.overload_plan import Phase
+from loadtest.overload_predictions import predictions
+from loadtest.overload_progress import PLAN
+
+GOOD, BAD, QUIET = "#1b7f5c", "#c2452d", "#8a8f98"
+BIN_S = 0.5
+BEFORE_S, AFTER_S = 8.0, 12.0
+"""What the time line shows beside the peak."""
+BUCKETS = 60
+
+
+def main(directory: Path) -> int:
+    """Draw what there is to draw in every run below the directory."""
+    mpl.use("Agg")
+    plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 120, "font.size": 9}
+    drawn: list[Path] = []
+    for rows in sorted(directory.rglob("requests.csv")):
+        run = rows.parent
+        requests, origin_s = overload_rows.read(rows)
+        waits = list(predictions(run, requests, origin_s))
+        if (run / PLAN).exists():
+            told = json.loads((run / PLAN).read_text())
+            phases = [Phase(**phase) for phase in told["phases"]]
+            drawn.append(_curve(run, told, phases, requests))
+            drawn.append(_time_line(run, told, phases, requests, origin_s))
+        if waits:
+            drawn.append(_predictions(run, waits))
+    for file in drawn:
+        print(f"drawn: {file}")
+    return 0
+
+
+def _curve(run: Path, told: dict[str, Any], phases: Sequence[Phase], requests: Sequence[Request]) -> Path:
+    """Draw goodput and refusals over the offered load, a point per phase."""
+    found = measure(phases, requests, told["deadline_s"], told["start_s"])
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    found.sort(key=lambda each: each.offered_per_s)
+    offered = [each.offered_per_s for each in found]
+    axes.axhline(told["per_s"], color=QUIET, linewidth=0.8, linestyle=":", label="capacity as declared")
+    axes.plot(offered, [each.refused_per_s for each in found], "o", markersize=4, color=BAD, label="refused")
+    axes.plot(offered, [each.goodput_per_s for each in found], "o", markersize=4, color=GOOD, label="answered in time")
+    axes.set(xlabel="offered load, requests/s", ylabel="requests/s", title=f"{told['profile']}: goodput and refusals")
+    axes.legend(frameon=False)
+    return _saved(figure, run / "goodput.png")
+
+
+def _time_line(
+    run: Path, told: dict[str, Any], phases: Sequence[Phase], requests: Sequence[Request], origin_s: float
+) -> Path:
+    """Draw latency, queue length and refusals through the first of the highest peaks."""
+    peak = max(phases, key=lambda phase: (phase.factor, -phase.index))
+    zero_s = told["start_s"] + peak.start_s
+    span = (-BEFORE_S, peak.end_s - peak.start_s + AFTER_S)
+    shown = [r for r in requests if r.kind == "load" and span[0] <= r.intended_s - zero_s <= span[1]]
+    figure, (latency, queue, rate) = plt.subplots(3, 1, figsize=(9, 7.5), sharex=True)
+    for wanted, colour, label in ((True, BAD, "refused"), (False, GOOD, "admitted")):
+        points = [(r.intended_s - zero_s, max(r.latency_s, 1e-4) * 1000) for r in shown if refused(r) is wanted]
+        latency.scatter([at for at, _ in points], [ms for _, ms in points], s=2, color=colour, label=label)
+    latency.axhline(told["deadline_s"] * 1000, color=QUIET, linewidth=0.8, linestyle=":", label="deadline")
+    latency.set(yscale="log", ylabel="latency, ms", title=f"{told['profile']}: through a peak of {peak.label}")
+    looks = _looks(run, origin_s + zero_s, span)
+    queue.plot(list(looks), [waiting for waiting, _ in looks.values()], color=BAD, linewidth=0.8, label="waiting")
+    queue.plot(list(looks), [running for _, running in looks.values()], color=GOOD, linewidth=0.8, label="running")
+    queue.set(ylabel="requests", ylim=(0, None))
+    edges = [span[0] + BIN_S * n for n in range(round((span[1] - span[0]) / BIN_S) + 1)]
+    away = [r.intended_s - zero_s for r in shown if refused(r)]
+    good = [r.done_s - zero_s for r in shown if in_time(r, told["deadline_s"])]
+    for times, colour, label in ((away, BAD, "refused"), (good, GOOD, "answered in time")):
+        weights = [1 / BIN_S] * len(times)
+        rate.hist(times, edges, weights=weights, histtype="step", color=colour, label=label)
+    rate.set(ylabel="requests/s", xlabel="seconds from the begin of the peak")
+    for axes in (latency, queue, rate):
+        axes.axvspan(0, peak.end_s - peak.start_s, color=QUIET, alpha=0.12, linewidth=0)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), markerscale=4)
+    return _saved(figure, run / "peak.png")
+
+
+def _looks(run: Path, zero_s: float, span: tuple[float, float]) -> dict[float, tuple[int, int]]:
+    """Return moment to waiting and running, over all routes; `zero_s` is the moment that counts as 0."""
+    looks: dict[float, tuple[int, int]] = {}
+    for sample in overload_sampling.read(run / "samples.csv"):
+        at_s = sample.at_s - zero_s
+        if span[0] <= at_s <= span[1]:
+            waiting, running = looks.get(at_s, (0, 0))
+            looks[at_s] = (waiting + sample.waiting, running + sample.running)
+    return looks
+
+
+def _predictions(run: Path, waits: Sequence[tuple[float, float]]) -> Path:
+    """Draw predicted against real wait, and a histogram of their difference."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
+    predicted, real = [wait[0] for wait in waits], [wait[1] for wait in waits]
+    most = max(*predicted, *real, 1.0)
+    left.hist2d(predicted, real, bins=60, range=[[0, most], [0, most]], cmin=1)
+    left.plot([0, most], [0, most], color=BAD, linewidth=0.8)
+    left.set(xlabel="predicted wait, ms", ylabel="real wait, ms", title=f"{len(waits)} admitted requests")
+    off = [after - before for before, after in waits]
+    right.hist(off, bins=BUCKETS, color=GOOD)
+    right.axvline(0, color=BAD, linewidth=0.8)
+    right.set(xlabel="real less predicted wait, ms", ylabel="requests")
+    return _saved(figure, run / "predictions.png")
+
+
+def _saved(figure: Any, file: Path) -> Path:
+    figure.tight_layout()
+    figure.savefig(file)
+    plt.close(figure)
+    return file
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

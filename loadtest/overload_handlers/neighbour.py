@@ -1,0 +1,22 @@
+"""Neighbours: two routes that differ in nothing, on the same workers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from loadtest.overload_notes import noted
+from shared import Context, queued
+
+SERVICE_S = 0.2
+
+
+@queued("/small", max_concurrency=1000, timeout_s=2)
+async def small(ctx: Context) -> bool:
+    with noted(ctx):
+        await asyncio.sleep(SERVICE_S)
+    return True
+
+
+@queued("/large", max_concurrency=1000, timeout_s=2)
+async def large(ctx: Context) -> bool:
+    return await small(ctx)

@@ -1,0 +1,22 @@
+"""Priorities: one route whose requests say how important they are."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from loadtest.overload_notes import noted
+from shared import Context, queued
+
+SERVICE_S = 0.2
+
+
+def priority_of(head: Any) -> str:
+    return str(head.headers["x-class"])
+
+
+@queued("/classes", max_concurrency=1000, timeout_s=2, priority=priority_of)
+async def classes(ctx: Context) -> bool:
+    with noted(ctx):
+        await asyncio.sleep(SERVICE_S)
+    return True

@@ -1,0 +1,16 @@
+"""The gateway with the tests' extension, for uvicorn's `--factory`."""
+
+from __future__ import annotations
+
+from gateway_app.main import GatewayApp, create_app
+from shared.discovery import discover
+from shared.logs import configure
+from shared.settings import Settings
+from tests.e2e.extended import extension
+
+
+def build() -> GatewayApp:
+    """Return the application that the environment describes."""
+    configure()
+    settings = Settings()
+    return create_app(settings, discover(settings), extension)

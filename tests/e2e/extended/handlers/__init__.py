@@ -1,0 +1,1 @@
+"""Handlers behind keys, and handlers that plain routes call."""

@@ -1,0 +1,16 @@
+"""One function under `@queued`, sealed by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from shared import queued
+from shared.registry import Registry, declared_in
+from shared.sealing import seal
+
+
+def sealed(function: Callable[..., Any], path: str = "/a", max_concurrency: int = 1, **parameters: Any) -> Registry:
+    """Return the registry of this one declaration; raises `DeclarationError`."""
+    queued(path, max_concurrency, **parameters)(function)
+    return seal(declared_in(function.__module__)[-1:], timeout_s=10)

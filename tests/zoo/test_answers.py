@@ -1,0 +1,38 @@
+"""The zoo answers as its twin in plain FastAPI does: status, headers, and every byte of the body."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.zoo.cases import CASES
+from tests.zoo.comparing import Pair
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    # The twin says so in this process: a model with a default that its own annotation does not allow.
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
+]
+
+
+UNTELLABLE = {
+    "half a surrogate pair": ("/bodies/scalar", b'"\\ud800"'),
+    "no number": ("/bodies/model", b'{"fullName": NaN}'),
+    "an infinite number": ("/bodies/told-apart", b'{"kind": 1e999}'),
+    "half a surrogate pair as a key": ("/bodies/mapping", b'{"\\udfff": 1}'),
+    "bytes": ("/bodies/raw", b"\xff" * 301),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_an_answer_is_that_of_plain_fastapi_but_for_what_differs_on_purpose(pair: Pair, name: str) -> None:
+    case = CASES[name]
+    differences = await pair.differences(case)
+    assert differences.keys() == case.but.keys(), differences
+
+
+@pytest.mark.parametrize("what", UNTELLABLE)
+async def test_an_invalid_body_is_422_even_where_fastapi_fails_over_telling_it(pair: Pair, what: str) -> None:
+    url, body = UNTELLABLE[what]
+    kind = "application/octet-stream" if what == "bytes" else "application/json"
+    answer = await pair.ours.post(url, content=body, headers={"content-type": kind, "connection": "close"})
+    assert (answer.status_code, list(answer.json())) == (422, ["detail"])

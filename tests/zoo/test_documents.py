@@ -1,0 +1,66 @@
+"""The OpenAPI document of the zoo is that of its twin, field by field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from starlette.routing import Route
+
+from gateway_app.responses import PROBLEM_JSON
+from shared.discovery import discover
+from shared.settings import Settings
+from tests.e2e.system import System
+from tests.zoo.conftest import ZOO
+from tests.zoo.twin import app as twin_app
+
+Document = dict[str, Any]
+
+ENGINES = ("429", "502", "503", "504")
+"""What our gateway documents beyond FastAPI: the engine's own refusals, as problem documents."""
+
+
+def operations_of(document: Document) -> dict[str, Document]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+
+
+THEIRS: Document = twin_app.openapi()
+OPERATIONS = operations_of(THEIRS)
+
+
+@pytest.fixture(scope="package")
+def ours(zoo: System) -> Document:
+    """The document of the running gateway."""
+    document: Document = httpx.get(f"{zoo.apps[1].url}/openapi.json", verify=False).json()
+    return document
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_operation_is_documented_as_plain_fastapi_does_it(ours: Document, operation: str) -> None:
+    mine = operations_of(ours)[operation]
+    refusals = [mine["responses"][status] for status in ENGINES]
+    mine = {**mine, "responses": {code: text for code, text in mine["responses"].items() if code not in ENGINES}}
+    assert mine == OPERATIONS[operation]
+    assert [list(refusal["content"]) for refusal in refusals] == [[PROBLEM_JSON]] * len(ENGINES)
+
+
+def test_the_components_are_those_of_plain_fastapi(ours: Document) -> None:
+    assert ours["components"] == THEIRS["components"]
+
+
+def test_no_operation_is_documented_on_one_side_only(ours: Document) -> None:
+    of_the_demo_extension = {"GET /plain"}
+    assert operations_of(ours).keys() - of_the_demo_extension == OPERATIONS.keys()
+
+
+def test_no_handler_of_the_zoo_lacks_its_twin() -> None:
+    registry = discover(Settings(handlers=ZOO))
+    twins = {
+        (method, route.path) for route in twin_app.routes if isinstance(route, Route) for method in route.methods or ()
+    }
+    assert {(handler.method, handler.path) for handler in registry.handlers} - twins == set()
