@@ -50,10 +50,10 @@ MODULES = {
 }
 ALSO_BY_HISTORIES = (
     "never above the limit within a batch", "what expired is not run", "what is leased waits no more",
-    "a cancelled run gets no reply", "a tenant gives back", "a result is kept", "a completion brings the next",
-    "never more than may run follow", "no more starts than tries", "a dead worker's run ends",
-    "what may not run is parked", "a lost baton is laid again",
+    "a cancelled run gets no reply", "a tenant gives back", "a result is kept", "a dead worker's run ends",
+    "what may not run is parked",
 )  # fmt: skip
+"""Those that every random run of 80 histories has noticed, not only the fixed ones."""
 EACH = [
     pytest.param(module, mutation, id=mutation.promise.replace(" ", "-"))
     for module, mutations in MUTATIONS.items()
