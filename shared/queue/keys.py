@@ -43,7 +43,7 @@ CATALOGUE = (
     Kind("marks", "", "hash", "id → tries used, or x: nobody waits any more", "its tasks"),
     Kind("waiting", "lane", "zset", "id → start tag", "its tasks"),
     Kind("parked", "route", "zset", "the same, held back by max_running", "its tasks"),
-    Kind("held", "route|tenant", "zset", "id → deadline: a tenant's tasks", "its tasks; time", HELD_S),
+    Kind("held", "route, tenant", "zset", "id → deadline: a tenant's tasks", "its tasks; time", HELD_S),
     Kind("running", "route", "zset", "lease name → end of the lease", "its tasks"),
     Kind("wake", "lane", "list", "the baton: at most one element", "reap, when the lane is empty"),
     Kind("serving", "lane", "zset", "claimer → end of its registration", "reap"),

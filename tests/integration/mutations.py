@@ -50,8 +50,12 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("no place is free where all run that may", "admit", " or (d.most ~= nil and d.running >= d.most)", ""),
         Mutation("as many places as may run", "admit", "places, d.most or 1e15", "places, 1e15"),
         Mutation("running tasks take places", "admit", "math.max(0, par - d.running)", "par"),
-        Mutation("what was expected fades", "admit", "1 - s.busy / math.max(2000, 4 * mean)", "1"),
-        Mutation("it fades over four run times", "admit", "s.busy / math.max(2000, 4 * mean)", "s.busy / 2000"),
+        Mutation("what was expected fades", "admit", "1 - busy / math.max(2000, 4 * mean)", "1"),
+        Mutation("it fades over four run times", "admit", "busy / math.max(2000, 4 * mean)", "busy / 2000"),
+        Mutation(
+            "what a queue showed is forgotten", "admit", "local kept = remembered(s.at, mark or now)", "local kept = 1"
+        ),
+        Mutation("as long as it stands it is not", "admit", "remembered(s.at, mark or now)", "remembered(s.at, now)"),
         Mutation("a stall closes the door", "admit", "if k.saturated and mark then", "if false then"),
         Mutation("a stall needs saturation", "admit", "if k.saturated and mark then", "if mark then"),
         Mutation("a third of the slack", "admit", "(budget - mean) / 3", "(budget - mean) / 2"),
@@ -119,6 +123,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("pace while a queue stands", "complete", "if mark and call('ZCARD'", "if call('ZCARD'"),
         Mutation("every completion moves the mark", "complete", "note('mark', now)", ""),
         Mutation("the pace fades", "complete", "math.exp(-since / math.max(2000, 4 * mean))", "1"),
+        Mutation("an earlier queue's pace is forgotten", "complete", "* remembered(num(h[6]), mark)", ""),
         Mutation("no negative time", "complete", "math.max(0, now - mark)", "now - mark"),
         Mutation("the parked can leave", "cancel", "+ call('ZREM', P .. 'parked:' .. t.route, id) > 0", "> 0"),
     ),

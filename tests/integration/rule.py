@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+REMEMBERED_MS = 10_000
+"""What a queue has shown is forgotten over this time without one."""
 HELD_AFTER_MS = 10_000
 """A tenant holds what overran its deadline for this long before somebody has looked again."""
 
@@ -47,6 +49,13 @@ class Sort:
     done: float = 0.0
     busy: float = 0.0
     mark: int | None = None
+    at: int | None = None
+    """When `done` and `busy` were last measured."""
+
+    def kept(self, now: int) -> float:
+        """Return how much of them still counts."""
+        quiet_until = now if self.mark is None else self.mark
+        return math.exp(-max(0, quiet_until - (quiet_until if self.at is None else self.at)) / REMEMBERED_MS)
 
 
 @dataclass(slots=True)
@@ -118,8 +127,9 @@ class Rule:
         saturated = baton or running >= door.most
         free = 0 if saturated else max(0, par - running)
         mean = max(0.1, budget / 4 if sort.mean is None else sort.mean)
-        prior = max(0.0, 1 - sort.busy / max(2000, 4 * mean))
-        rate = max(1e-9, (sort.done + prior * par) / max(1e-9, sort.busy + prior * mean))
+        done, busy = sort.done * sort.kept(now), sort.busy * sort.kept(now)
+        prior = max(0.0, 1 - busy / max(2000, 4 * mean))
+        rate = max(1e-9, (done + prior * par) / max(1e-9, busy + prior * mean))
         if saturated and sort.mark is not None:
             rate = max(1e-9, min(rate, par / max(1e-9, now - sort.mark)))
         allowed = max(0.0, (budget - mean) / 3)
@@ -200,9 +210,10 @@ class Rule:
             return
         if saturated:
             passed = max(0, now - sort.mark)
-            fade = math.exp(-passed / max(2000, 4 * (sort.mean or 0.0)))
+            fade = math.exp(-passed / max(2000, 4 * (sort.mean or 0.0))) * sort.kept(now)
             sort.done = _stored(sort.done * fade + in_time)
             sort.busy = _stored(sort.busy * fade + passed)
+            sort.at = now
         sort.mark = now
 
     def cancel(self, id: str) -> None:

@@ -5,10 +5,12 @@ Ten places; where nothing else is said, a budget of 10 s.
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from shared.queue.lifecycle import AdmitCode
-from tests.queueing import LANE, ROUTE, START_MS, Queue, lease
+from tests.queueing import LANE, ROUTE, START_MS, Queue, lease, task_id
 
 LATE, FULL = AdmitCode.LATE, AdmitCode.FULL
 OTHER = "ba9876543210"
@@ -139,6 +141,23 @@ def test_a_stall_without_saturation_is_none(queue: Queue) -> None:
     queue.register()
     queue.take_baton()
     assert queue.admitted(90) == 10 + 33 - 1
+
+
+def test_what_a_queue_has_shown_is_forgotten_over_ten_seconds_without_one(queue: Queue) -> None:
+    loaded(queue, done=0, busy=10_000, at=START_MS)
+    assert queue.admitted(60) == 0
+    queue.cancel(task_id("first"))
+    queue.take_baton()
+    queue.advance(20_000)
+    queue.register()
+    kept = 10_000 * math.exp(-2)
+    prior = 1 - kept / 2000
+    assert queue.admitted(90) == 10 + int(3300 * prior * 10 / (kept + prior * 100))
+
+
+def test_it_is_remembered_as_long_as_the_queue_stands(queue: Queue) -> None:
+    loaded(queue, done=0, busy=2000, at=START_MS - 5000, mark=START_MS - 5000)
+    assert queue.admitted(60) == 0
 
 
 # The bound

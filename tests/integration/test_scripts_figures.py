@@ -124,6 +124,17 @@ def test_the_pace_fades_over_four_run_times_where_these_are_longer(queue: Queue)
     assert queue.figures()["busy"] == pytest.approx(5000 * math.exp(-500 / 4000) + 500, rel=1e-4)
 
 
+def test_the_pace_of_an_earlier_queue_is_forgotten_over_ten_seconds(queue: Queue) -> None:
+    run(queue, "1", "2", "3", room=1)
+    queue.figure(done=50, busy=5000, at=START_MS - 10_000)
+    queue.advance(500)
+    queue.complete(lease("1"))
+    figures, fade = queue.figures(), math.exp(-500 / 2000) * math.exp(-1)
+    assert figures["done"] == pytest.approx(50 * fade + 1, rel=1e-4)
+    assert figures["busy"] == pytest.approx(5000 * fade + 500, rel=1e-4)
+    assert figures["at"] == START_MS + 500
+
+
 def test_only_answers_in_time_are_done(queue: Queue) -> None:
     run(queue, "1", "2", "3", room=2)
     queue.advance(300)

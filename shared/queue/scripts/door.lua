@@ -2,15 +2,15 @@
 -- A kind is route, lane, flow, class and budget. The kinds of a route share its counts and `since`; what is measured is
 -- kept per sort (does somebody wait on a connection?).
 local function measured(k, ...)
-  return call('HMGET', P .. 'figures:' .. k.route, field(k.flow, 'mean'), field(k.flow, 'done'), field(k.flow, 'busy'), ...)
+  return call('HMGET', P .. 'figures:' .. k.route, field(k.flow, 'mean'), field(k.flow, 'done'), field(k.flow, 'busy'), field(k.flow, 'at'), ...)
 end
 local function open_door(k, h)
   local slots, running = call('ZCARD', P .. 'slots:' .. k.route), call('ZCARD', P .. 'running:' .. k.route)
-  local d = { limit = num(h[5]) or num(h[4]), most = num(h[6]), slots = slots, running = running, waiting = math.max(0, slots - running), sheets = {} }
+  local d = { limit = num(h[6]) or num(h[5]), most = num(h[7]), slots = slots, running = running, waiting = math.max(0, slots - running), sheets = {} }
   if d.most and d.most < 1 then d.most = nil end
   d.unparked = d.most and slots - call('ZCARD', P .. 'parked:' .. k.route)
-  d.missed, d.news = (num(h[7]) or 0) * math.exp(-math.max(0, now - (num(h[8]) or now)) / 10000), false
-  d.stored = { since = num(h[9]), mark = num(h[10]), ['~mark'] = num(h[11]) }
+  d.missed, d.news = (num(h[8]) or 0) * math.exp(-math.max(0, now - (num(h[9]) or now)) / 10000), false
+  d.stored = { since = num(h[10]), mark = num(h[11]), ['~mark'] = num(h[12]) }
   d.since, d.marks = math.min(now, d.stored.since or now), { mark = d.stored.mark, ['~mark'] = d.stored['~mark'] }
   if d.waiting == 0 then d.since, d.marks = now, {} end
   return d
@@ -20,7 +20,7 @@ local function meet(k)
   if h then doors[k.route] = open_door(k, h) end
   k.door, k.mark, k.keep = doors[k.route], field(k.flow, 'mark'), held_by(k.flow)
   h = h or not k.door.sheets[k.mark] and measured(k)
-  if h then k.door.sheets[k.mark] = { mean = num(h[1]), done = num(h[2]) or 0, busy = num(h[3]) or 0 } end
+  if h then k.door.sheets[k.mark] = { mean = num(h[1]), done = num(h[2]) or 0, busy = num(h[3]) or 0, at = num(h[4]) } end
   k.sheet = k.door.sheets[k.mark]
   if not lanes[k.lane] then
     local last = call('ZREVRANGE', P .. 'serving:' .. k.lane, 0, 0, 'WITHSCORES')
@@ -35,8 +35,10 @@ local function size_up(k)
   k.saturated = lanes[k.lane].waits or (d.most ~= nil and d.running >= d.most)
   k.free = k.saturated and 0 or math.max(0, par - d.running)
   local mean = math.max(0.1, s.mean or budget / 4)
-  local prior = math.max(0, 1 - s.busy / math.max(2000, 4 * mean))
-  k.rate = math.max(1e-9, (s.done + prior * par) / math.max(1e-9, s.busy + prior * mean))
+  local kept = remembered(s.at, mark or now)
+  local done, busy = s.done * kept, s.busy * kept
+  local prior = math.max(0, 1 - busy / math.max(2000, 4 * mean))
+  k.rate = math.max(1e-9, (done + prior * par) / math.max(1e-9, busy + prior * mean))
   if k.saturated and mark then k.rate = math.max(1e-9, math.min(k.rate, par / math.max(1e-9, now - mark))) end
   k.allowed = math.max(0, (budget - mean) / 3)
   local full = now - d.since

@@ -5,7 +5,7 @@
 --   one of 0 would open the door wide.
 local function measure(b, now)
   local figures, name = P .. 'figures:' .. b.route, function(n) return field(b.flow, n) end
-  local h = call('HMGET', figures, name('mean'), name('seen'), name('mark'), name('done'), name('busy'))
+  local h = call('HMGET', figures, name('mean'), name('seen'), name('mark'), name('done'), name('busy'), name('at'))
   local mean, seen, mark, fresh = num(h[1]) or 0, num(h[1]) and num(h[2]) or 0, num(h[3]), { figures }
   for _, run in ipairs(b.runs) do
     seen = math.min(20, seen + 1)
@@ -19,8 +19,9 @@ local function measure(b, now)
   if mark and call('ZCARD', P .. 'slots:' .. b.route) > call('ZCARD', P .. 'running:' .. b.route) then
     if b.saturated then
       local since = math.max(0, now - mark)
-      local fade = math.exp(-since / math.max(2000, 4 * mean))
+      local fade = math.exp(-since / math.max(2000, 4 * mean)) * remembered(num(h[6]), mark)
       note('done', string.format('%.6g', (num(h[4]) or 0) * fade + b.in_time))
+      note('at', now)
       note('busy', string.format('%.6g', (num(h[5]) or 0) * fade + since))
     end
     note('mark', now)

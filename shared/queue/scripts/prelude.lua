@@ -25,6 +25,9 @@ local function on_held(command, key, ...)
 end
 -- Figures of tasks that nobody waits for on a connection are kept apart.
 local function field(flow, name) return string.sub(flow, -2) == '|~' and '~' .. name or name end
+-- What a queue has shown is kept while it stands, and forgotten over ten seconds without one: else a time in which
+-- nothing was answered would turn away, for ever, all who would have to wait, and nobody could show that it is over.
+local function remembered(at, mark) return math.exp(-math.max(0, mark - (at or mark)) / 10000) end
 -- Invariant: after lay(), a lane with work has exactly one baton.
 local function lay()
   for lane in pairs(touched) do
