@@ -14,7 +14,7 @@ FIND_PYTHON = for p in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 
 	  echo "Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv; macOS: brew install python@3.12;"; \
 	  echo "anywhere: https://www.python.org/downloads/), or name it: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 
-.PHONY: help dev test test-all check format lock peak bench overload
+.PHONY: help dev test test-all check format lock up down logs ps scale roll peak bench overload
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,26 @@ lock: $(VENV)/dev.stamp  ## renew requirements/*.txt from requirements/*.in
 	@$(LOCK) requirements/run.in -o requirements/run.txt
 	@$(LOCK) -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) requirements/load.in -o requirements/load.txt
+
+CONTAINERS = $(FIND_PYTHON); exec "$$p" -m deploy.up
+
+up:  ## the whole system in containers; GATEWAYS=2 WORKERS=4, and every knob of .env.example
+	@$(CONTAINERS) up
+
+down:  ## drain it and remove it; what Redis keeps stays
+	@$(CONTAINERS) down
+
+logs:  ## follow its logs; SERVICE=gateway for one of them
+	@$(CONTAINERS) logs
+
+ps:  ## list its containers
+	@$(CONTAINERS) ps
+
+scale:  ## more or fewer of it while it runs: GATEWAYS=3 WORKERS=8
+	@$(CONTAINERS) scale
+
+roll:  ## replace its workers and gateways by the code as it is now, one by one, while it serves
+	@$(CONTAINERS) roll
 
 HOST ?= http://127.0.0.1:$(or $(GATEWAY_PORT),8000)
 USERS ?= 50

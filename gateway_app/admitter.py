@@ -68,6 +68,8 @@ class Admitter:
         self._metering = metering
         self._local: deque[Entry] = deque()
         self._some = asyncio.Event()
+        self.doubts = False
+        """Redis knows nobody for a lane that is served: our declaration may be gone."""
 
     def offer(self, entry: Entry) -> None:
         """Queue a request for the next batch."""
@@ -186,6 +188,8 @@ class Admitter:
             else:
                 answer = Answer(trouble=TROUBLES[verdict.code], retry_after_s=verdict.retry_after_ms / 1000)
                 entry.settle(answer)
+                if verdict.code is AdmitCode.NO_WORKER and self._lanes.serves(entry.lane):
+                    self.doubts = True
                 self._refusals.remember(entry.handler.route, entry.draft.terms, answer, verdict.remember_ms / 1000)
 
     def _refuse(self, batch: list[tuple[Entry, Admission]], trouble: Trouble) -> None:

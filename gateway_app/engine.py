@@ -84,14 +84,14 @@ class Engine:
         return not self.draining and self._admit_wire.is_open and self._inbox_wire.is_open
 
     def begin_drain(self) -> None:
-        """Say not ready, end kept-alive connections; whoever still waits after `DRAIN_S` is answered then."""
+        """Say not ready, end kept-alive connections; answer whoever still waits when the drain is over."""
         self._loop.call_soon_threadsafe(self._begin_drain)
 
     def _begin_drain(self) -> None:
         if not self.draining:
             self.draining = True
             log.info("draining", extra=fields(waiting=len(self.dispatcher.waiting())))
-            self._loop.call_later(self._settings.drain_s, self.dispatcher.give_up)
+            self._loop.call_later(self._settings.unready_s + self._settings.drain_s, self.dispatcher.give_up)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set."""
@@ -140,8 +140,9 @@ class Engine:
         if not declared:
             self._clock.observe(await run(self._client, self._declaration()))  # the data were lost: begin anew
             self._seeker.look_at_all()
-        elif self._lanes.disagreed and self._admit_wire.is_open:
-            # Reap forgets lanes that nobody serves, and workers learn of us by them.
+        elif (self._lanes.disagreed or self._admitter.doubts) and self._admit_wire.is_open:
+            # Reap forgets lanes that nobody serves, by which workers learn of us, and garbage in a limit's place.
+            self._admitter.doubts = False
             await run(self._client, self._declaration())
         await self.dispatcher.move_stranded()
 

@@ -25,7 +25,7 @@ from gateway_app.routes import add_routes
 from gateway_app.tasks import add_tasks
 from shared import supervision
 from shared.context import Caller
-from shared.discovery import discover
+from shared.discovery import check_times, discover
 from shared.gate import Gate, Pages
 from shared.logs import configure
 from shared.metrics.page import MetricsPage
@@ -38,6 +38,8 @@ class GatewayApp(FastAPI):
     """FastAPI plus the drain that begins at the signal."""
 
     engine: Engine | None = None
+    unready_s = 0.0
+    """How long it goes on taking requests after `begin_drain`, for balancers to notice."""
 
     def begin_drain(self) -> None:
         """Begin to leave; may be called twice, from a signal handler."""
@@ -93,6 +95,7 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
                 await running
 
     app = GatewayApp(title=settings.namespace, lifespan=lifespan)
+    app.unready_s = settings.unready_s
     app.state.callees = Callees(registry)
     app.state.identity = identity = Identity(extension.identify)
     app.add_exception_handler(Exception, _on_bug)
@@ -113,7 +116,9 @@ def build() -> GatewayApp:
     configure()
     settings = Settings()
     _ = settings.redis  # a missing address ends the start with the mend, not a loop of errors
-    return create_app(settings, discover(settings))
+    registry = discover(settings)
+    check_times(settings, registry)
+    return create_app(settings, registry)
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

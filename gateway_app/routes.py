@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway_app.answers import Answer, Trouble
 from gateway_app.dispatcher import Dispatcher
 from gateway_app.drafts import Drafter
+from gateway_app.exact import ExactRoutes
 from gateway_app.requests import Facts, facts_of
 from gateway_app.responses import documented, respond
 from gateway_app.terms import Terming
@@ -46,6 +47,8 @@ def add_routes(app: FastAPI, registry: Registry, identify: Identify, security: S
     if security is not None:
         _document(app, security)
     secured: dict[str, Any] | None = None if security is None else {"security": [{security.scheme_name: []}]}
+    exact = ExactRoutes()
+    app.router.routes.insert(0, exact)
     for handler in registry.handlers:
         shown = handler.presentation
         app.router.add_api_route(
@@ -65,6 +68,7 @@ def add_routes(app: FastAPI, registry: Registry, identify: Identify, security: S
         route = app.router.routes[-1]
         assert isinstance(route, APIRoute)
         route.app = _lean(handler, identify, route)
+        exact.add(handler.method, handler.path, route)
 
 
 def _result(handler: Handler) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.errors import ConfigurationError
 
 NAMESPACE = "floodgate"
+KILL_MARGIN_S = 5
+"""From the end of the drain to gunicorn's SIGKILL."""
 
 
 class Settings(BaseSettings):
@@ -33,7 +35,15 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         5, ge=0.5, le=60, description="how long a silent worker keeps its tasks; renewed five times per lease"
     )
-    drain_s: float = Field(30, gt=0, le=3600, description="how long a leaving process ends its work")
+    drain_s: float = Field(
+        30, gt=0, le=3600, description="how long a leaving process ends its work; longer than the longest timeout_s"
+    )
+    unready_s: float = Field(
+        0, ge=0, le=300, description="how long a leaving gateway still takes requests while it says not ready"
+    )
+    stop_grace_s: float | None = Field(
+        None, gt=0, le=7200, description="after which whoever runs the containers kills them, if anybody does"
+    )
 
     worker_places: int = Field(100, ge=1, le=10_000, description="async handlers at once, per process")
     worker_threads: int = Field(16, ge=1, le=1_000, description="sync handlers at once, per process")
@@ -70,6 +80,11 @@ class Settings(BaseSettings):
                 "REDIS_URL is not set: `make dev` brings a Redis of its own; elsewhere set e.g. REDIS_URL=redis://127.0.0.1:6379/0"
             )
         return self.redis_url.get_secret_value()
+
+    @property
+    def graceful_timeout_s(self) -> int:
+        """Return how long gunicorn lets a leaving process live."""
+        return round(self.unready_s + self.drain_s) + KILL_MARGIN_S
 
     @property
     def lease_ms(self) -> int:

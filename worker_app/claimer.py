@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,6 +38,8 @@ STOP_S = 0.5
 """How long a stopped handler may clean up before its task is given back."""
 MEND_S = 0.2
 """Between two looks at a baton of the wrong type, which `reap` drops: parking on it returns at once."""
+SILENT_S = BLOCK_S + SLACK_S + CALL_S
+"""Without an answer to any claim for so long, this claimer does not work, whatever its renewals say."""
 CLAIM_BYTES = 512 * 1024
 MOST_TASKS = 256
 
@@ -71,9 +74,16 @@ class Claimer:
         self._pool_name = f"{contract}:{executor.kind}"
         self._serial = 0
         self._last_read = 0
+        self._answered_s = -math.inf
         self.leaving = False
         self._heard: list[str] = []
         self._wire = Wire(pool, self._on_open)
+
+    @property
+    def working(self) -> bool:
+        """Tell whether it is registered, and claims or has no room to."""
+        claims = self.executor.room == 0 or time.monotonic() - self._answered_s < SILENT_S
+        return claims and self._keeper.registers(self)
 
     def leases(self) -> Mapping[str, str]:
         """Return lease to route of everything this claimer holds, unacknowledged ends included."""
@@ -136,6 +146,7 @@ class Claimer:
                 parked = False
                 self.executor.gained_room.clear()
                 await self.executor.gained_room.wait()
+                self._answered_s = time.monotonic()  # it had no room to claim
                 continue
             reply = await (self._park() if parked else self._claim())
             backoff.reset()
@@ -182,7 +193,7 @@ class Claimer:
         return claimed
 
     def _read(self, reply: ClaimReply) -> ClaimReply:
-        self._last_read = self._serial
+        self._last_read, self._answered_s = self._serial, time.monotonic()
         self._clock.observe(reply.now_ms)
         return reply
 

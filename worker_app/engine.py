@@ -1,7 +1,7 @@
 """Everything a worker process runs, and the order in which it leaves.
 
 One task group holds all loops; nothing is started outside of it. Ready means:
-every claimer is registered at this moment.
+every claimer is registered at this moment, and is answered when it claims.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        return self._open and not self._draining.is_set() and (self._keeper.fresh or not self._claimers)
+        return self._open and not self._draining.is_set() and all(claimer.working for claimer in self._claimers)
 
     def begin_drain(self) -> None:
         """Start to leave; may be called twice, from any context of the loop's thread."""

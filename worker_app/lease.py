@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
@@ -58,11 +59,9 @@ class Keeper:
         self._renewed: dict[str, float] = {}
         self._turn = asyncio.Lock()
 
-    @property
-    def fresh(self) -> bool:
-        """Tell whether every claimer is registered at this moment, so that the worker is ready."""
-        oldest = time.monotonic() - self._registration_ms / 1000
-        return bool(self._renewed) and all(at > oldest for at in self._renewed.values())
+    def registers(self, holder: Holder) -> bool:
+        """Tell whether the claimer is registered at this moment, as far as this process knows."""
+        return time.monotonic() - self._renewed.get(holder.name, -math.inf) < self._registration_ms / 1000
 
     async def renew(self, holder: Holder) -> None:
         """Renew once, or take leave if the holder is leaving; raises what `run` does.
@@ -88,7 +87,7 @@ class Keeper:
         )
         self._clock.observe(reply.now_ms)
         self._metering.renewals.answered(time.monotonic() - sent_s, len(held))
-        self._renewed[holder.name] = 0.0 if leave else time.monotonic()
+        self._renewed[holder.name] = -math.inf if leave else time.monotonic()
         if reply.joined:
             await self._declare()
             log.info("registered", extra=fields(claimer=holder.name, lanes=len(holder.lanes)))

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from shared import supervision
-from shared.discovery import discover
+from shared.discovery import check_times, discover
 from shared.gate import Gate, Pages
 from shared.logs import configure
 from shared.metrics.page import MetricsPage
@@ -75,4 +75,6 @@ def build() -> WorkerApp:
     configure()
     settings = Settings()
     _ = settings.redis  # a missing address ends the start with the mend, not a loop of errors
-    return create_app(settings, discover(settings))
+    registry = discover(settings)
+    check_times(settings, registry)
+    return create_app(settings, registry)
