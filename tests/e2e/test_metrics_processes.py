@@ -123,11 +123,11 @@ async def test_no_count_shrinks_while_processes_are_killed_under_load(own: Syste
         watching = asyncio.create_task(asyncio.to_thread(watch))
         async with httpx.AsyncClient(base_url=gateway.url, timeout=5) as client:
             asking = [asyncio.create_task(ask(client)) for _ in range(4)]
-            for _ in range(4):
-                await asyncio.sleep(0.5)
+            for _ in range(3):
+                await asyncio.sleep(0.4)
                 with contextlib.suppress(IndexError, ProcessLookupError):
                     os.kill(gateway.children()[0], signal.SIGKILL)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.4)
             over.set()
             await asyncio.gather(*asking, watching)
         until(lambda: gateway.status("/-/live") == 200)
