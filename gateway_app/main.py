@@ -57,6 +57,10 @@ class GatewayApp(FastAPI):
             self.engine.metering.other(status)
 
     @property
+    def ready(self) -> bool:
+        return self.engine is not None and self.engine.ready
+
+    @property
     def draining(self) -> bool:
         return self.engine is not None and self.engine.draining
 
@@ -97,15 +101,13 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
     app.add_exception_handler(Exception, _on_bug)
     app.add_exception_handler(RequestValidationError, invalid)
     answer_call_errors(app)
-    app.add_api_route("/-/live", _live, include_in_schema=False)
-    app.add_api_route("/-/ready", _ready, include_in_schema=False)
-    app.mount("/-", Gate(Pages({"metrics": MetricsPage(app.figures)}), settings.ops_token))
     add_tasks(app, registry)
     add_routes(app, registry, identity, extension.security)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     extension.extend(app)
     # The last one added is the outermost: it sees every request and every answer.
-    app.add_middleware(RequestMiddleware, is_draining=lambda: app.draining, on_other=app.count_other)
+    gate = Gate(Pages({"metrics": MetricsPage(app.figures)}), settings.ops_token, lambda: app.ready)
+    app.add_middleware(RequestMiddleware, gate=gate, is_draining=lambda: app.draining, on_other=app.count_other)
     return app
 
 
@@ -117,15 +119,6 @@ def build() -> GatewayApp:
     registry = discover(settings)
     check_times(settings, registry)
     return create_app(settings, registry)
-
-
-async def _live() -> Response:
-    return Response()
-
-
-async def _ready(request: Request) -> Response:
-    engine = request.app.engine
-    return Response(status_code=200 if engine is not None and engine.ready else 503)
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

@@ -1,7 +1,8 @@
 """What every request passes: its id, its body's limit, its line in the log.
 
 A plain ASGI middleware: Starlette's `BaseHTTPMiddleware` would hide a client
-that leaves. Engine paths are neither logged nor refused.
+that leaves. Engine paths go to their gate: no router and no middleware of a user's
+sees them, and they are not logged.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fastapi import HTTPException
 from gateway_app.answers import Answer, Terms, Trouble
 from gateway_app.metering import RouteMeter
 from shared.context import Caller
+from shared.gate import is_engine_path
 from shared.logs import fields
 
 log = logging.getLogger("floodgate.request")
@@ -30,7 +32,6 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HEADER = b"x-request-id"
 SCOPE_KEY = "floodgate"
-ENGINE_PREFIX = "/-/"
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -69,10 +70,14 @@ def facts_of(scope: MutableMapping[str, Any]) -> Facts:
 
 
 class RequestMiddleware:
-    """Outermost: `is_draining` tells whether answers should end their connection, `on_other` what is not queued."""
+    """Outermost: `is_draining` tells whether answers should end their connection.
 
-    def __init__(self, app: App, is_draining: Callable[[], bool], on_other: Callable[[int], None]) -> None:
+    `gate` answers what is under `/-/`; `on_other` counts what is not queued.
+    """
+
+    def __init__(self, app: App, gate: App, is_draining: Callable[[], bool], on_other: Callable[[int], None]) -> None:
         self._app = app
+        self._gate = gate
         self._is_draining = is_draining
         self._on_other = on_other
 
@@ -91,19 +96,21 @@ class RequestMiddleware:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
+        if is_engine_path(scope):
+            await self._gate(scope, receive, send_with_id)
+            return
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:  # Starlette answers it, further out
             facts.status, facts.outcome = facts.status or 500, facts.outcome or Trouble.FAILED.value
             raise
         finally:
-            if not scope["path"].startswith(ENGINE_PREFIX):
-                total_s = time.monotonic() - started_s
-                if facts.meter is not None:
-                    facts.meter.ended(facts, total_s)
-                else:
-                    self._on_other(facts.status)
-                _write(scope, facts, total_s)
+            total_s = time.monotonic() - started_s
+            if facts.meter is not None:
+                facts.meter.ended(facts, total_s)
+            else:
+                self._on_other(facts.status)
+            _write(scope, facts, total_s)
 
 
 class BodyLimit:

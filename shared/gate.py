@@ -1,4 +1,4 @@
-"""Who may see the operators' pages: everything under `/-/` but live and ready.
+"""Everything under `/-/`: live and ready for anyone, the operators' pages for whom the gate opens.
 
 With a token: its bearer, or a person who has signed in with it. Without: only who
 asks this machine from itself, and nobody through a proxy. A bare ASGI application
@@ -27,6 +27,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 PREFIX = "/-/"
+LIVE, READY = "live", "ready"
 SIGN_IN = "sign-in"
 FIRST = "metrics"
 """Where a sign-in leads that did not begin with a page."""
@@ -84,15 +85,18 @@ class Pages:
 class Gate:
     """Lets through to `pages` whom `token`, or its absence, allows. Closed by default."""
 
-    def __init__(self, pages: App, token: SecretStr | None) -> None:
+    def __init__(self, pages: App, token: SecretStr | None, is_ready: Callable[[], bool]) -> None:
         self._pages = pages
         self._keyring = Keyring(token)
+        self._is_ready = is_ready
         self._said = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         place = _place(scope)
         if place is None:
             await _refuse(scope, receive, send, 404, b"")
+        elif place[1] in (LIVE, READY) and scope["type"] == "http":
+            await _say_status(scope, send, place[1] == LIVE or self._is_ready())
         elif not self._keyring.exists:
             if is_near(scope):
                 await self._pages(scope, receive, send)
@@ -133,6 +137,13 @@ class Gate:
         await _answer(send, 303, [(b"location", (base + to).encode()), (b"set-cookie", cookie.encode())], b"")
 
 
+def is_engine_path(scope: Message) -> bool:
+    """Tell whether a path is for the gate, also where the server has put its root path before it."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path.startswith(PREFIX) or (root != "" and path.startswith(root + PREFIX))
+
+
 def is_near(scope: Message) -> bool:
     """Tell whether a request comes from this machine itself, by no proxy and no page of another site.
 
@@ -171,8 +182,7 @@ def _is_own_name(host: str) -> bool:
 def _place(scope: Message) -> tuple[str, str] | None:
     """Return what a path begins with, up to `/-/`, and the page below; None for a path that is no page's."""
     before, found, page = scope["path"].partition(PREFIX)
-    root = scope.get("root_path", "").removesuffix(PREFIX[:-1])  # what is mounted has its own name in there too
-    return (before + PREFIX, page) if found and before in ("", root) else None
+    return (before + PREFIX, page) if found and before in ("", scope.get("root_path", "")) else None
 
 
 def _is_person(headers: Headers) -> bool:
@@ -198,6 +208,13 @@ async def _show_form(send: Send, base: str, page: str, text: str, status: int = 
     if status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="operators"'))
     await _answer(send, status, headers, shown.encode())
+
+
+async def _say_status(scope: Message, send: Send, is_well: bool) -> None:
+    if scope["method"] in ("GET", "HEAD"):
+        await _answer(send, 200 if is_well else 503, [], b"")
+    else:
+        await _answer(send, 405, [(b"allow", b"GET, HEAD")], b"")
 
 
 async def _refuse(scope: Message, receive: Receive, send: Send, status: int, text: bytes) -> None:

@@ -10,14 +10,13 @@ import asyncio
 import functools
 import gc
 import logging
-import os
 import resource
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -27,7 +26,7 @@ from gunicorn.glogging import Logger
 from uvicorn import Config, Server
 from uvicorn_worker import UvicornWorker
 
-from shared import logs
+from shared import logs, scratch
 from shared.settings import Settings
 
 MASTER_STARTED = "MASTER_STARTED"
@@ -35,8 +34,6 @@ MASTER_STARTED = "MASTER_STARTED"
 
 METRICS_DIR = "METRICS_DIR"
 """Environment variable: where the processes of one master share their figures."""
-MEMORY = "/dev/shm"
-"""Files that are written often stand here where there is one: on a disk, writing may block the loop."""
 
 CUT_MARGIN_S = 2
 """From uvicorn's cutting of open responses to that SIGKILL: time for the lifespan's shutdown, which comes last."""
@@ -146,7 +143,7 @@ def configuration(app: str, port: int, settings: Settings) -> dict[str, Any]:
         "graceful_timeout": settings.graceful_timeout_s,
         "timeout": WATCHDOG_S,
         "keepalive": KEEP_ALIVE_S,
-        "worker_tmp_dir": MEMORY if os.path.isdir(MEMORY) else None,
+        "worker_tmp_dir": str(scratch.MEMORY) if scratch.MEMORY.is_dir() else None,
         "control_socket_disable": True,
         "raw_env": [f"{MASTER_STARTED}={time.monotonic()}", f"{METRICS_DIR}={settings.metrics_dir or _figures()}"],
         "on_exit": _forget_figures,
@@ -154,9 +151,9 @@ def configuration(app: str, port: int, settings: Settings) -> dict[str, Any]:
 
 
 @functools.cache
-def _figures() -> str:
+def _figures() -> Path:
     """Return a directory for this master; a reload, which reads the configuration again, goes on counting in it."""
-    return tempfile.mkdtemp(prefix="floodgate-figures-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
+    return scratch.make()
 
 
 def _forget_figures(arbiter: Arbiter) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from shared import supervision
 from shared.discovery import check_times, discover
-from shared.gate import PREFIX, Gate, Pages
+from shared.gate import Gate, Pages
 from shared.logs import configure
 from shared.metrics.page import MetricsPage
 from shared.metrics.snapshot import Snapshot
@@ -32,18 +32,22 @@ class WorkerApp:
         self._settings = settings
         self._registry = registry
         self.engine: Engine | None = None
-        self._gate = Gate(Pages({"metrics": MetricsPage(self._figures)}), settings.ops_token)
+        self._gate = Gate(Pages({"metrics": MetricsPage(self._figures)}), settings.ops_token, lambda: self.ready)
 
     def begin_drain(self) -> None:
         """Take nothing more and end what runs; may be called twice, from a signal handler."""
         if self.engine is not None:
             self.engine.begin_drain()
 
+    @property
+    def ready(self) -> bool:
+        return self.engine is not None and self.engine.ready
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._http(scope, receive, send)
+            await self._gate(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -59,17 +63,6 @@ class WorkerApp:
     async def _figures(self) -> Snapshot:
         assert self.engine is not None
         return await self.engine.figures()
-
-    async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
-        path = scope["path"]
-        known = {"/-/live": True, "/-/ready": self.engine is not None and self.engine.ready}
-        if path.startswith(PREFIX) and path not in known:
-            await self._gate(scope, receive, send)
-            return
-        status = 404 if path not in known else 200 if known[path] else 503
-        headers = [(b"content-length", b"0")]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
 
 
 def create_app(settings: Settings, registry: Registry) -> WorkerApp:

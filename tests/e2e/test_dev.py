@@ -18,6 +18,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.scraping import scrape
+
 ROOT = Path(__file__).parents[2]
 START_S = 20
 RELOAD_S = 20
@@ -129,6 +131,8 @@ def test_it_says_where_everything_is_and_an_edit_shows_and_a_mistake_does_not(co
         assert f"try:  curl {system.url}/greeting" in system.output
         assert "edit: shared/handlers" in system.output
         assert system.answer() == "first"
+        before = scrape(system.url)
+        assert before("processes") == 2
 
         system.handler.write_text(GREETING.format(word="second"))
         until(lambda: system.answer() == "second", RELOAD_S, system)
@@ -140,6 +144,9 @@ def test_it_says_where_everything_is_and_an_edit_shows_and_a_mistake_does_not(co
 
         system.handler.write_text(GREETING.format(word="fourth"))
         until(lambda: system.answer() == "fourth", RELOAD_S, system)
+        # What processes have counted that are replaced by now is not forgotten.
+        after = scrape(system.url)
+        assert after("requests_ended_total", outcome="done") > before("requests_ended_total", outcome="done")
 
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])

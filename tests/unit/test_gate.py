@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from shared.gate import Gate, Message, Pages, Receive, Send
+from shared.gate import Gate, Message, Pages, Receive, Send, is_engine_path
 from shared.keyring import COOKIE, SESSION_S, Keyring
 from shared.settings import Settings
 
@@ -47,6 +47,7 @@ async def ask(
     method: str = "GET",
     body: bytes = b"",
     kind: str = "http",
+    ready: bool = True,
     **scope: Any,
 ) -> Answer:
     """Send one request through a gate."""
@@ -66,7 +67,8 @@ async def ask(
             answer.headers = {name.decode(): value.decode() for name, value in message["headers"]}
         answer.body += message.get("body", b"")
 
-    await Gate(Pages({"metrics": page}), None if token is None else SecretStr(token))(asked, receive, send)
+    gate = Gate(Pages({"metrics": page}), None if token is None else SecretStr(token), lambda: ready)
+    await gate(asked, receive, send)
     return answer
 
 
@@ -171,8 +173,19 @@ async def test_unknown_pages_are_404_behind_the_gate_and_a_path_that_is_no_page_
         assert (await ask(path, BEARER)).status == 404
 
 
-@pytest.mark.parametrize(("root", "path"), [("/-", "/-/metrics"), ("/api/-", "/api/-/metrics"), ("/api", "/-/metrics")])
-async def test_it_is_the_same_gate_where_it_is_mounted(root: str, path: str) -> None:
+@pytest.mark.parametrize("token", [TOKEN, None])
+async def test_live_and_ready_answer_anyone_with_a_status_and_nothing_else(token: str | None) -> None:
+    for path, ready, status in (("live", False, 200), ("ready", False, 503), ("ready", True, 200)):
+        headers = {"x-forwarded-for": "192.0.2.9"}
+        answer = await ask(f"/-/{path}", headers, token=token, client=FAR, ready=ready)
+        assert (answer.status, answer.body) == (status, b"")
+    assert (await ask("/-/live", token=token, method="POST")).status == 405
+    assert (await ask("/-/live/", token=token, client=FAR)).status == (401 if token else 404)
+
+
+@pytest.mark.parametrize(("root", "path"), [("/api", "/api/-/metrics"), ("/api", "/-/metrics"), ("", "/-/metrics")])
+async def test_it_is_the_same_gate_under_a_root_path(root: str, path: str) -> None:
+    assert is_engine_path({"path": path, "root_path": root})
     assert (await ask(path, BEARER, root_path=root)).status == 200
     assert (await ask(path, root_path=root)).status == 401
     assert (await ask(path, root_path=root, token=None, client=FAR)).status == 404
