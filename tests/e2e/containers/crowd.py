@@ -74,7 +74,9 @@ class Crowd:
         method, paths = ("POST", self.posts) if is_post else ("GET", self.paths)
         path = paths[number % len(paths)]
         start_s, head = time.monotonic(), b""
-        request = f"{method} {path} HTTP/1.1\r\nHost: crowd\r\nX-Request-ID: crowd-{number}\r\nContent-Length: 0\r\n\r\n"
+        request = (
+            f"{method} {path} HTTP/1.1\r\nHost: crowd\r\nX-Request-ID: crowd-{number}\r\nContent-Length: 0\r\n\r\n"
+        )
         try:
             async with asyncio.timeout(PATIENCE_S):
                 writer.write(request.encode())
@@ -99,7 +101,9 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(port: int, paths: tuple[str, ...], posts: tuple[str, ...] = (), users: int = 16) -> AsyncIterator[Crowd]:
+async def crowd(
+    port: int, paths: tuple[str, ...], posts: tuple[str, ...] = (), users: int = 16
+) -> AsyncIterator[Crowd]:
     """Have a crowd ask while the block runs; what is under way at its end is still counted."""
     asking = Crowd(port, paths, posts)
     async with asyncio.TaskGroup() as group:
