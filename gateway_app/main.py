@@ -26,7 +26,10 @@ from gateway_app.tasks import add_tasks
 from shared import supervision
 from shared.context import Caller
 from shared.discovery import check_times, discover
+from shared.gate import Gate, Pages
 from shared.logs import configure
+from shared.metrics.page import MetricsPage
+from shared.metrics.snapshot import Snapshot
 from shared.registry import Registry
 from shared.settings import Settings
 
@@ -42,6 +45,16 @@ class GatewayApp(FastAPI):
         """Begin to leave; may be called twice, from a signal handler."""
         if self.engine is not None:
             self.engine.begin_drain()
+
+    async def figures(self) -> Snapshot:
+        """Return what `/-/metrics` shows."""
+        assert self.engine is not None
+        return await self.engine.figures()
+
+    def count_other(self, status: int) -> None:
+        """Count an answer to what is not queued."""
+        if self.engine is not None:
+            self.engine.metering.other(status)
 
     @property
     def draining(self) -> bool:
@@ -86,12 +99,13 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
     answer_call_errors(app)
     app.add_api_route("/-/live", _live, include_in_schema=False)
     app.add_api_route("/-/ready", _ready, include_in_schema=False)
+    app.mount("/-", Gate(Pages({"metrics": MetricsPage(app.figures)}), settings.ops_token))
     add_tasks(app, registry)
     add_routes(app, registry, identity, extension.security)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     extension.extend(app)
     # The last one added is the outermost: it sees every request and every answer.
-    app.add_middleware(RequestMiddleware, is_draining=lambda: app.draining)
+    app.add_middleware(RequestMiddleware, is_draining=lambda: app.draining, on_other=app.count_other)
     return app
 
 

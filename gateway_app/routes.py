@@ -25,7 +25,6 @@ from gateway_app.answers import Answer, Trouble
 from gateway_app.dispatcher import Dispatcher
 from gateway_app.drafts import Drafter
 from gateway_app.exact import ExactRoutes
-from gateway_app.refusals import Refusals
 from gateway_app.requests import Facts, facts_of
 from gateway_app.responses import documented, respond
 from gateway_app.terms import Terming
@@ -92,7 +91,10 @@ def _lean(handler: Handler, identify: Identify, route: APIRoute) -> ASGIApp:
     terming = Terming(handler)
 
     async def refused(request: Request, facts: Facts) -> Answer | None:
-        refusals: Refusals = request.app.state.dispatcher.refusals
+        dispatcher: Dispatcher = request.app.state.dispatcher
+        refusals = dispatcher.refusals
+        facts.meter = dispatcher.metering.of(handler)
+        facts.meter.offered()
         if over := refusals.over_rate(handler.route):
             return over
         limit = asyncio.timeout(handler.timeout_s)
@@ -110,6 +112,7 @@ def _lean(handler: Handler, identify: Identify, route: APIRoute) -> ASGIApp:
         request, facts = Request(scope, receive, send), facts_of(scope)
         facts.route = handler.label
         if answer := await refused(request, facts):
+            facts.at_door = True
             facts.note(answer)
             response = respond(answer, facts.request_id)
         else:

@@ -6,7 +6,9 @@ there on; nothing else reads the environment.
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
@@ -19,7 +21,8 @@ KILL_MARGIN_S = 5
 class Settings(BaseSettings):
     """What the environment says; `Settings(lease_s=1)` in a test."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    # A value that does not fit may be a secret all the same: errors name the setting only.
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     redis_url: SecretStr | None = Field(None, description="Redis ≥ 7.0 or Valkey ≥ 8; may hold a password")
     namespace: str = Field(NAMESPACE, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="prefix and hash tag of all keys")
@@ -52,6 +55,22 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(1 << 20, ge=0, description="of a request; above it: 413")
     max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")
+
+    ops_token: SecretStr | None = Field(
+        None, min_length=16, description="opens /-/metrics and all else under /-/; unset: from this machine only"
+    )
+    metrics_dir: Path | None = Field(
+        None, description="where processes behind one port share their figures; gunicorn and `make dev` make their own"
+    )
+
+    @field_validator("ops_token", "metrics_dir", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        return None if value == "" else value  # as compose files write what is not set
+
+    def metrics_of(self, app: str) -> Path | None:
+        """Return where the processes of an app share their figures; two apps may have one environment."""
+        return None if self.metrics_dir is None else self.metrics_dir / app
 
     @property
     def redis(self) -> str:

@@ -260,10 +260,10 @@ class Queue:
         found: Any = self.client.hgetall(self.keys.figures(route))
         return {name.decode(): float(value) for name, value in found.items()}
 
-    def figure(self, route: str = ROUTE, **fields: float) -> None:
+    def figure(self, **fields: float) -> None:
         """Put figures there, as if they had been measured; `later_mean` is the one of detached tasks."""
         named: Any = {name.replace("later_", "~"): value for name, value in fields.items()}
-        self.client.hset(self.keys.figures(route), mapping=named)
+        self.client.hset(self.keys.figures(ROUTE), mapping=named)
 
     def result(self, id: str) -> str | None:
         """Return the outcome that is kept of a detached task."""

@@ -19,6 +19,7 @@ from shared.queue.clock import RedisClock
 from shared.queue.connection import Client, run
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import RenewReply, renew
+from worker_app.metering import Metering
 
 log = logging.getLogger("floodgate.worker")
 
@@ -46,6 +47,7 @@ class Keeper:
         lease_ms: int,
         registration_ms: int,
         declare: Callable[[], Awaitable[None]],
+        metering: Metering,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -53,6 +55,7 @@ class Keeper:
         self._lease_ms = lease_ms
         self._registration_ms = registration_ms
         self._declare = declare
+        self._metering = metering
         self._renewed: dict[str, float] = {}
         self._turn = asyncio.Lock()
 
@@ -69,7 +72,7 @@ class Keeper:
             await self._renew(holder, holder.leaving)
 
     async def _renew(self, holder: Holder, leave: bool) -> None:
-        held = holder.leases()
+        held, sent_s = holder.leases(), time.monotonic()
         reply = await run(
             self._client,
             renew(
@@ -83,6 +86,7 @@ class Keeper:
             self._lease_ms / 1000 / 5,
         )
         self._clock.observe(reply.now_ms)
+        self._metering.renewals.answered(time.monotonic() - sent_s, len(held))
         self._renewed[holder.name] = -math.inf if leave else time.monotonic()
         if reply.joined:
             await self._declare()
@@ -96,10 +100,12 @@ class Keeper:
             try:
                 await self.renew(holder)
             except FloodgateError as error:
+                self._metering.renewals.failed()
                 log.warning("renewal failed", extra=fields(claimer=holder.name, reason=str(error)))
 
     def _heed(self, holder: Holder, reply: RenewReply) -> None:
         if reply.gone:
+            self._metering.gone.add(len(reply.gone))
             log.warning("leases are gone", extra=fields(claimer=holder.name, leases=len(reply.gone)))
         for lease in (*reply.gone, *reply.unwanted):
             holder.stop(lease)

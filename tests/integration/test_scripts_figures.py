@@ -87,6 +87,14 @@ def test_a_completion_without_a_queue_leaves_no_mark_and_no_pace(queue: Queue) -
     assert set(queue.figures()) == {"limit", "version", "since", "mean", "seen"}
 
 
+def test_a_queue_that_nobody_has_seen_standing_is_no_backlog(queue: Queue) -> None:
+    run(queue, "1")
+    queue.admit("2")
+    queue.advance(300)
+    queue.complete(lease("1"))
+    assert not {"mark", "busy"} & set(queue.figures())
+
+
 # The pace: answers in time, and the time in which they came
 
 

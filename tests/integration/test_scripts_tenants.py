@@ -1,7 +1,4 @@
-"""Classes and tenants: how much of a route's room a kind may fill, and whose turn it is.
-
-Ten places; a class's share is in thousandths.
-"""
+"""Tenants: how many of a route's slots one may hold, and whose turn it is. Ten places."""
 
 from __future__ import annotations
 
@@ -21,59 +18,6 @@ OTHER = "ba9876543210"
 def limited(queue: Queue, limit: int, max_running: int = 0) -> Queue:
     queue.declare(limit, started_ms=START_MS, max_running=max_running)
     return queue
-
-
-# Classes
-
-
-@pytest.mark.parametrize(("share", "room"), [(1000, 20), (950, 19), (800, 16), (600, 12)])
-def test_a_class_fills_its_share_of_the_limit(queue: Queue, share: int, room: int) -> None:
-    limited(queue, 20)
-    assert queue.codes(*(str(i) for i in range(21)), share=share) == [0] * room + [FULL] * (21 - room)
-
-
-def test_a_lower_class_fills_less_of_the_limit(queue: Queue) -> None:
-    limited(queue, 20)
-    assert queue.codes(*(str(i) for i in range(15)), share=600) == [0] * 12 + [FULL] * 3
-    queue.take_baton()
-    assert queue.admitted(20, first=20) == 8
-
-
-@pytest.mark.parametrize(("share", "ahead"), [(1000, 33), (950, 31), (800, 26), (600, 19)])
-def test_a_class_may_wait_for_its_share_of_the_time(queue: Queue, share: int, ahead: int) -> None:
-    limited(queue, 1000).admit("first")
-    queue.figure(mean=100, seen=20, done=100, busy=10_000)
-    assert queue.admitted(60, share=share) == ahead - 1
-
-
-def test_a_lower_class_may_wait_less_long(queue: Queue) -> None:
-    limited(queue, 1000).admit("first")
-    queue.figure(mean=100, seen=20, done=100, busy=10_000)
-    assert queue.admitted(60, share=600) == 19 - 1
-    assert queue.admitted(60, first=60) == 33 - 19
-
-
-def test_free_places_are_for_every_class(queue: Queue) -> None:
-    limited(queue, 1000).figure(mean=20_000, seen=20)
-    assert queue.admitted(30, share=600) == 10
-
-
-def test_a_class_of_less_than_one_slot_gets_one_when_nobody_is_there(queue: Queue) -> None:
-    limited(queue, 1)
-    assert queue.codes("1", "2", share=600) == [0, FULL]
-
-
-def test_turns_go_by_weight(queue: Queue) -> None:
-    limited(queue, 1000)
-    queue.figure(mean=64, seen=20)
-    queue.ask(*(queue.request(f"b{i}", weight=1) for i in range(9)))
-    queue.ask(*(queue.request(f"c{i}", weight=64) for i in range(9)))
-    first = queue.claimed(room=10)
-    assert sum(id.startswith(task_id("c")) for id in first) == 9
-    assert first[0] == task_id("b0")
-
-
-# Tenants
 
 
 def test_a_tenant_holds_three_quarters_of_the_room_at_most(queue: Queue) -> None:
@@ -97,6 +41,13 @@ def test_a_tenant_may_always_hold_one(queue: Queue) -> None:
     limited(queue, 1)
     assert queue.codes("1", "2", tenant="a") == [0, SHARE]
     assert queue.codes("3", tenant="b") == [FULL]
+
+
+@pytest.mark.leaves_garbage
+def test_a_tenant_may_hold_one_where_nobody_has_places(queue: Queue) -> None:
+    queue.client.delete(queue.keys.places())
+    queue.figure(done=0, busy=10_000, mean=20_000, seen=20)
+    assert queue.codes("1", "2", tenant="a") == [0, SHARE]
 
 
 def test_a_tenants_room_is_smaller_in_a_lower_class(queue: Queue) -> None:
@@ -147,32 +98,40 @@ def test_parked_tasks_of_tenants_follow_in_turn(queue: Queue) -> None:
     assert task_id("polite") not in queue.parked()
 
 
-def ends(queue: Queue) -> dict[str, Callable[[], object]]:
-    """Return every way a task named `1` of tenant `a` can end; each begins with its admission and its claim."""
+def ends(queue: Queue) -> dict[str, list[Callable[[], object]]]:
+    """Return every way a task named `1` can end after its claim."""
+
+    def cancel() -> object:
+        return queue.cancel(task_id("1"))
+
+    def release(started: bool = False) -> object:
+        return queue.release(lease("1"), started=started)
+
     return {
-        "complete": lambda: queue.complete(lease("1")),
-        "complete, cancelled": lambda: (queue.cancel(task_id("1")), queue.complete(lease("1"))),
-        "release, lost": lambda: queue.release(lease("1"), started=True),
-        "release, expired": lambda: (queue.advance(20_000), queue.release(lease("1"), started=False)),
-        "release, cancelled": lambda: (queue.cancel(task_id("1")), queue.release(lease("1"), started=False)),
-        "join, lost": lambda: queue.join(1),
-        "reap, lost": lambda: queue.pass_time(LEASE_MS + 3000),
-        "reap, cancelled": lambda: (queue.cancel(task_id("1")), queue.pass_time(LEASE_MS + 3000)),
-        "reap, a stray": lambda: (
-            queue.client.zrem(queue.keys.running(ROUTE), lease("1")),
-            queue.pass_time(12_000, alive=[WORKER]),
-        ),
+        "complete": [lambda: queue.complete(lease("1"))],
+        "complete, cancelled": [cancel, lambda: queue.complete(lease("1"))],
+        "release, lost": [lambda: release(started=True)],
+        "release, expired": [lambda: queue.advance(20_000), release],
+        "release, cancelled": [cancel, release],
+        "join, lost": [lambda: queue.join(1)],
+        "reap, lost": [lambda: queue.pass_time(LEASE_MS + 3000)],
+        "reap, cancelled": [cancel, lambda: queue.pass_time(LEASE_MS + 3000)],
+        "reap, a stray": [
+            lambda: queue.client.zrem(queue.keys.running(ROUTE), lease("1")),
+            lambda: queue.pass_time(12_000, alive=[WORKER]),
+        ],
     }
 
 
 def test_every_end_of_a_run_gives_the_tenants_share_back(queue: Queue) -> None:
     queue.pass_time(LEASE_MS + 1000, alive=[WORKER])
-    for way, end in ends(queue).items():
+    for way, steps in ends(queue).items():
         queue.register()
         assert queue.codes("1", tenant="a") == [0], way
         assert queue.held("a") == {task_id("1")}, way
         queue.claim()
-        end()
+        for step in steps:
+            step()
         assert queue.held("a") == queue.slots() == set(), way
 
 
@@ -214,6 +173,15 @@ def test_what_overruns_its_deadline_is_held_until_it_ends(queue: Queue) -> None:
     assert queue.codes("4", tenant="a") == [SHARE]
     queue.complete(*leases)
     assert queue.held("a") == set()
+
+
+def test_what_has_just_overrun_is_still_held(queue: Queue) -> None:
+    queue.admit("1", tenant="a", budget_ms=1000)
+    queue.take_baton()
+    queue.claim()
+    queue.advance(1500)
+    queue.admit("2", tenant="a")
+    assert queue.held("a") == {task_id("1"), task_id("2")}
 
 
 def test_what_overran_unseen_is_held_again_when_it_is_looked_at(queue: Queue) -> None:
