@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from tests.e2e.containers.stack import Stack, until
+from tests.e2e.containers.stack import GATEWAYS, WORKERS, Stack, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -47,6 +47,23 @@ def test_what_redis_keeps_outlives_the_containers(stack: Stack) -> None:
     assert "ready" in stack.make("up")
     (redis,) = stack.containers("redis")
     assert stack.inside(redis, "redis-cli", "getdel", "kept").strip() == "yes"
+
+
+def test_prometheus_beside_it_is_let_in_to_every_gateway_and_worker(stack: Stack) -> None:
+    profile = ("docker", "compose", "--profile", "observability")
+    try:
+        stack.run(*profile, "up", "--detach", "--wait", "--no-deps", "prometheus")
+        (prometheus,) = stack.containers("prometheus")
+        assert stack.inside(prometheus, "id", "-u").strip() != "0"
+
+        def scraped() -> int:
+            told = stack.inside(prometheus, "promtool", "query", "instant", "http://127.0.0.1:9090", "up")
+            return len(re.findall(r'job="(?:gateway|worker)"} => 1 ', told))
+
+        until(lambda: scraped() == GATEWAYS + WORKERS, 40)
+    finally:
+        with contextlib.suppress(AssertionError):
+            stack.run(*profile, "rm", "--stop", "--force", "prometheus")
 
 
 def test_a_load_test_runs_beside_it_in_an_image_of_its_own(stack: Stack) -> None:

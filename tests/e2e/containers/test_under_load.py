@@ -99,6 +99,8 @@ async def test_new_code_is_rolled_out_and_nobody_notices(stack: Stack) -> None:
         new = set(stack.containers(fleet))
         assert len(new) == number
         assert not new & old[fleet]
+        stack.make("up")
+        assert set(stack.containers(fleet)) == new, "there was nothing left to replace"
 
 
 async def test_a_gateway_that_is_killed_comes_back_and_its_requests_are_asked_of_another(stack: Stack) -> None:

@@ -61,9 +61,16 @@ def test_the_operators_have_a_listener_of_their_own_on_this_machine_only(stack: 
     ports = stack.inspect(balancer)["NetworkSettings"]["Ports"]
     assert [port["HostIp"] for port in ports["8001/tcp"]] == ["127.0.0.1"]
     assert httpx.get(f"http://127.0.0.1:{stack.ops_port}/-/ready").status_code == 200
-    assert httpx.get(f"http://127.0.0.1:{stack.ops_port}/-/metrics").status_code in (401, 404)
     for path in ("/", "/trial", "/docs"):
         assert httpx.get(f"http://127.0.0.1:{stack.ops_port}{path}").status_code == 404
+
+
+def test_figures_are_shown_to_who_has_the_token(stack: Stack) -> None:
+    url = f"http://127.0.0.1:{stack.ops_port}/-/metrics"
+    token = (stack.root / ".env").read_text().strip().partition("=")[2]
+    bearers = {"": 401, "Bearer wrong": 401, f"Bearer {token}": 200}
+    assert {bearer: httpx.get(url, headers={"Authorization": bearer}).status_code for bearer in bearers} == bearers
+    assert "OPS_TOKEN" in httpx.get(url, headers={"Accept": "text/html"}).text, "a person is asked for it"
 
 
 def test_the_operators_token_is_made_once_in_a_file_for_its_owner_alone(stack: Stack) -> None:
