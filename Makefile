@@ -38,10 +38,10 @@ dev: $(VENV)/run.stamp  ## the whole system on this machine; reloads on change, 
 	@exec $(BIN)/python -m deploy.local
 
 test: $(VENV)/dev.stamp  ## every test that needs no other program
-	@$(BIN)/python -m pytest -q -m "not redis_server and not docker and not wrk and not promtool and not slow"
+	@$(BIN)/python -m pytest -q -m "not redis_server and not docker and not haproxy and not wrk and not promtool and not slow"
 
-test-all: $(VENV)/dev.stamp  ## the tests that need other programs: redis-server, docker, wrk, promtool
-	@$(BIN)/python -m pytest -q -m "redis_server or docker or wrk or promtool or slow"
+test-all: $(VENV)/dev.stamp  ## the tests that need other programs: redis-server, docker, haproxy, wrk, promtool
+	@$(BIN)/python -m pytest -q -m "redis_server or docker or haproxy or wrk or promtool or slow"
 
 check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes
 	@$(BIN)/ruff check .

@@ -52,9 +52,10 @@ def compose(*words: str, quiet: bool = False) -> None:
         raise Failed(f"docker compose {' '.join(words)}: failed; its lines above say why")
 
 
-def containers(service: str) -> list[str]:
-    """Return the ids of a service's running containers."""
-    return docker("compose", "ps", "--quiet", "--status", "running", service).split()
+def containers(service: str, *, running: bool = False) -> list[str]:
+    """Return the ids of a service's containers; if not `running`, those that are stopped or restarted as well."""
+    which = ("--status", "running") if running else ("--all",)
+    return docker("compose", "ps", "--quiet", *which, service).split()
 
 
 def plan() -> Plan:

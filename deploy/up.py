@@ -31,7 +31,7 @@ FLEETS = {"gateway": "GATEWAYS", "worker": "WORKERS"}
 def up() -> None:
     """Build, try the handlers, start what is not running, wait for an answer, say where everything is."""
     wanted = plan()
-    if not containers("balancer"):
+    if not containers("balancer", running=True):
         for variable, port in (("GATEWAY_PORT", wanted.port), ("OPS_PORT", wanted.ops_port)):
             if taken(port):
                 raise Failed(
@@ -101,9 +101,14 @@ def _replace(fleet: str, old: str, number: int) -> None:
 
 
 def _bring(fleet: str, number: int) -> None:
-    """Add or drain containers of one fleet, and wait until all are healthy."""
-    only = ("--no-build", "--no-deps", "--no-recreate")
-    compose("up", "--detach", "--wait", *only, "--scale", f"{fleet}={number}", fleet, quiet=True)
+    """Add or drain containers of one fleet, and wait until all are healthy.
+
+    Not with `--no-deps`: compose then takes them for containers of another
+    configuration, and the next `make up` would replace all at once.
+    """
+    numbers = {other: len(containers(other)) for other in FLEETS} | {fleet: number}
+    scales = [word for other, many in numbers.items() for word in ("--scale", f"{other}={many}")]
+    compose("up", "--detach", "--wait", "--no-build", "--no-recreate", *scales, *FLEETS, quiet=True)
 
 
 def _build_and_try() -> None:

@@ -1,0 +1,85 @@
+"""What stands around the running system: its logs, its list, its end and its data, and the load test beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from tests.e2e.containers.stack import GATEWAYS, WORKERS, Stack, until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+
+def test_its_containers_are_listed_and_their_logs_followed(stack: Stack) -> None:
+    listed = stack.make("ps")
+    for service in ("redis", "worker", "gateway", "balancer"):
+        assert re.search(rf"floodgate-test-{service}-\d+ ", listed)
+    assert stack.status("/trial") == 200
+    following = subprocess.Popen(
+        ["make", "logs", "SERVICE=gateway"],
+        cwd=stack.root,
+        env=stack.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    with following:
+        assert following.stdout is not None
+        line = next(line for line in following.stdout if '"GET /trial"' in line)
+        os.killpg(following.pid, signal.SIGKILL)
+    said = re.search(r"gateway-\d +\| (.*)", line)
+    assert said
+    assert json.loads(said[1])["status"] == 200
+
+
+def test_what_redis_keeps_outlives_the_containers(stack: Stack) -> None:
+    (redis,) = stack.containers("redis")
+    stack.inside(redis, "redis-cli", "set", "kept", "yes")
+    stack.make("down")
+    assert stack.compose("ps", "--all", "--quiet").split() == []
+    assert "ready" in stack.make("up")
+    (redis,) = stack.containers("redis")
+    assert stack.inside(redis, "redis-cli", "getdel", "kept").strip() == "yes"
+
+
+def test_prometheus_beside_it_is_let_in_to_every_gateway_and_worker(stack: Stack) -> None:
+    profile = ("docker", "compose", "--profile", "observability")
+    try:
+        stack.run(*profile, "up", "--detach", "--wait", "--no-deps", "prometheus")
+        (prometheus,) = stack.containers("prometheus")
+        assert stack.inside(prometheus, "id", "-u").strip() != "0"
+
+        def scraped() -> int:
+            told = stack.inside(prometheus, "promtool", "query", "instant", "http://127.0.0.1:9090", "up")
+            return len(re.findall(r'job="(?:gateway|worker)"} => 1 ', told))
+
+        until(lambda: scraped() == GATEWAYS + WORKERS, 40)
+    finally:
+        with contextlib.suppress(AssertionError):
+            stack.run(*profile, "rm", "--stop", "--force", "prometheus")
+
+
+def test_a_load_test_runs_beside_it_in_an_image_of_its_own(stack: Stack) -> None:
+    wanted = {"LOCUST_HEADLESS": "true", "LOCUST_USERS": "4", "LOCUST_SPAWN_RATE": "4", "LOCUST_RUN_TIME": "4s"}
+    wanted |= {"LOCUST_EXPECT_WORKERS": "1", "LOCUST_WORKERS": "1"}
+    words = [f"{name}={value}" for name, value in wanted.items()]
+    profile = ("docker", "compose", "--profile", "loadtest")
+    try:
+        stack.run("env", *words, *profile, "up", "--detach", "--build", "--no-deps", "locust-master", "locust-worker")
+        (master,), (worker,) = stack.containers("locust-master"), stack.containers("locust-worker")
+        assert stack.inside(master, "id", "-u").strip() == "10001"
+        assert "ead-only" in stack.inside(worker, "sh", "-c", "echo > /app/written", fails=True)
+        until(lambda: stack.inspect(master)["State"]["Status"] == "exited", 40)
+        said = stack.run("docker", "logs", master)
+        asked = [int(number) for number in re.findall(r"^\s+Aggregated\s+(\d+) ", said, re.MULTILINE)]
+        assert max(asked) > 0, said[-2000:]
+    finally:
+        with contextlib.suppress(AssertionError):
+            stack.run(*profile, "rm", "--stop", "--force", "locust-master", "locust-worker")

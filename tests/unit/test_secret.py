@@ -1,0 +1,39 @@
+"""The operators' token: made once, for its owner's eyes, and never in place of one that is there."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from deploy.secret import keep_token
+
+
+def test_without_a_file_one_is_made_that_its_owner_alone_can_read(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    assert keep_token(path, {})
+    assert re.fullmatch(r"OPS_TOKEN=[\w-]{40,}\n", path.read_text())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("text", ["WORKERS=8\n", "WORKERS=8", "#OPS_TOKEN=x\n", "OPS_TOKEN=\n", "OPS_TOKEN=  # none\n"])
+def test_a_file_without_a_token_keeps_what_it_has_and_gets_one(tmp_path: Path, text: str) -> None:
+    path = tmp_path / ".env"
+    path.write_text(text)
+    assert keep_token(path, {})
+    assert re.fullmatch(re.escape(text.rstrip("\n")) + r"\nOPS_TOKEN=[\w-]{40,}\n", path.read_text())
+
+
+@pytest.mark.parametrize("text", ["OPS_TOKEN=mine\n", " OPS_TOKEN = 'mine'\n", "A=1\nexport OPS_TOKEN=mine"])
+def test_a_token_that_is_there_stays(tmp_path: Path, text: str) -> None:
+    path = tmp_path / ".env"
+    path.write_text(text)
+    assert not keep_token(path, {})
+    assert path.read_text() == text
+
+
+def test_a_token_of_the_environment_is_written_nowhere(tmp_path: Path) -> None:
+    assert not keep_token(tmp_path / ".env", {"OPS_TOKEN": "mine"})
+    assert not (tmp_path / ".env").exists()
