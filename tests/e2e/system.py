@@ -85,8 +85,8 @@ class System:
     env: Mapping[str, str]
     apps: list[App] = field(default_factory=list)
 
-    def gateway(self, *, wait: bool = True, **env: str) -> App:
-        return self._start("gateway_app.main:build", wait, env)
+    def gateway(self, *, wait: bool = True, factory: str = "gateway_app.main:build", **env: str) -> App:
+        return self._start(factory, wait, env)
 
     def worker(self, *, wait: bool = True, factory: str = "worker_app.main:build", **env: str) -> App:
         return self._start(factory, wait, env)

@@ -1,0 +1,156 @@
+"""Both apps, less one of their controls: what shows that a control does what is said of it.
+
+Owns the switches: an edit of a script's text, or another function in the place of
+the app's own, before the app is built. `OVERLOAD_WITHOUT` names some, with commas
+between; only the two factories here read it. Must not know what a lack leads to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway_app import responses, terms
+from gateway_app.answers import Answer, Draft, Terms
+from gateway_app.dispatcher import Dispatcher
+from gateway_app.main import GatewayApp
+from gateway_app.main import build as build_gateway
+from gateway_app.refusals import Refusals
+from gateway_app.watch import Receive
+from shared.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS
+from shared.queue.scripts import SCRIPTS, Script
+from shared.registry import Handler
+from worker_app.executor import Executor
+from worker_app.main import WorkerApp
+from worker_app.main import build as build_worker
+
+VARIABLE = "OVERLOAD_WITHOUT"
+STARTED_LATE_S = 1.0
+"""What is left to a handler that is started although its time is over."""
+
+Edit = tuple[str, str, str]
+"""Of a script's name, what stands there, and what is to stand there."""
+
+
+def gateway() -> GatewayApp:
+    """Return the gateway of the environment, without what it names."""
+    _switch_off()
+    return build_gateway()
+
+
+def worker() -> WorkerApp:
+    """Return the worker of the environment, without what it names."""
+    _switch_off()
+    return build_worker()
+
+
+def _switch_off() -> None:
+    for name in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        for edit in EDITS.get(name, ()):
+            _edit(*edit)
+        if name in REPLACED:
+            REPLACED[name]()
+        elif name not in EDITS:
+            raise ValueError(f"{VARIABLE}: there is no {name}, but {', '.join(sorted({*EDITS, *REPLACED}))}")
+
+
+def _edit(name: str, old: str, new: str) -> None:
+    text = SCRIPTS[name].text
+    if text.count(old) != 1:
+        raise ValueError(f"{name} has changed: {old!r} stands there {text.count(old)} times; renew the switch with it")
+    SCRIPTS[name] = Script.of(name, text.replace(old, new))
+
+
+def _turns_by(flow: str) -> tuple[Edit, ...]:
+    """Let all flows with the same `flow` (an expression of Lua) wait in one line."""
+    return (
+        ("admit", "local turn = c .. '\\n' .. k.flow", f"local flow = {flow} local turn = c .. '\\n' .. flow"),
+        ("admit", "call('ZMSCORE', c, '', k.flow)", "call('ZMSCORE', c, '', flow)"),
+        ("admit", "add('clock', c, tags[turn], k.flow)", "add('clock', c, tags[turn], flow)"),
+    )
+
+
+EDITS: Mapping[str, tuple[Edit, ...]] = {
+    "prediction": (
+        ("admit", "if k.ahead > 0 and d.slots > 0 and k.ahead > k.share * k.allowed * k.rate then", "if false then"),
+    ),
+    "falling-bound": (("admit", "if full > budget then", "if false then"),),
+    "tenant-turns": _turns_by("string.match(k.flow, '^[^|]*|[^|]*')"),
+    "tenant-share": (("admit", "if k.keep and helds[k.keep] >= math.max(1, 0.75 * k.bound) then", "if false then"),),
+    "route-turns": _turns_by("'all'"),
+    "running-limit": (("declare", "if ARGV[i + 2] ~= '0' then", "if false then"),),
+    # Four look at the deadline of what waits: the gateway (for whoever waits on a connection), claim, executor, reap.
+    "deadlines": (
+        ("claim", "or t.deadline <= now then", "then"),
+        ("reap", "call('ZRANGEBYSCORE', slots, '-inf', now, ", "call('ZRANGEBYSCORE', slots, '-inf', now - 3000, "),
+    ),
+}
+
+
+def _replace(owner: Any, name: str, new: Any) -> None:
+    if not hasattr(owner, name):
+        raise ValueError(f"{owner} has no {name} any more; renew the switch with it")
+    setattr(owner, name, new)
+
+
+def _nothing(*_: object) -> None:
+    return None
+
+
+def _no_weights() -> None:
+    _replace(terms, "WEIGHTS", dict.fromkeys(WEIGHTS, UNDECLARED_WEIGHT))
+
+
+def _no_class_shares() -> None:
+    _replace(terms, "SHARES", dict.fromkeys(SHARES, UNDECLARED_SHARE))
+
+
+def _no_priorities() -> None:
+    _no_weights()
+    _no_class_shares()
+
+
+def _no_tenants() -> None:
+    """Also in the refusal cache, which is kept per tenant and so is fair by itself."""
+    timed = terms.Terming._timed
+
+    def anybody(self: terms.Terming, prefer: str, weight: int, share: int, tenant: str) -> Terms:
+        return timed(self, prefer, weight, share, "")
+
+    _replace(terms.Terming, "_timed", anybody)
+
+
+def _bucket_after_the_body() -> None:
+    """As a dependency of the route would do it."""
+    over_rate, dispatch = Refusals.over_rate, Dispatcher.dispatch
+
+    async def late(self: Dispatcher, handler: Handler, draft: Draft, receive: Receive) -> Answer:
+        over = over_rate(self.refusals, handler.route)
+        return over if over is not None else await dispatch(self, handler, draft, receive)
+
+    _replace(Refusals, "over_rate", _nothing)
+    _replace(Dispatcher, "dispatch", late)
+
+
+def _start_what_expired() -> None:
+    start = Executor.start
+
+    def anyway(self: Executor, lease: str, task_id: str, task: Any, tries_used: int, left_s: float) -> None:
+        start(self, lease, task_id, task, tries_used, left_s if left_s > 0 else STARTED_LATE_S)
+
+    _replace(Executor, "start", anyway)
+
+
+REPLACED: Mapping[str, Callable[[], None]] = {
+    "weights": _no_weights,
+    "class-shares": _no_class_shares,
+    "priorities": _no_priorities,
+    "tenants": _no_tenants,
+    "refusal-cache": lambda: _replace(Refusals, "remember", _nothing),
+    "bucket": lambda: _replace(Refusals, "over_rate", _nothing),
+    "bucket-before-the-body": _bucket_after_the_body,
+    "retry-after": lambda: _replace(responses, "spread", lambda _: 1),
+    "cancelling": lambda: _replace(Dispatcher, "withdraw", _nothing),
+    "deadlines": _start_what_expired,
+}
