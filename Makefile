@@ -14,7 +14,7 @@ FIND_PYTHON = for p in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 
 	  echo "Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv; macOS: brew install python@3.12;"; \
 	  echo "anywhere: https://www.python.org/downloads/), or name it: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 
-.PHONY: help dev test test-all check format lock peak peak-ui compare capacity bench overload
+.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench overload
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,11 +37,13 @@ $(VENV)/load.stamp: requirements/load.txt | $(VENV)/run.stamp
 dev: $(VENV)/run.stamp  ## the whole system on this machine; reloads on change, Ctrl-C ends it
 	@exec $(BIN)/python -m deploy.local
 
-test: $(VENV)/dev.stamp  ## every test that needs no other program
-	@$(BIN)/python -m pytest -q -m "not redis_server and not docker and not wrk and not chromium and not locust and not slow"
+MORE = redis_server or docker or wrk or promtool or chromium or locust or slow
 
-test-all: $(VENV)/dev.stamp $(VENV)/load.stamp  ## the tests that need other programs: redis-server, docker, wrk, chromium
-	@$(BIN)/python -m pytest -q -m "redis_server or docker or wrk or chromium or locust or slow"
+test: $(VENV)/dev.stamp  ## every test that needs no other program
+	@$(BIN)/python -m pytest -q -m "not ($(MORE))"
+
+test-all: $(VENV)/dev.stamp $(VENV)/load.stamp  ## those that need a program: redis-server, docker, wrk, promtool, chromium
+	@$(BIN)/python -m pytest -q -m "$(MORE)"
 
 check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes
 	@$(BIN)/ruff check .
@@ -62,8 +64,28 @@ lock: $(VENV)/dev.stamp  ## renew requirements/*.txt from requirements/*.in
 	@$(LOCK) -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) requirements/load.in -o requirements/load.txt
 
+CONTAINERS = $(FIND_PYTHON); exec "$$p" -m deploy.up
+
+up:  ## the whole system in containers; GATEWAYS=2 WORKERS=4, and every knob of .env.example
+	@$(CONTAINERS) up
+
+down:  ## drain it and remove it; what Redis keeps stays
+	@$(CONTAINERS) down
+
+logs:  ## follow its logs; SERVICE=gateway for one of them
+	@$(CONTAINERS) logs
+
+ps:  ## list its containers
+	@$(CONTAINERS) ps
+
+scale:  ## more or fewer of it while it runs: GATEWAYS=3 WORKERS=8
+	@$(CONTAINERS) scale
+
+roll:  ## replace its workers and gateways by the code as it is now, one by one, while it serves
+	@$(CONTAINERS) roll
+
 # What is given to make (HOST=, SHAPE=, USERS=, RPS=, SECONDS=, PROCESSES=) is in the environment of the command.
-peak: $(VENV)/load.stamp  ## a peak on HOST (a running `make dev`), judged by loadtest/thresholds.toml; SHAPE, RPS, SECONDS …
+peak: $(VENV)/load.stamp  ## a peak on HOST (a running `make dev`), judged by loadtest/thresholds.toml; SHAPE=, RPS=
 	@$(BIN)/python -m loadtest.peak $(ARGS)
 
 peak-ui: $(VENV)/load.stamp  ## the same by hand, on locust's own page

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import os
 import pty
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -39,8 +41,11 @@ class Service:
 class App:
     """A running uvicorn master; `ended` is set when it is gone."""
 
-    def __init__(self, service: Service, process: asyncio.subprocess.Process, lines: asyncio.StreamReader) -> None:
+    def __init__(
+        self, service: Service, process: asyncio.subprocess.Process, lines: asyncio.StreamReader, figures: str
+    ) -> None:
         self.name = service.name
+        self._figures = figures
         self._process = process
         mark = f"{service.name:8}| "
         self._mark = f"\x1b[{service.colour}m{mark}\x1b[0m" if sys.stdout.isatty() else mark
@@ -52,6 +57,7 @@ class App:
         command = [sys.executable, "-m", "uvicorn", "--factory", service.factory, "--log-level", "warning"]
         command += ["--host", HOST, "--port", str(service.port), "--workers", str(PROCESSES)]
         command += ["--timeout-worker-healthcheck", str(START_S), "--timeout-graceful-shutdown", str(round(drain_s))]
+        figures = tempfile.mkdtemp(prefix="floodgate-figures-")
         ours, theirs = _pair()
         try:
             # A session of its own: Ctrl-C reaches us alone, and the gateway ends while the worker still answers it.
@@ -60,7 +66,7 @@ class App:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,
-                env=environment,
+                env={**environment, "METRICS_DIR": figures},
                 start_new_session=True,
             )
         finally:
@@ -69,11 +75,13 @@ class App:
         await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(ours, "rb", buffering=0)
         )
-        return cls(service, process, lines)
+        return cls(service, process, lines, figures)
 
     async def ended(self) -> int:
         """Wait for the end of the master and return its exit code."""
-        return await self._process.wait()
+        code = await self._process.wait()
+        shutil.rmtree(self._figures, ignore_errors=True)
+        return code
 
     def reload(self) -> None:
         """Replace the processes one by one; the old ones stay where the new do not come up."""

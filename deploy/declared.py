@@ -1,11 +1,14 @@
-"""`make check`: builds both apps without starting them, so that a mistake only FastAPI sees is found before a start."""
+"""Builds both apps without starting them, so that a mistake only FastAPI sees is found before a start.
+
+`make check` runs it here, `make up` in the image, with the settings of its containers.
+"""
 
 from __future__ import annotations
 
 import sys
 
 from gateway_app.main import create_app
-from shared.discovery import discover
+from shared.discovery import check_times, discover
 from shared.errors import FloodgateError
 from shared.settings import Settings
 from worker_app.plans import plans
@@ -17,6 +20,7 @@ def main() -> int:
     settings = Settings()
     try:
         registry = discover(settings)
+        check_times(settings, registry)
         create_app(settings, registry)
         plans(registry, Resources([]))
     except FloodgateError as error:

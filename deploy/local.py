@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import socket
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Coroutine
 from pathlib import Path
 
 from deploy.apps import HOST, KILL_MARGIN_S, App, Service
+from deploy.asking import answer, askable, editable, taken
 from deploy.embedded import EmbeddedServer, ServerFailed
 from deploy.reloading import say, until_it_imports, watch, watched
 from shared.settings import Settings
 
-EDIT = "shared/handlers/demo.py"
 FIRST_ANSWER_S = 60.0
 POLL_S = 0.1
-ASK_S = 5.0
 
 
 def main() -> int:
     """Run the system; return 0 after Ctrl-C or SIGTERM, 1 when it could not go on."""
     settings = Settings()
     for variable, port in (("GATEWAY_PORT", settings.gateway_port), ("WORKER_PORT", settings.worker_port)):
-        if _taken(port):
+        if taken(port):
             say(f"port {port} is taken: choose another with {variable}, e.g. {variable}={port + 100} make dev")
             return 1
     for sig in (signal.SIGTERM, signal.SIGHUP):
@@ -125,7 +120,7 @@ async def _announce(settings: Settings) -> None:
         async with asyncio.timeout(FIRST_ANSWER_S):
             for ready in (f"http://{HOST}:{settings.worker_port}/-/ready", f"{url}/-/ready"):
                 await _until_ok(ready)
-            path = _askable(await _until_ok(f"{url}/openapi.json"))
+            path = askable(await _until_ok(f"{url}/openapi.json"))
             if path is not None:
                 await _until_ok(url + path)
     except TimeoutError:
@@ -135,46 +130,15 @@ async def _announce(settings: Settings) -> None:
     say(f"  docs: {url}/docs")
     if path is not None:
         say(f"  try:  curl {url}{path}")
-    say(f"  edit: {_editable(settings)}")
+    say(f"  edit: {editable(settings.handlers)}")
 
 
 async def _until_ok(url: str) -> bytes:
     while True:
-        body = await asyncio.to_thread(_get, url)
+        body = await asyncio.to_thread(answer, url)
         if body is not None:
             return body
         await asyncio.sleep(POLL_S)
-
-
-def _get(url: str) -> bytes | None:
-    try:
-        with urllib.request.urlopen(url, timeout=ASK_S) as answer:
-            return bytes(answer.read())
-    except (urllib.error.URLError, OSError):
-        return None
-
-
-def _askable(openapi: bytes) -> str | None:
-    """Return the first path that GET answers without any parameter."""
-    for path, methods in json.loads(openapi).get("paths", {}).items():
-        get = methods.get("get")
-        if get is not None and not any(parameter.get("required") for parameter in get.get("parameters", [])):
-            return str(path)
-    return None
-
-
-def _editable(settings: Settings) -> str:
-    return EDIT if Path(EDIT).exists() else settings.handlers.replace(".", "/")
-
-
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return True
-    return False
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from gateway_app.answers import Answer, Entry, Stage, Trouble, lost
 from gateway_app.lanes import Lanes
+from gateway_app.metering import Metering
 from gateway_app.refusals import Refusals
 from shared.errors import FloodgateError, Full, Unavailable
 from shared.logs import fields
@@ -54,6 +55,7 @@ class Admitter:
         on_withdrawn: Callable[[Entry], None],
         refusals: Refusals,
         result_ttl_s: int,
+        metering: Metering,
     ) -> None:
         self._wire = wire
         self._keys = keys
@@ -63,8 +65,11 @@ class Admitter:
         self._on_withdrawn = on_withdrawn
         self._refusals = refusals
         self._result_ttl_s = result_ttl_s
+        self._metering = metering
         self._local: deque[Entry] = deque()
         self._some = asyncio.Event()
+        self.doubts = False
+        """Redis knows nobody for a lane that is served: our declaration may be gone."""
 
     def offer(self, entry: Entry) -> None:
         """Queue a request for the next batch."""
@@ -153,14 +158,18 @@ class Admitter:
         try:
             reply = await self._wire.run(call, CALL_S)
         except Full:
+            self._metering.admits.failed()
             self._refuse(batch, Trouble.UNAVAILABLE)
         except Unavailable as error:
+            self._metering.admits.failed()
             log.warning("an admission without an answer", extra=fields(reason=str(error), requests=len(batch)))
         except FloodgateError as error:
+            self._metering.admits.failed()
             log.error("admit was refused", extra=fields(reason=str(error)))
             for entry, _ in batch:
                 entry.settle(lost(entry))
         else:
+            self._metering.admits.answered(time.monotonic() - sent_s, len(batch))
             self._settle(batch, reply)
 
     def _settle(self, batch: list[tuple[Entry, Admission]], reply: AdmitReply) -> None:
@@ -171,6 +180,7 @@ class Admitter:
         for (entry, _), verdict in zip(batch, reply.verdicts, strict=True):
             if verdict.code is AdmitCode.ADMITTED:
                 entry.stage, entry.wait_ms = Stage.ADMITTED, verdict.wait_ms
+                self._metering.admitted(entry)
                 if entry.withdrawn:
                     self._on_withdrawn(entry)
                 elif entry.hurried:
@@ -178,6 +188,8 @@ class Admitter:
             else:
                 answer = Answer(trouble=TROUBLES[verdict.code], retry_after_s=verdict.retry_after_ms / 1000)
                 entry.settle(answer)
+                if verdict.code is AdmitCode.NO_WORKER and self._lanes.serves(entry.lane):
+                    self.doubts = True
                 self._refusals.remember(entry.handler.route, entry.draft.terms, answer, verdict.remember_ms / 1000)
 
     def _refuse(self, batch: list[tuple[Entry, Admission]], trouble: Trouble) -> None:

@@ -111,6 +111,8 @@ class Entry:
     """Of a detached one: its client is to be told of the admission at once."""
     wait_ms: int = 0
     """Predicted at the admission."""
+    counted: bool = False
+    """Its admission is in the figures; it may be admitted again, in another lane."""
 
     def accept(self) -> None:
         """Answer a detached request with its id, as soon as it is admitted."""

@@ -123,11 +123,15 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
     terms = callee.terming.terms(request, caller, heed_prefer=False)
     draft = callee.draft(arguments, facts.request_id, caller, terms)
     dispatcher: Dispatcher = request.app.state.dispatcher
+    meter = dispatcher.metering.of(callee.handler)
+    meter.offered()
     answer = dispatcher.refusals.over_rate(callee.handler.route) or dispatcher.refusals.remembered(
         callee.handler.route, terms
     )
+    at_door = answer is not None
     if answer is None:
         answer = await dispatcher.dispatch(callee.handler, draft, _leaving(request))
+    meter.called(answer, at_door)
     facts.note(answer)
     return _result(callee, answer)
 

@@ -7,7 +7,6 @@ client, every request leaves `dispatch` with exactly one answer by its deadline.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import secrets
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from gateway_app.answers import Answer, Draft, Entry, Stage, Terms, Trouble, lost
 from gateway_app.lanes import Lanes
+from gateway_app.metering import Metering
 from gateway_app.refusals import Refusals
 from gateway_app.watch import Receive, Watch
 from shared.errors import FloodgateError
@@ -34,13 +34,20 @@ class Dispatcher:
     """The requests of one gateway process that wait for an answer."""
 
     def __init__(
-        self, client: Client, keys: Keys, lanes: Lanes, offer: Callable[[Entry], None], refusals: Refusals
+        self,
+        client: Client,
+        keys: Keys,
+        lanes: Lanes,
+        offer: Callable[[Entry], None],
+        refusals: Refusals,
+        metering: Metering,
     ) -> None:
         self._client = client
         self._keys = keys
         self._lanes = lanes
         self._offer = offer
         self.refusals = refusals
+        self.metering = metering
         self._loop = asyncio.get_running_loop()
         self._entries: dict[str, Entry] = {}
         self._process = secrets.token_hex(8)
@@ -74,6 +81,8 @@ class Dispatcher:
         if entry is None or entry.answer.done():
             return False
         entry.stage = Stage.ADMITTED
+        if not entry.counted:
+            self.metering.admitted(entry)
         if reply.outcome is Outcome.DONE:
             entry.settle(Answer(reply=reply, predicted_ms=entry.wait_ms))
         else:
@@ -99,8 +108,13 @@ class Dispatcher:
             batch, self._unwanted = self._unwanted[:BATCH], self._unwanted[BATCH:]
             if not self._unwanted:
                 self._some_unwanted.clear()
-            with contextlib.suppress(FloodgateError):
+            sent_s = time.monotonic()
+            try:
                 await run(self._client, cancel(self._keys, batch))
+            except FloodgateError:
+                self.metering.cancels.failed()
+            else:
+                self.metering.cancels.answered(time.monotonic() - sent_s, len(batch))
 
     async def move_stranded(self) -> None:
         """Take waiting tasks off lanes that nobody serves any more, and admit them again where somebody does.

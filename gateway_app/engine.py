@@ -14,7 +14,9 @@ import time
 from gateway_app.admitter import Admitter
 from gateway_app.answers import Entry
 from gateway_app.dispatcher import Dispatcher
+from gateway_app.gauges import Gauges
 from gateway_app.lanes import Lanes, survey_forever
+from gateway_app.metering import Metering
 from gateway_app.refusals import Refusals
 from gateway_app.replies import Inbox
 from gateway_app.results import Results
@@ -22,6 +24,7 @@ from gateway_app.seeker import Seeker, look_forever
 from shared.errors import Unavailable
 from shared.head import Rate
 from shared.logs import fields
+from shared.metrics.snapshot import Snapshot
 from shared.queue.clock import RedisClock
 from shared.queue.connection import connect, run
 from shared.queue.keys import Keys, lane_of
@@ -53,12 +56,13 @@ class Engine:
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
         process = secrets.token_hex(8)
         inbox_key = self._keys.inbox(process)
+        self.metering = Metering(registry, settings.metrics_of("gateway"), lambda: self.ready, self._take)
         self._lanes = Lanes(self._client, self._keys, self._clock, registry)
         self._admit_wire = Wire(self._pool, self._on_admit_open)
         self._inbox_wire = Wire(self._pool, self._on_inbox_open)
         rate = None if settings.rate_per_s is None else Rate(settings.rate_bucket, settings.rate_per_s)
         refusals = Refusals(registry, rate)
-        self.dispatcher = Dispatcher(self._client, self._keys, self._lanes, self._offer, refusals)
+        self.dispatcher = Dispatcher(self._client, self._keys, self._lanes, self._offer, refusals, self.metering)
         self.results = Results(self._client, self._keys)
         self._admitter = Admitter(
             self._admit_wire,
@@ -69,23 +73,25 @@ class Engine:
             self.dispatcher.withdraw,
             refusals,
             settings.result_ttl_s,
+            self.metering,
         )
-        self._inbox = Inbox(self._inbox_wire, inbox_key, self.dispatcher.deliver)
+        self._inbox = Inbox(self._inbox_wire, inbox_key, self.dispatcher.deliver, self.metering.replies)
         self._seeker = Seeker(Wire(self._pool), self._keys, inbox_key, self._inbox, self.dispatcher.waiting)
+        self._gauges = Gauges(Wire(self._pool), self._keys, self._clock, registry, self._lanes)
 
     @property
     def ready(self) -> bool:
         return not self.draining and self._admit_wire.is_open and self._inbox_wire.is_open
 
     def begin_drain(self) -> None:
-        """Say not ready, end kept-alive connections; whoever still waits after `DRAIN_S` is answered then."""
+        """Say not ready, end kept-alive connections; answer whoever still waits when the drain is over."""
         self._loop.call_soon_threadsafe(self._begin_drain)
 
     def _begin_drain(self) -> None:
         if not self.draining:
             self.draining = True
             log.info("draining", extra=fields(waiting=len(self.dispatcher.waiting())))
-            self._loop.call_later(self._settings.drain_s, self.dispatcher.give_up)
+            self._loop.call_later(self._settings.unready_s + self._settings.drain_s, self.dispatcher.give_up)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set."""
@@ -96,30 +102,47 @@ class Engine:
                 group.create_task(self.dispatcher.cancel_forever()),
                 group.create_task(look_forever(self._seeker, LOOK_S)),
                 group.create_task(survey_forever(self._lanes, SURVEY_S, self._after_survey)),
-                group.create_task(reap_forever(self._client, self._keys, self._settings, log)),
+                group.create_task(reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps)),
+                group.create_task(self.metering.vitals.beat_forever()),
             ]
             await stop.wait()
             for loop in loops:
                 loop.cancel()
         await self._client.aclose()
+        self.metering.ledger.close()
+
+    async def figures(self) -> Snapshot:
+        """Return what is counted here and in the sibling processes, and what stands in Redis."""
+        self.metering.vitals.beat()
+        gauges = await self._gauges.read()
+        found = self.metering.ledger.snapshot()
+        found.add(gauges)
+        return found
+
+    def _take(self) -> None:
+        self.metering.open.set(len(self.dispatcher.waiting()))
+        self.metering.unclaimed.reach(self._inbox.unclaimed)
 
     def _offer(self, entry: Entry) -> None:
         self._admitter.offer(entry)
 
     async def _on_admit_open(self, wire: Wire) -> None:
+        self.metering.connects.opened("admit")
         await self._declare(wire)
         await self._lanes.survey()
         self._seeker.look_at_all()
 
     async def _on_inbox_open(self, wire: Wire) -> None:
+        self.metering.connects.opened("inbox")
         self._seeker.look_at_all()
 
     async def _after_survey(self, declared: bool) -> None:
         if not declared:
             self._clock.observe(await run(self._client, self._declaration()))  # the data were lost: begin anew
             self._seeker.look_at_all()
-        elif self._lanes.disagreed and self._admit_wire.is_open:
-            # Reap forgets lanes that nobody serves, and workers learn of us by them.
+        elif (self._lanes.disagreed or self._admitter.doubts) and self._admit_wire.is_open:
+            # Reap forgets lanes that nobody serves, by which workers learn of us, and garbage in a limit's place.
+            self._admitter.doubts = False
             await run(self._client, self._declaration())
         await self.dispatcher.move_stranded()
 

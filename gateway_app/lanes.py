@@ -29,6 +29,8 @@ class Lanes:
         self._keys = keys
         self._clock = clock
         self._registry = registry
+        self.names: list[str] = []
+        """All lanes there were at the last survey, of every contract."""
         self._others: dict[str, dict[str, str]] = {}
         self._served: set[str] = set()
         self._disagreed: set[tuple[str, str]] = set()
@@ -67,6 +69,7 @@ class Lanes:
                 for lane in names:
                     pipe.zrevrange(self._keys.serving(lane), 0, 0, withscores=True)
                 tops = await pipe.execute() if names else []
+        self.names = names
         now_ms = self._clock.now_ms()
         self._served = {lane for lane, top in zip(names, tops, strict=True) if top and top[0][1] > now_ms}
         self._others = read_contracts(contracts)

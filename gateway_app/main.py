@@ -25,8 +25,11 @@ from gateway_app.routes import add_routes
 from gateway_app.tasks import add_tasks
 from shared import supervision
 from shared.context import Caller
-from shared.discovery import discover
+from shared.discovery import check_times, discover
+from shared.gate import Gate, Pages
 from shared.logs import configure
+from shared.metrics.page import MetricsPage
+from shared.metrics.snapshot import Snapshot
 from shared.registry import Registry
 from shared.settings import Settings
 
@@ -35,11 +38,23 @@ class GatewayApp(FastAPI):
     """FastAPI plus the drain that begins at the signal."""
 
     engine: Engine | None = None
+    unready_s = 0.0
+    """How long it goes on taking requests after `begin_drain`, for balancers to notice."""
 
     def begin_drain(self) -> None:
         """Begin to leave; may be called twice, from a signal handler."""
         if self.engine is not None:
             self.engine.begin_drain()
+
+    async def figures(self) -> Snapshot:
+        """Return what `/-/metrics` shows."""
+        assert self.engine is not None
+        return await self.engine.figures()
+
+    def count_other(self, status: int) -> None:
+        """Count an answer to what is not queued."""
+        if self.engine is not None:
+            self.engine.metering.other(status)
 
     @property
     def draining(self) -> bool:
@@ -76,6 +91,7 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
                 await running
 
     app = GatewayApp(title=settings.namespace, lifespan=lifespan)
+    app.unready_s = settings.unready_s
     app.state.callees = Callees(registry)
     app.state.identity = identity = Identity(extension.identify)
     app.add_exception_handler(Exception, _on_bug)
@@ -83,12 +99,13 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
     answer_call_errors(app)
     app.add_api_route("/-/live", _live, include_in_schema=False)
     app.add_api_route("/-/ready", _ready, include_in_schema=False)
+    app.mount("/-", Gate(Pages({"metrics": MetricsPage(app.figures)}), settings.ops_token))
     add_tasks(app, registry)
     add_routes(app, registry, identity, extension.security)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     extension.extend(app)
     # The last one added is the outermost: it sees every request and every answer.
-    app.add_middleware(RequestMiddleware, is_draining=lambda: app.draining)
+    app.add_middleware(RequestMiddleware, is_draining=lambda: app.draining, on_other=app.count_other)
     return app
 
 
@@ -97,7 +114,9 @@ def build() -> GatewayApp:
     configure()
     settings = Settings()
     _ = settings.redis  # a missing address ends the start with the mend, not a loop of errors
-    return create_app(settings, discover(settings))
+    registry = discover(settings)
+    check_times(settings, registry)
+    return create_app(settings, registry)
 
 
 async def _live() -> Response:

@@ -13,6 +13,7 @@ from typing import Any
 
 from shared.errors import FloodgateError, Garbled
 from shared.logs import fields
+from shared.metrics.calls import Calls
 from shared.queue.backoff import Backoff
 from shared.queue.connection import translated
 from shared.queue.messages import TaskReply, unpack_reply
@@ -29,10 +30,11 @@ BATCH = 256
 class Inbox:
     """Reads the replies of one process. `deliver` gets each and says whether somebody waited."""
 
-    def __init__(self, wire: Wire, key: str, deliver: Callable[[TaskReply], bool]) -> None:
+    def __init__(self, wire: Wire, key: str, deliver: Callable[[TaskReply], bool], meter: Calls) -> None:
         self._wire = wire
         self._key = key
         self._deliver = deliver
+        self._meter = meter
         self._handled: tuple[int, int] | None = None
         self.unclaimed = 0
         """Replies that nobody waited for."""
@@ -45,6 +47,7 @@ class Inbox:
                 await self._read()
                 backoff.reset()
             except FloodgateError as error:
+                self._meter.failed()
                 log.warning("no replies: waiting for Redis", extra=fields(reason=str(error)))
                 await asyncio.sleep(backoff.next_s())
 
@@ -65,8 +68,9 @@ class Inbox:
                     raise reply
         self._handled = None
         streams: Any = replies[-1]
-        if streams:
-            self.take(streams[0][1])
+        entries = streams[0][1] if streams else []
+        self._meter.brought(len(entries))
+        self.take(entries)
 
     async def _drop(self) -> None:
         """Something else stands in the inbox's place; with it there, no reply would ever come."""

@@ -17,6 +17,7 @@ from typing import Any
 from fastapi import HTTPException
 
 from gateway_app.answers import Answer, Terms, Trouble
+from gateway_app.metering import RouteMeter
 from shared.context import Caller
 from shared.logs import fields
 
@@ -50,6 +51,9 @@ class Facts:
     status: int = 0
     caller: Caller | None = None
     terms: Terms = ANY_TERMS
+    at_door: bool = False
+    """What became of it was decided here, without asking Redis."""
+    meter: RouteMeter | None = None
 
     def note(self, answer: Answer) -> None:
         """Take over what the queue says of the request."""
@@ -65,11 +69,12 @@ def facts_of(scope: MutableMapping[str, Any]) -> Facts:
 
 
 class RequestMiddleware:
-    """Outermost: `is_draining` tells whether answers should end their connection."""
+    """Outermost: `is_draining` tells whether answers should end their connection, `on_other` what is not queued."""
 
-    def __init__(self, app: App, is_draining: Callable[[], bool]) -> None:
+    def __init__(self, app: App, is_draining: Callable[[], bool], on_other: Callable[[int], None]) -> None:
         self._app = app
         self._is_draining = is_draining
+        self._on_other = on_other
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -93,7 +98,12 @@ class RequestMiddleware:
             raise
         finally:
             if not scope["path"].startswith(ENGINE_PREFIX):
-                _write(scope, facts, started_s)
+                total_s = time.monotonic() - started_s
+                if facts.meter is not None:
+                    facts.meter.ended(facts, total_s)
+                else:
+                    self._on_other(facts.status)
+                _write(scope, facts, total_s)
 
 
 class BodyLimit:
@@ -140,7 +150,7 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     return secrets.token_hex(8)
 
 
-def _write(scope: Message, facts: Facts, started_s: float) -> None:
+def _write(scope: Message, facts: Facts, total_s: float) -> None:
     log.info(
         "request",
         extra=fields(
@@ -148,7 +158,7 @@ def _write(scope: Message, facts: Facts, started_s: float) -> None:
             route=facts.route or f"{scope['method']} {scope['path']}",
             status=facts.status,
             outcome=facts.outcome,
-            total_ms=round((time.monotonic() - started_s) * 1000),
+            total_ms=round(total_s * 1000),
             predicted_ms=facts.predicted_ms,
             wait_ms=facts.wait_ms,
             run_ms=facts.run_ms,

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway_app.answers import Answer, Trouble
 from gateway_app.dispatcher import Dispatcher
 from gateway_app.drafts import Drafter
-from gateway_app.refusals import Refusals
+from gateway_app.exact import ExactRoutes
 from gateway_app.requests import Facts, facts_of
 from gateway_app.responses import documented, respond
 from gateway_app.terms import Terming
@@ -47,6 +47,8 @@ def add_routes(app: FastAPI, registry: Registry, identify: Identify, security: S
     if security is not None:
         _document(app, security)
     secured: dict[str, Any] | None = None if security is None else {"security": [{security.scheme_name: []}]}
+    exact = ExactRoutes()
+    app.router.routes.insert(0, exact)
     for handler in registry.handlers:
         shown = handler.presentation
         app.router.add_api_route(
@@ -66,6 +68,7 @@ def add_routes(app: FastAPI, registry: Registry, identify: Identify, security: S
         route = app.router.routes[-1]
         assert isinstance(route, APIRoute)
         route.app = _lean(handler, identify, route)
+        exact.add(handler.method, handler.path, route)
 
 
 def _result(handler: Handler) -> dict[str, Any]:
@@ -88,7 +91,10 @@ def _lean(handler: Handler, identify: Identify, route: APIRoute) -> ASGIApp:
     terming = Terming(handler)
 
     async def refused(request: Request, facts: Facts) -> Answer | None:
-        refusals: Refusals = request.app.state.dispatcher.refusals
+        dispatcher: Dispatcher = request.app.state.dispatcher
+        refusals = dispatcher.refusals
+        facts.meter = dispatcher.metering.of(handler)
+        facts.meter.offered()
         if over := refusals.over_rate(handler.route):
             return over
         limit = asyncio.timeout(handler.timeout_s)
@@ -106,6 +112,7 @@ def _lean(handler: Handler, identify: Identify, route: APIRoute) -> ASGIApp:
         request, facts = Request(scope, receive, send), facts_of(scope)
         facts.route = handler.label
         if answer := await refused(request, facts):
+            facts.at_door = True
             facts.note(answer)
             response = respond(answer, facts.request_id)
         else:

@@ -64,7 +64,13 @@ class Seeker:
             await self._look_at(due[at : at + BATCH])
 
     async def _look_at(self, due: Sequence[Entry]) -> None:
-        commands: list[tuple[Argument, ...]] = [("HEXISTS", self._keys.tasks(), entry.id) for entry in due]
+        by_route: dict[str, list[Entry]] = {}
+        for entry in due:
+            by_route.setdefault(entry.handler.route, []).append(entry)
+        commands: list[tuple[Argument, ...]] = [
+            ("ZMSCORE", self._keys.slots(route), *(entry.id for entry in entries))
+            for route, entries in by_route.items()
+        ]
         try:
             *there, replies = await self._wire.exchange([*commands, ("XRANGE", self._inbox_key, "-", "+")], CALL_S)
         except Unavailable:
@@ -76,11 +82,17 @@ class Seeker:
         asked_s = time.monotonic()
         for _, values in replies if isinstance(replies, list) else ():
             self._inbox.peek(values)
-        for entry, is_there in zip(due, there, strict=True):
+        for entries, scores in zip(by_route.values(), there, strict=True):
+            if isinstance(scores, list) and len(scores) == len(entries):
+                self._conclude(entries, scores, asked_s, isinstance(replies, list))
+
+    def _conclude(self, entries: Sequence[Entry], scores: Sequence[object], asked_s: float, is_sure: bool) -> None:
+        """A task is in the system exactly as long as it has a slot."""
+        for entry, score in zip(entries, scores, strict=True):
             entry.asked_s = asked_s
-            if is_there == 1:
+            if score is not None:
                 entry.stage = Stage.ADMITTED
-            elif is_there == 0 and isinstance(replies, list):
+            elif is_sure:
                 entry.settle(lost(entry))
 
 

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import psutil
+
 from deploy.embedded import EmbeddedServer, ServerFailed
 from loadtest import bench_curve, bench_fleet, bench_waiting
 from loadtest.bench_apps import AppFailed
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rounds, seconds = (1, 1.0) if given.short else (given.rounds, given.seconds)
             lab = Lab(server, rounds, seconds, short=given.short, typed=given.typed)
             figures = [figure for part in parts for figure in _measured(lab, part)] + lab.losses()
-    except (CannotMeasure, ServerFailed, AppFailed, CrowdFailed, WrkFailed) as error:
+    except (CannotMeasure, ServerFailed, AppFailed, CrowdFailed, WrkFailed, psutil.NoSuchProcess) as error:
         print(error, file=sys.stderr)
         return 2
     _keep(given.json, lab, figures)

@@ -125,7 +125,7 @@ def app(name: str, target: str | None, env: Mapping[str, str]) -> Iterator[App]:
     """Run one app under gunicorn, as `target` if that is not what its configuration names."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-c", f"{name}_app/gunicorn_conf.py", *([target] if target else [])]
-    ours = {f"{name.upper()}_PORT": str(port), "WEB_CONCURRENCY": "1", "DRAIN_S": "3"}
+    ours = {f"{name.upper()}_PORT": str(port), "WEB_CONCURRENCY": "1", "DRAIN_S": "130"}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             bound_to_us(command, signal.SIGTERM),

@@ -152,7 +152,11 @@ def _run(asked: Plan, directory: Path, *, ui: bool) -> tuple[int, bool]:
 
 def _follow(process: subprocess.Popen[bytes], asked: Plan, directory: Path) -> None:
     """Watch until locust has ended."""
-    processes, queue, progress = Processes(asked.host, directory), Queue(asked.host, directory), Progress(directory)
+    processes, queue, progress = (
+        Processes(asked.host, directory),
+        Queue(asked.host, directory, os.environ),
+        Progress(directory),
+    )
     while process.poll() is None:
         began_s = time.monotonic()
         cores, looks = processes.look(), queue.look()

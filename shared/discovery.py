@@ -1,4 +1,4 @@
-"""Imports every module of the handlers' package and returns the sealed registry.
+"""Imports every module of the handlers' package, returns the sealed registry, and checks that the settings fit it.
 
 Any failure is fatal: a service that came up without some of its routes would
 look healthy. `python -m shared.discovery` checks and prints the routes.
@@ -10,10 +10,10 @@ import importlib
 import pkgutil
 import sys
 
-from shared.errors import DeclarationError, FloodgateError
+from shared.errors import ConfigurationError, DeclarationError, FloodgateError
 from shared.registry import Registry, declared_in
 from shared.sealing import seal
-from shared.settings import Settings
+from shared.settings import KILL_MARGIN_S, Settings
 
 
 def discover(settings: Settings) -> Registry:
@@ -34,10 +34,32 @@ def discover(settings: Settings) -> Registry:
     return seal(declared_in(name), settings.timeout_s)
 
 
+def check_times(settings: Settings, registry: Registry) -> None:
+    """See that a leaving process may end what it has begun, or raise `ConfigurationError` with the setting.
+
+    The order: STOP_GRACE_S, when told, > gunicorn's graceful_timeout > DRAIN_S > every `timeout_s`.
+    """
+    grace_s, own_s = settings.stop_grace_s, settings.graceful_timeout_s
+    if grace_s is not None and grace_s <= own_s:
+        raise ConfigurationError(
+            f"STOP_GRACE_S is {grace_s:g}, and a leaving process may take {own_s} s "
+            f"(UNREADY_S {settings.unready_s:g} + DRAIN_S {settings.drain_s:g} + {KILL_MARGIN_S}): "
+            f"set STOP_GRACE_S above {own_s}, or lower DRAIN_S"
+        )
+    longest = max(registry.handlers, key=lambda handler: handler.timeout_s, default=None)
+    if longest is not None and longest.timeout_s >= settings.drain_s:
+        raise ConfigurationError(
+            f"{longest.source}: {longest.name}: timeout_s is {longest.timeout_s:g}, and a leaving process ends its "
+            f"work within DRAIN_S, {settings.drain_s:g}: set DRAIN_S above {longest.timeout_s:g}, or lower timeout_s"
+        )
+
+
 def main() -> int:
     """Print the routes, or the mistake; return the exit code."""
     try:
-        registry = discover(Settings())
+        settings = Settings()
+        registry = discover(settings)
+        check_times(settings, registry)
     except FloodgateError as error:
         print(error, file=sys.stderr)
         return 1

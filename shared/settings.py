@@ -6,18 +6,23 @@ there on; nothing else reads the environment.
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
 
 NAMESPACE = "floodgate"
+KILL_MARGIN_S = 5
+"""From the end of the drain to gunicorn's SIGKILL."""
 
 
 class Settings(BaseSettings):
     """What the environment says; `Settings(lease_s=1)` in a test."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    # A value that does not fit may be a secret all the same: errors name the setting only.
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     redis_url: SecretStr | None = Field(None, description="Redis ≥ 7.0 or Valkey ≥ 8; may hold a password")
     namespace: str = Field(NAMESPACE, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="prefix and hash tag of all keys")
@@ -30,7 +35,15 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         5, ge=0.5, le=60, description="how long a silent worker keeps its tasks; renewed five times per lease"
     )
-    drain_s: float = Field(30, gt=0, le=3600, description="how long a leaving process ends its work")
+    drain_s: float = Field(
+        30, gt=0, le=3600, description="how long a leaving process ends its work; longer than the longest timeout_s"
+    )
+    unready_s: float = Field(
+        0, ge=0, le=300, description="how long a leaving gateway still takes requests while it says not ready"
+    )
+    stop_grace_s: float | None = Field(
+        None, gt=0, le=7200, description="after which whoever runs the containers kills them, if anybody does"
+    )
 
     worker_places: int = Field(100, ge=1, le=10_000, description="async handlers at once, per process")
     worker_threads: int = Field(16, ge=1, le=1_000, description="sync handlers at once, per process")
@@ -43,6 +56,22 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1 << 20, ge=0, description="of a request; above it: 413")
     max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")
 
+    ops_token: SecretStr | None = Field(
+        None, min_length=16, description="opens /-/metrics and all else under /-/; unset: from this machine only"
+    )
+    metrics_dir: Path | None = Field(
+        None, description="where processes behind one port share their figures; gunicorn and `make dev` make their own"
+    )
+
+    @field_validator("ops_token", "metrics_dir", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        return None if value == "" else value  # as compose files write what is not set
+
+    def metrics_of(self, app: str) -> Path | None:
+        """Return where the processes of an app share their figures; two apps may have one environment."""
+        return None if self.metrics_dir is None else self.metrics_dir / app
+
     @property
     def redis(self) -> str:
         """Return the address of Redis, or raise `ConfigurationError` with the mend."""
@@ -51,6 +80,11 @@ class Settings(BaseSettings):
                 "REDIS_URL is not set: `make dev` brings a Redis of its own; elsewhere set e.g. REDIS_URL=redis://127.0.0.1:6379/0"
             )
         return self.redis_url.get_secret_value()
+
+    @property
+    def graceful_timeout_s(self) -> int:
+        """Return how long gunicorn lets a leaving process live."""
+        return round(self.unready_s + self.drain_s) + KILL_MARGIN_S
 
     @property
     def lease_ms(self) -> int:

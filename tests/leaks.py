@@ -6,55 +6,58 @@ not change anything on the server.
 
 from __future__ import annotations
 
-from typing import Any
-
 from redis import Redis
 
 from shared.queue.keys import CATALOGUE, Keys, Kind
+from tests.snapshot import Snapshot, Stored, ids, snapshot
 
 KINDS = {kind.name: kind for kind in CATALOGUE}
+OF_TASKS = ("marks", "waiting", "parked", "running", "held")
+"""Whose members are tasks that have a slot."""
 
 
 def leaks(client: Redis, keys: Keys) -> list[str]:
-    """Return a line per key that is not as the catalogue says.
+    """Return a line per key that is not as the catalogue says."""
+    return leaks_in(snapshot(client, keys))
 
-    Looked at in one go: what goes on working changes keys between two commands,
-    so end it first.
-    """
-    found: list[str] = []
-    ids: dict[str, set[bytes]] = {"slots": set(), "tasks": set(), "marks": set(), "waiting": set(), "running": set()}
-    for name in sorted(client.scan_iter(match=f"{keys.prefix}*", count=1000)):
-        key = name.decode(errors="replace")
-        kind = KINDS.get(key.removeprefix(keys.prefix).partition(":")[0])
+
+def leaks_in(found: Snapshot) -> list[str]:
+    """Return the same of what was read."""
+    lines: list[str] = []
+    members: dict[str, set[str]] = {name: set() for name in ("slots", "tasks", *OF_TASKS)}
+    for name, stored in sorted(found.items()):
+        kind = KINDS.get(name.partition(":")[0])
         if kind is None:
-            found.append(f"{key}: not in the catalogue")
-            continue
-        answer: Any = client.type(name)
-        actual = answer.decode()
-        if actual != kind.type:
-            found.append(f"{key}: a {actual}, and the catalogue says {kind.type}")
-            continue
-        found += _time_to_live(client, name, kind)
-        if kind.name in ids:
-            ids[kind.name] |= _members(client, name, actual)
-    return found + _orphans(ids)
+            lines.append(f"{name}: not in the catalogue")
+        elif stored.type != kind.type:
+            lines.append(f"{name}: a {stored.type}, and the catalogue says {kind.type}")
+        else:
+            lines += _time_to_live(name, stored, kind)
+            if kind.name in members:
+                members[kind.name] |= ids(found, name)
+    return lines + _orphans(members) + _lost_batons(found)
 
 
-def _time_to_live(client: Redis, name: bytes, kind: Kind) -> list[str]:
-    left_s = client.ttl(name)
-    if kind.ttl_s is None or 0 <= left_s <= kind.ttl_s:
+def _time_to_live(name: str, stored: Stored, kind: Kind) -> list[str]:
+    if kind.ttl_s is None or (stored.ttl_ms is not None and stored.ttl_ms <= kind.ttl_s * 1000):
         return []
-    return [f"{name.decode()}: has {'no time' if left_s < 0 else f'{left_s} s'} to live"]
+    return [f"{name}: has {'no time' if stored.ttl_ms is None else f'{stored.ttl_ms} ms'} to live"]
 
 
-def _members(client: Redis, name: bytes, kind: str) -> set[bytes]:
-    members: Any = client.hkeys(name) if kind == "hash" else client.zrange(name, 0, -1)
-    return {member.rpartition(b"#")[2] for member in members}  # a lease ends in the id of its task
-
-
-def _orphans(ids: dict[str, set[bytes]]) -> list[str]:
-    found = [f"task {lost!r}: in tasks and not in slots" for lost in sorted(ids["tasks"] - ids["slots"])]
-    found += [f"task {lost!r}: in slots and not in tasks" for lost in sorted(ids["slots"] - ids["tasks"])]
-    for kind in ("marks", "waiting", "running"):
-        found += [f"task {lost!r}: in {kind} and not in slots" for lost in sorted(ids[kind] - ids["slots"])]
+def _orphans(members: dict[str, set[str]]) -> list[str]:
+    slots, tasks = members["slots"], members["tasks"]
+    found = [f"task {id}: in tasks and not in slots" for id in sorted(tasks - slots)]
+    found += [f"task {id}: in slots and not in tasks" for id in sorted(slots - tasks)]
+    for kind in OF_TASKS:
+        found += [f"task {id}: in {kind} and not in slots" for id in sorted(members[kind] - slots)]
     return found
+
+
+def _lost_batons(found: Snapshot) -> list[str]:
+    """`reap` ends a baton, so it has to know the lane."""
+    walked = {item.decode() for item in found["lanes"].items} if "lanes" in found else set()
+    return [
+        f"{name}: of a lane that nobody walks"
+        for name in sorted(found)
+        if name.startswith("wake:") and name.removeprefix("wake:") not in walked
+    ]

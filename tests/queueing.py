@@ -13,18 +13,45 @@ from typing import Any, TypeVar
 
 from redis import Redis
 
-from shared.queue.keys import Keys, flow_of
-from shared.queue.messages import Task, pack_task, unpack_reply
+from shared.queue.keys import Keys
+from shared.queue.messages import unpack_reply
 from shared.queue.scripts import Script, calls
+from tests.envelopes import (
+    BUDGET_MS,
+    LANE,
+    POOL,
+    ROUTE,
+    START_MS,
+    WORKER,
+    admission,
+    completion,
+    lease,
+    route_of,
+    task_id,
+)
+from tests.snapshot import Snapshot, snapshot
+
+__all__ = [
+    "BUDGET_MS",
+    "GAP_MS",
+    "LANE",
+    "LEASE_MS",
+    "PERIOD_MS",
+    "POOL",
+    "ROUTE",
+    "START_MS",
+    "WORKER",
+    "Queue",
+    "admission",
+    "completion",
+    "lease",
+    "outcome",
+    "route_of",
+    "task_id",
+]
 
 T = TypeVar("T")
 
-START_MS = 1_790_000_000_000
-ROUTE = "0123456789ab"
-POOL = "c0ffee:a"
-LANE = f"{POOL}:0"
-WORKER = "w1.a.10"
-BUDGET_MS = 10_000
 LEASE_MS = 5_000
 REGISTRATION_MS = 3_000
 PERIOD_MS = 900
@@ -40,6 +67,8 @@ class Queue:
 
     def __init__(self, client: Redis, namespace: str, edits: Sequence[tuple[str, str, str]] = ()) -> None:
         self.client, self.keys, self._edits = client, Keys(namespace), tuple(edits)
+        self._kinds: dict[str, calls.Kind] = {}
+        """Of every request so far, by id."""
         self._now_key = f"{{{namespace}:1}}now"  # the same Cluster slot, outside of the prefix: no key of the queue
         self.now_ms = START_MS
         self.advance(0)
@@ -47,6 +76,10 @@ class Queue:
     def close(self) -> None:
         """Remove the clock; what the queue holds is the test's to judge."""
         self.client.delete(self._now_key)
+
+    def took_over(self, other: Queue) -> None:
+        """Know what another one of the same namespace asked for."""
+        self._kinds |= other._kinds
 
     def advance(self, ms: int) -> None:
         """Let time pass; negative: the server's clock steps back."""
@@ -105,12 +138,24 @@ class Queue:
         )
 
     def admit(self, *ids: str, late_ms: int = 1000, missed: Mapping[str, int] = {}, **task: Any) -> calls.AdmitReply:
-        requests = [admission(self.now_ms, id, **task) for id in ids]
+        return self.ask(*(self.request(id, **task) for id in ids), late_ms=late_ms, missed=missed)
+
+    def request(self, id: str, **task: Any) -> calls.Admission:
+        """Return a request made now, for `ask`."""
+        return admission(self.now_ms, id, **task)
+
+    def ask(self, *requests: calls.Admission, late_ms: int = 1000, missed: Mapping[str, int] = {}) -> calls.AdmitReply:
+        """Send one batch of different requests."""
+        self._kinds.update((request.id, request.kind) for request in requests)
         return self.send(calls.admit(self.keys, valid_until_ms=self.now_ms + late_ms, requests=requests, missed=missed))
 
     def codes(self, *ids: str, **task: Any) -> list[int]:
         """Admit and return the codes alone."""
         return [int(v.code) for v in self.admit(*ids, **task).verdicts]
+
+    def admitted(self, count: int, first: int = 0, **task: Any) -> int:
+        """Ask for `count` of a kind, named by numbers, and return how many came in."""
+        return self.codes(*(str(first + i) for i in range(count)), **task).count(0)
 
     def claim(
         self,
@@ -141,8 +186,17 @@ class Queue:
         return [task.id for task in self.claim(serial, **options).tasks]
 
     def complete(self, *leases: str, **report: Any) -> list[bool]:
-        reports = [completion(lease, **report) for lease in leases]
+        return self.report_all(*(self.report(lease, **report) for lease in leases))
+
+    def report_all(self, *reports: calls.Completion) -> list[bool]:
+        """Send one batch of different reports."""
         return list(self.send(calls.complete(self.keys, reports)).held)
+
+    def report(self, lease: str, **report: Any) -> calls.Completion:
+        """Return what a worker says of a run: of the flow, lane and budget that its task was admitted with."""
+        kind = self._kinds.get(lease.rpartition("#")[2])
+        known = {} if kind is None else {"flow": kind.flow, "lane": kind.lane, "budget_ms": kind.budget_ms}
+        return completion(lease, **{**known, **report})
 
     def cancel(self, *ids: str) -> list[int]:
         return [int(code) for code in self.send(calls.cancel(self.keys, ids)).codes]
@@ -194,86 +248,46 @@ class Queue:
         """Do what BLPOP does for a parked claimer."""
         return self.client.lpop(self.keys.wake(lane)) is not None
 
+    def parked(self, route: str = ROUTE) -> list[str]:
+        found: Any = self.client.zrange(self.keys.parked(route), 0, -1)
+        return [id.decode() for id in found]
+
+    def held(self, tenant: str, route: str = ROUTE) -> set[str]:
+        return self._members(self.keys.held(f"{route}|{tenant}"))
+
+    def figures(self, route: str = ROUTE) -> dict[str, float]:
+        """Return the numbers of a route by field."""
+        found: Any = self.client.hgetall(self.keys.figures(route))
+        return {name.decode(): float(value) for name, value in found.items()}
+
+    def figure(self, **fields: float) -> None:
+        """Put figures there, as if they had been measured; `later_mean` is the one of detached tasks."""
+        named: Any = {name.replace("later_", "~"): value for name, value in fields.items()}
+        self.client.hset(self.keys.figures(ROUTE), mapping=named)
+
+    def result(self, id: str) -> str | None:
+        """Return the outcome that is kept of a detached task."""
+        found: Any = self.client.get(self.keys.result(id))
+        return None if found is None else outcome(found)[1]
+
     def replies(self, inbox: str = "box") -> list[tuple[str, str]]:
         """Return (id, outcome) of every reply; a handler's is 'done' here."""
-        # redis-py makes a dict of an entry, which loses all but the last reply of a batch: ask for the raw form.
-        pool = self.client.connection_pool
-        connection = pool.get_connection()
-        connection.send_command("XRANGE", self.keys.inbox(inbox), "-", "+")
-        entries: Any = connection.read_response()
-        pool.release(connection)
-        raw = [data for _, fields in entries for data in fields[1::2]]
-        found = []
-        for data in raw:
-            text = data.decode(errors="replace")
-            if text.startswith("done "):
-                found.append((text.removeprefix("done "), "done"))
-            else:
-                reply = unpack_reply(data)
-                found.append((reply.task_id, reply.outcome.value))
-        return found
+        name = self.keys.inbox(inbox).removeprefix(self.keys.prefix)
+        found = self.snapshot()
+        return [outcome(data) for data in found[name].items] if name in found else []
+
+    def snapshot(self) -> Snapshot:
+        return snapshot(self.client, self.keys)
 
     def _members(self, key: str) -> set[str]:
         found: Any = self.client.zrange(key, 0, -1)
         return {member.decode() for member in found}
 
 
-def route_of(task_id: str) -> str:
-    return task_id.partition(".")[0]
-
-
-def task_id(name: str, route: str = ROUTE) -> str:
-    return f"{route}.{name}"
-
-
-def lease(name: str, serial: int = 1, claimer: str = WORKER) -> str:
-    return f"{claimer}#{serial}#{task_id(name)}"
-
-
-def admission(
-    now_ms: int,
-    name: str,
-    *,
-    route: str = ROUTE,
-    lane: str = LANE,
-    budget_ms: int = BUDGET_MS,
-    tries: int = 1,
-    weight: int = 8,
-    share: int = 1000,
-    tenant: str = "",
-    detached: bool = False,
-    body: bytes = b"",
-) -> calls.Admission:
-    """Return a request as a gateway asks for it."""
-    id, flow, deadline = task_id(name, route), flow_of(route, weight, tenant, detached), now_ms + budget_ms
-    task = Task(
-        deadline_ms=deadline,
-        route=route,
-        lane=lane,
-        inbox="=60=box" if detached else "box",
-        attempts=tries,
-        flow=flow,
-        weight=weight,
-        budget_ms=budget_ms,
-        request_id="r",
-        body=body,
-    )
-    return calls.Admission(calls.Kind(route, lane, flow, weight, share, budget_ms), id, deadline, pack_task(task))
-
-
-def completion(
-    lease: str,
-    *,
-    run_ms: int = 100,
-    in_time: bool = True,
-    sample: bool = True,
-    budget_ms: int = BUDGET_MS,
-    lane: str = LANE,
-    flow: str | None = None,
-    inbox: str = "box",
-) -> calls.Completion:
-    """Return a worker's report on one run."""
-    id = lease.rpartition("#")[2]
-    flow = flow_of(route_of(id), 8) if flow is None else flow
-    reply = b"done " + id.encode()
-    return calls.Completion(lease, id, route_of(id), lane, flow, inbox, budget_ms, run_ms, in_time, sample, reply)
+def outcome(data: bytes) -> tuple[str, str]:
+    """Return id and outcome of a stored reply."""
+    text = data.decode(errors="replace")
+    if text.startswith("done "):
+        return text.removeprefix("done "), "done"
+    reply = unpack_reply(data)
+    return reply.task_id, reply.outcome.value

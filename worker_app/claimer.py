@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +26,7 @@ from shared.queue.wire import Wire
 from worker_app.completer import Completer
 from worker_app.executor import Executor
 from worker_app.lease import Keeper
+from worker_app.metering import GIVEN_BACK, Metering
 
 log = logging.getLogger("floodgate.worker")
 
@@ -35,6 +38,8 @@ STOP_S = 0.5
 """How long a stopped handler may clean up before its task is given back."""
 MEND_S = 0.2
 """Between two looks at a baton of the wrong type, which `reap` drops: parking on it returns at once."""
+SILENT_S = BLOCK_S + SLACK_S + CALL_S
+"""Without an answer to any claim for so long, this claimer does not work, whatever its renewals say."""
 CLAIM_BYTES = 512 * 1024
 MOST_TASKS = 256
 
@@ -55,6 +60,7 @@ class Claimer:
         contract: str,
         lanes: Sequence[str],
         lease_ms: int,
+        metering: Metering,
     ) -> None:
         self.name = f"{process}.{executor.kind}.{executor.places}"
         self.lanes = lanes
@@ -64,12 +70,20 @@ class Claimer:
         self._completer = completer
         self._keeper = keeper
         self._lease_ms = lease_ms
+        self._metering = metering
         self._pool_name = f"{contract}:{executor.kind}"
         self._serial = 0
         self._last_read = 0
+        self._answered_s = -math.inf
         self.leaving = False
         self._heard: list[str] = []
         self._wire = Wire(pool, self._on_open)
+
+    @property
+    def working(self) -> bool:
+        """Tell whether it is registered, and claims or has no room to."""
+        claims = self.executor.room == 0 or time.monotonic() - self._answered_s < SILENT_S
+        return claims and self._keeper.registers(self)
 
     def leases(self) -> Mapping[str, str]:
         """Return lease to route of everything this claimer holds, unacknowledged ends included."""
@@ -87,6 +101,7 @@ class Claimer:
                 await self._wire.open()
                 await self._claim_until_broken(backoff)
             except FloodgateError as error:
+                self._metering.claims.failed()
                 await self._wire.close()  # the next one begins with a join: a lost claim's leases go back
                 if not self.leaving:
                     log.warning("no claims: waiting for Redis", extra=fields(claimer=self.name, reason=str(error)))
@@ -109,11 +124,14 @@ class Claimer:
             self.executor.stop(run.lease)
         # First the end, then the release: the next start then overlaps only with what does not let itself be stopped.
         await asyncio.wait([run.work for run in runs if run.work is not None], timeout=STOP_S)
+        for run in runs:
+            self._metering.routes[run.task.route].ended(GIVEN_BACK, time.monotonic() - run.started_s)
         items = [Released(run.lease, run.task_id, run.task.route, True) for run in runs]
         await self._wire.run(release(self._keys, items), CALL_S)
         log.warning("gave back unfinished work", extra=fields(claimer=self.name, tasks=len(runs)))
 
     async def _on_open(self, wire: Wire) -> None:
+        self._metering.connects.opened("claim")
         if self.leaving:
             return
         await self._keeper.renew(self)
@@ -128,6 +146,7 @@ class Claimer:
                 parked = False
                 self.executor.gained_room.clear()
                 await self.executor.gained_room.wait()
+                self._answered_s = time.monotonic()  # it had no room to claim
                 continue
             reply = await (self._park() if parked else self._claim())
             backoff.reset()
@@ -158,8 +177,10 @@ class Claimer:
         )
 
     async def _claim(self) -> ClaimReply:
-        call = self._call(1.0)
-        return self._read(await self._wire.run(call, CALL_S))
+        call, sent_s = self._call(1.0), time.monotonic()
+        claimed = self._read(await self._wire.run(call, CALL_S))
+        self._metering.claims.answered(time.monotonic() - sent_s, len(claimed.tasks))
+        return claimed
 
     async def _park(self) -> ClaimReply:
         call = self._call(BLOCK_S + 1.0)
@@ -167,11 +188,12 @@ class Claimer:
         block = ("BLPOP", self._keys.bell(self.name), *wakes, str(BLOCK_S))
         rung, reply = await self._wire.exchange([block, call.evalsha], BLOCK_S + SLACK_S)
         claimed = self._read(await self._wire.result(call, reply, CALL_S))
+        self._metering.claims.brought(len(claimed.tasks))
         await self._hear(rung)
         return claimed
 
     def _read(self, reply: ClaimReply) -> ClaimReply:
-        self._last_read = self._serial
+        self._last_read, self._answered_s = self._serial, time.monotonic()
         self._clock.observe(reply.now_ms)
         return reply
 
@@ -196,7 +218,9 @@ class Claimer:
                 raise Garbled("a task of a route that is not served here")
         except Garbled as error:
             log.error("a task that cannot be read", extra=fields(task=claimed.id, reason=str(error)))
+            self._metering.unreadable.add()
             self._completer.fail(lease, claimed)
         else:
             left_s = (task.deadline_ms - self._clock.now_ms()) / 1000
+            self._metering.routes[task.route].started()
             self.executor.start(lease, claimed.id, task, claimed.tries_used, left_s)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 
 from shared.errors import FloodgateError, Garbled
@@ -19,6 +20,7 @@ from shared.queue.messages import Outcome, TaskReply, inbox_of, pack_reply
 from shared.queue.scripts.calls import Claimed, Completion, complete
 from shared.queue.wire import Wire
 from worker_app.executor import Ended
+from worker_app.metering import STOPPED, Metering
 
 log = logging.getLogger("floodgate.worker")
 
@@ -30,10 +32,11 @@ CALL_S = 5.0
 class Completer:
     """The one sender of replies of a worker process."""
 
-    def __init__(self, wire: Wire, keys: Keys, clock: RedisClock) -> None:
+    def __init__(self, wire: Wire, keys: Keys, clock: RedisClock, metering: Metering) -> None:
         self._wire = wire
         self._keys = keys
         self._clock = clock
+        self._metering = metering
         self._waiting: deque[Completion] = deque()
         self._some = asyncio.Event()
         self._none = asyncio.Event()
@@ -51,6 +54,8 @@ class Completer:
     def add(self, ended: Ended) -> None:
         """Take the end of a run; the claimer's lease is kept until Redis answered."""
         run, task = ended.run, ended.run.task
+        outcome = STOPPED if run.stopped else ended.reply.outcome.value
+        self._metering.routes[task.route].ended(outcome, time.monotonic() - run.started_s)
         reply = b"" if run.stopped else pack_reply(ended.reply)
         self._add(
             Completion(
@@ -85,14 +90,18 @@ class Completer:
             await self._some.wait()
             batch = self._batch()
             while True:
+                sent_s = time.monotonic()
                 try:
                     answer = await self._wire.run(complete(self._keys, batch), CALL_S)
                     self._clock.observe(answer.now_ms)
+                    self._metering.completes.answered(time.monotonic() - sent_s, len(batch))
                     break
                 except Garbled as error:
+                    self._metering.completes.failed()
                     log.error("complete answered garbage", extra=fields(reason=str(error)))
                     break
                 except FloodgateError as error:
+                    self._metering.completes.failed()
                     log.warning("replies wait for Redis", extra=fields(reason=str(error), replies=len(batch)))
                     await asyncio.sleep(backoff.next_s())
             backoff.reset()

@@ -1,7 +1,7 @@
 """Everything a worker process runs, and the order in which it leaves.
 
 One task group holds all loops; nothing is started outside of it. Ready means:
-every claimer is registered at this moment.
+every claimer is registered at this moment, and is answered when it claims.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from shared.errors import FloodgateError
 from shared.logs import fields
+from shared.metrics.snapshot import Snapshot
 from shared.queue.clock import RedisClock
 from shared.queue.connection import connect, run
 from shared.queue.keys import Keys, lane_of
@@ -29,6 +30,7 @@ from worker_app.claimer import BLOCK_S, SLACK_S, Claimer
 from worker_app.completer import Completer
 from worker_app.executor import Executor
 from worker_app.lease import Keeper
+from worker_app.metering import Metering
 from worker_app.neighbours import Neighbours, look_forever
 from worker_app.plans import plans
 from worker_app.resources import Resources
@@ -54,18 +56,25 @@ class Engine:
         self._keys = Keys(settings.namespace)
         self._clock = RedisClock()
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
+        self.metering = Metering(registry, settings.metrics_of("worker"), lambda: self.ready, self._take)
         self._keeper = Keeper(
-            self._client, self._keys, self._clock, settings.lease_ms, settings.registration_ms, self._declare
+            self._client,
+            self._keys,
+            self._clock,
+            settings.lease_ms,
+            settings.registration_ms,
+            self._declare,
+            self.metering,
         )
         mine = [h for h in registry.handlers if min(h.levels) <= settings.worker_max_level]
         self._resources = Resources(mine, overrides)
         self._open = False
-        self._completer = Completer(Wire(self._pool), self._keys, self._clock)
+        self._completer = Completer(Wire(self._pool, self._on_complete_open), self._keys, self._clock, self.metering)
         self._claimers = self._make_claimers()
 
     @property
     def ready(self) -> bool:
-        return self._open and not self._draining.is_set() and (self._keeper.fresh or not self._claimers)
+        return self._open and not self._draining.is_set() and all(claimer.working for claimer in self._claimers)
 
     def begin_drain(self) -> None:
         """Start to leave; may be called twice, from any context of the loop's thread."""
@@ -73,6 +82,7 @@ class Engine:
 
     async def run(self) -> None:
         """Open the resources, work until the drain has ended, close them."""
+        self.metering.vitals.beat()
         try:
             await self._open_resources()
             if self._open:
@@ -80,6 +90,7 @@ class Engine:
         finally:
             await self._resources.close()
             await self._client.aclose()
+            self.metering.ledger.close()
 
     async def _open_resources(self) -> None:
         opening = asyncio.create_task(self._resources.open())
@@ -97,7 +108,8 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             claims = [group.create_task(claimer.run(), name=claimer.name) for claimer in self._claimers]
             loops = [
-                group.create_task(reap_forever(self._client, self._keys, self._settings, log)),
+                group.create_task(reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps)),
+                group.create_task(self.metering.vitals.beat_forever()),
                 group.create_task(self._completer.run()),
                 group.create_task(look_forever(neighbours, self._settings.renew_s)),
                 *(group.create_task(self._keeper.keep(claimer)) for claimer in self._claimers),
@@ -106,6 +118,20 @@ class Engine:
             await self._drain(claims)
             for loop in (*loops, *claims):
                 loop.cancel()
+
+    async def figures(self) -> Snapshot:
+        """Return what is counted here and in the sibling processes."""
+        self.metering.vitals.beat()
+        return self.metering.ledger.snapshot()
+
+    def _take(self) -> None:
+        for claimer in self._claimers:
+            executor = claimer.executor
+            self.metering.places[executor.kind].set(executor.places)
+            self.metering.busy[executor.kind].set(len(executor.runs))
+
+    async def _on_complete_open(self, wire: Wire) -> None:
+        self.metering.connects.opened("complete")
 
     async def _drain(self, claims: Sequence[asyncio.Task[None]]) -> None:
         log.info("draining", extra=fields(running=sum(len(c.executor.runs) for c in self._claimers)))
@@ -167,6 +193,7 @@ class Engine:
                     contract=self._registry.contract,
                     lanes=[lane_of(self._registry.contract, kind, level) for level in sorted(levels)],
                     lease_ms=settings.lease_ms,
+                    metering=self.metering,
                 )
             )
         return claimers

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
@@ -18,6 +19,7 @@ from shared.queue.clock import RedisClock
 from shared.queue.connection import Client, run
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import RenewReply, renew
+from worker_app.metering import Metering
 
 log = logging.getLogger("floodgate.worker")
 
@@ -45,6 +47,7 @@ class Keeper:
         lease_ms: int,
         registration_ms: int,
         declare: Callable[[], Awaitable[None]],
+        metering: Metering,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -52,14 +55,13 @@ class Keeper:
         self._lease_ms = lease_ms
         self._registration_ms = registration_ms
         self._declare = declare
+        self._metering = metering
         self._renewed: dict[str, float] = {}
         self._turn = asyncio.Lock()
 
-    @property
-    def fresh(self) -> bool:
-        """Tell whether every claimer is registered at this moment, so that the worker is ready."""
-        oldest = time.monotonic() - self._registration_ms / 1000
-        return bool(self._renewed) and all(at > oldest for at in self._renewed.values())
+    def registers(self, holder: Holder) -> bool:
+        """Tell whether the claimer is registered at this moment, as far as this process knows."""
+        return time.monotonic() - self._renewed.get(holder.name, -math.inf) < self._registration_ms / 1000
 
     async def renew(self, holder: Holder) -> None:
         """Renew once, or take leave if the holder is leaving; raises what `run` does.
@@ -70,7 +72,7 @@ class Keeper:
             await self._renew(holder, holder.leaving)
 
     async def _renew(self, holder: Holder, leave: bool) -> None:
-        held = holder.leases()
+        held, sent_s = holder.leases(), time.monotonic()
         reply = await run(
             self._client,
             renew(
@@ -84,7 +86,8 @@ class Keeper:
             self._lease_ms / 1000 / 5,
         )
         self._clock.observe(reply.now_ms)
-        self._renewed[holder.name] = 0.0 if leave else time.monotonic()
+        self._metering.renewals.answered(time.monotonic() - sent_s, len(held))
+        self._renewed[holder.name] = -math.inf if leave else time.monotonic()
         if reply.joined:
             await self._declare()
             log.info("registered", extra=fields(claimer=holder.name, lanes=len(holder.lanes)))
@@ -97,10 +100,12 @@ class Keeper:
             try:
                 await self.renew(holder)
             except FloodgateError as error:
+                self._metering.renewals.failed()
                 log.warning("renewal failed", extra=fields(claimer=holder.name, reason=str(error)))
 
     def _heed(self, holder: Holder, reply: RenewReply) -> None:
         if reply.gone:
+            self._metering.gone.add(len(reply.gone))
             log.warning("leases are gone", extra=fields(claimer=holder.name, leases=len(reply.gone)))
         for lease in (*reply.gone, *reply.unwanted):
             holder.stop(lease)

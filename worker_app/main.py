@@ -1,4 +1,4 @@
-"""The worker as a bare ASGI application: its lifespan starts the claimers, HTTP says live and ready.
+"""The worker as a bare ASGI application: its lifespan starts the claimers, HTTP says live, ready and what is counted.
 
 `build` is what the servers are given. Never waits for Redis itself: an exception
 or a wait at start would end the master.
@@ -11,8 +11,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from shared import supervision
-from shared.discovery import discover
+from shared.discovery import check_times, discover
+from shared.gate import PREFIX, Gate, Pages
 from shared.logs import configure
+from shared.metrics.page import MetricsPage
+from shared.metrics.snapshot import Snapshot
 from shared.registry import Registry
 from shared.settings import Settings
 from worker_app.engine import Engine
@@ -23,12 +26,13 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class WorkerApp:
-    """Live, ready, and the engine behind them."""
+    """Live, ready, the operators' pages, and the engine behind them."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
         self.engine: Engine | None = None
+        self._gate = Gate(Pages({"metrics": MetricsPage(self._figures)}), settings.ops_token)
 
     def begin_drain(self) -> None:
         """Take nothing more and end what runs; may be called twice, from a signal handler."""
@@ -39,7 +43,7 @@ class WorkerApp:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._http(scope["path"], send)
+            await self._http(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -52,8 +56,16 @@ class WorkerApp:
             await running
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _http(self, path: str, send: Send) -> None:
+    async def _figures(self) -> Snapshot:
+        assert self.engine is not None
+        return await self.engine.figures()
+
+    async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
+        path = scope["path"]
         known = {"/-/live": True, "/-/ready": self.engine is not None and self.engine.ready}
+        if path.startswith(PREFIX) and path not in known:
+            await self._gate(scope, receive, send)
+            return
         status = 404 if path not in known else 200 if known[path] else 503
         headers = [(b"content-length", b"0")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -70,4 +82,6 @@ def build() -> WorkerApp:
     configure()
     settings = Settings()
     _ = settings.redis  # a missing address ends the start with the mend, not a loop of errors
-    return create_app(settings, discover(settings))
+    registry = discover(settings)
+    check_times(settings, registry)
+    return create_app(settings, registry)

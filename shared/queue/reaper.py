@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 
 from redis import asyncio as redis
 
@@ -30,7 +31,14 @@ def period_s(settings: Settings) -> float:
     return min(PERIOD_S, settings.lease_s / PERIODS_PER_LEASE)
 
 
-async def reap_forever(client: redis.Redis, keys: Keys, settings: Settings, log: logging.Logger) -> None:
+class Meter(Protocol):
+    """Who counts what is reaped."""
+
+    def done(self, reply: calls.ReapReply) -> None: ...
+    def failed(self) -> None: ...
+
+
+async def reap_forever(client: redis.Redis, keys: Keys, settings: Settings, log: logging.Logger, meter: Meter) -> None:
     """Reap once a period until cancelled; an unavailable Redis is said once, and waited for."""
     period = period_s(settings)
     # Mercy when nobody reaped for half a lease, but two periods in a row may be missed by chance.
@@ -45,8 +53,10 @@ async def reap_forever(client: redis.Redis, keys: Keys, settings: Settings, log:
             if not failing:
                 log.warning("reap failed: %s", error)
             failing = True
+            meter.failed()
         else:
             failing, more = False, reply.more
+            meter.done(reply)
             _report(reply, log)
         if not more:
             await asyncio.sleep(period)

@@ -88,8 +88,8 @@ class System:
     def gateway(self, *, wait: bool = True, **env: str) -> App:
         return self._start("gateway_app.main:build", wait, env)
 
-    def worker(self, *, wait: bool = True, **env: str) -> App:
-        return self._start("worker_app.main:build", wait, env)
+    def worker(self, *, wait: bool = True, factory: str = "worker_app.main:build", **env: str) -> App:
+        return self._start(factory, wait, env)
 
     @property
     def notes(self) -> Path:
@@ -150,7 +150,7 @@ def system(directory: Path, redis_url: str, namespace: str, handlers: str = ODD,
         "NAMESPACE": namespace,
         "HANDLERS": handlers,
         "LEASE_S": str(LEASE_S),
-        "DRAIN_S": "5",
+        "DRAIN_S": "20",
         "ODD_NOTES": str(directory / "notes"),
         "PYTHONFAULTHANDLER": "1",
     }

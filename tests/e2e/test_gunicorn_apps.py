@@ -19,6 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 START_S = 20
 END_S = 10
+UNREADY_S = 1.0
 HANDLER = """
 import asyncio
 from shared import queued
@@ -39,7 +40,8 @@ def free_port() -> int:
 @pytest.fixture
 def environment(redis_url: str, namespace: str) -> dict[str, str]:
     ports = {"GATEWAY_PORT": str(free_port()), "WORKER_PORT": str(free_port())}
-    return os.environ | ports | {"REDIS_URL": redis_url, "NAMESPACE": namespace, "DRAIN_S": "5", "LEASE_S": "1"}
+    given = {"UNREADY_S": str(UNREADY_S), "REDIS_URL": redis_url, "NAMESPACE": namespace, "LEASE_S": "1"}
+    return os.environ | ports | given
 
 
 @pytest.fixture
@@ -88,6 +90,36 @@ def test_a_request_under_way_is_answered_while_both_apps_are_told_to_end(
 
     assert under_way.communicate(timeout=END_S)[0].strip() == "b'\"answered\"'"
     assert {name: process.wait(END_S) for name, process in apps.items()} == {"gateway": 0, "worker": 0}
+
+
+def test_a_leaving_gateway_says_so_before_it_closes_its_port(
+    apps: dict[str, subprocess.Popen[bytes]], environment: dict[str, str]
+) -> None:
+    url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
+    deadline = time.monotonic() + START_S
+    while not _answers(f"{url}/slow"):
+        assert time.monotonic() < deadline
+    with httpx.Client(base_url=url) as kept:
+        assert "connection" not in kept.get("/-/live").headers
+        apps["gateway"].terminate()
+        time.sleep(UNREADY_S / 2)
+        for client in (kept, httpx):
+            leaving = client.get(f"{url}/openapi.json")
+            assert (leaving.status_code, leaving.headers["connection"]) == (200, "close")
+    assert apps["gateway"].wait(END_S) == 0
+
+
+def test_a_leaving_gateway_is_not_ready_while_it_still_answers(
+    apps: dict[str, subprocess.Popen[bytes]], environment: dict[str, str]
+) -> None:
+    url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
+    deadline = time.monotonic() + START_S
+    while not _answers(f"{url}/-/ready"):
+        assert time.monotonic() < deadline
+    apps["gateway"].terminate()
+    time.sleep(UNREADY_S / 2)
+    assert httpx.get(f"{url}/-/ready").status_code == 503
+    assert httpx.get(f"{url}/-/live").status_code == 200
 
 
 def _answers(url: str) -> bool:

@@ -61,7 +61,9 @@ class Garbled:
             return found.decode()
         serving: Any = self.redis.zrange(self.keys.serving(self.lane), 0, 0)
         claimer = serving[0].decode()
-        parts = {"route": self.handler.route, "lane": self.lane, "claimer": claimer, "pool": self.lane[:-2]}
+        route = self.handler.route
+        parts = {"route": route, "lane": self.lane, "claimer": claimer, "pool": self.lane[:-2]}
+        parts |= {"route|tenant": f"{route}|acme", "task": f"{route}.0123456789abcdef0123456789abcdef"}
         return f"{self.keys.prefix}{name}:{parts[kind.per]}"
 
     def answers(self) -> bool:
@@ -103,6 +105,8 @@ def add_garbage(redis: Redis, key: str, kind: str) -> None:
         redis.hset(key, mapping={NOT_TEXT: NOT_TEXT, "x.y": "nonsense", "limit ": "-1", "": ""})
     elif kind == "zset":
         redis.zadd(key, {NOT_TEXT: 1, b"no.task": 2, b"a#b#c.d": 3, b"": 4.5})
+    elif kind == "string":
+        redis.set(key, NOT_TEXT)
     elif kind == "list":
         redis.rpush(key, NOT_TEXT, "")
     elif kind == "set":

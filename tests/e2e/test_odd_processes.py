@@ -100,9 +100,9 @@ async def test_a_worker_told_to_end_under_load_ends_its_work_and_claims_no_more(
     await until_async(lambda: leaving.ready)
     async with asking(gateway) as client:
         await warmed(client, "/sleep")
-        asked = [asyncio.create_task(client.get(f"/sleep?tag=drain-{n}&seconds=0.7")) for n in range(12)]
+        asked = [asyncio.create_task(client.get(f"/sleep?tag=drain-{n}&seconds=2")) for n in range(12)]
         await until_async(lambda: sum(bool(own.pids(f"drain-{n}")) for n in range(12)) == 4)
-        staying = own.worker(WORKER_PLACES="4", wait=False)
+        staying = await asyncio.to_thread(own.worker, WORKER_PLACES="4")
         leaving.signal(sig)
         signal_s = time.monotonic()
         await asyncio.to_thread(leaving.process.wait, 5)
@@ -116,7 +116,7 @@ async def test_a_worker_told_to_end_under_load_ends_its_work_and_claims_no_more(
 
 
 async def test_work_that_does_not_end_in_time_is_given_back(own: System) -> None:
-    leaving = own.worker(wait=False, DRAIN_S="0.3")
+    leaving = own.worker(wait=False, factory="tests.e2e.impatient:build", DRAIN_S="0.3")
     gateway = own.gateway()
     await until_async(lambda: leaving.ready)
     async with asking(gateway) as client:

@@ -18,6 +18,7 @@ def overload(directory: Path, *arguments: str) -> subprocess.CompletedProcess[st
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(LIMIT_S + 10)
 def test_a_short_block_of_overload_loses_doubles_and_leaks_nothing(tmp_path: Path) -> None:
     ended = overload(tmp_path, "--short")

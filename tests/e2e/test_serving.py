@@ -43,13 +43,20 @@ class Gunicorn:
 @pytest.fixture
 def gunicorn(tmp_path: Path) -> Iterator[Gunicorn]:
     """Gunicorn as both apps configure it, around the toy."""
+    with running_gunicorn(tmp_path) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def running_gunicorn(tmp_path: Path, unready_s: float = 0) -> Iterator[Gunicorn]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     conf = tmp_path / "conf.py"
     conf.write_text(
         "from shared.serving import configuration\nfrom shared.settings import Settings\n"
-        f"globals().update(configuration('tests.e2e.toy_app:build()', {port}, Settings(drain_s={DRAIN_S})))\n"
+        f"settings = Settings(drain_s={DRAIN_S}, unready_s={unready_s})\n"
+        f"globals().update(configuration('tests.e2e.toy_app:build()', {port}, settings))\n"
         f"bind = '127.0.0.1:{port}'\n"
     )
     notes, log = tmp_path / "notes", tmp_path / "log"
@@ -57,7 +64,7 @@ def gunicorn(tmp_path: Path) -> Iterator[Gunicorn]:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "-c", str(conf)],
             cwd=ROOT,
-            env=os.environ | {"TOY_NOTES": str(notes)},
+            env=os.environ | {"TOY_NOTES": str(notes), "TOY_UNREADY_S": str(unready_s)},
             stdout=file,
             stderr=file,
             start_new_session=True,
@@ -73,7 +80,7 @@ def gunicorn(tmp_path: Path) -> Iterator[Gunicorn]:
 
 
 def answers(running: Gunicorn) -> bool:
-    assert running.process.poll() is None, running.log.read_text()
+    assert running.process.poll() in (None, 0), running.log.read_text()
     try:
         return httpx.get(running.url).is_success
     except httpx.TransportError:
@@ -87,6 +94,15 @@ def until(met: Callable[[], bool], limit_s: float) -> float:
         assert time.monotonic() - start < limit_s
         time.sleep(0.01)
     return time.monotonic() - start
+
+
+@contextlib.contextmanager
+def endless(running: Gunicorn) -> Iterator[None]:
+    """Have a request under way that is never answered."""
+    with socket.create_connection(("127.0.0.1", int(running.url.rsplit(":", 1)[1]))) as client:
+        client.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
+        time.sleep(0.2)
+        yield
 
 
 async def ask_and_signal(running: Gunicorn, send: Callable[[], None]) -> tuple[httpx.Response, float]:
@@ -125,9 +141,7 @@ async def test_the_drain_begins_at_the_signal_and_the_open_response_completes(
 
 
 def test_a_second_ctrl_c_ends_a_worker_at_once(gunicorn: Gunicorn) -> None:
-    with socket.create_connection(("127.0.0.1", int(gunicorn.url.rsplit(":", 1)[1]))) as client:
-        client.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
-        time.sleep(0.2)
+    with endless(gunicorn):
         gunicorn.group(signal.SIGINT)
         until(lambda: gunicorn.lines() == ["drain"], 1)
         time.sleep(0.5)
@@ -137,13 +151,29 @@ def test_a_second_ctrl_c_ends_a_worker_at_once(gunicorn: Gunicorn) -> None:
 
 
 def test_what_never_answers_is_cut_in_time_for_the_lifespan_to_shut_down(gunicorn: Gunicorn) -> None:
-    with socket.create_connection(("127.0.0.1", int(gunicorn.url.rsplit(":", 1)[1]))) as client:
-        client.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
-        time.sleep(0.2)
+    with endless(gunicorn):
         gunicorn.process.terminate()
         took_s = until(lambda: gunicorn.process.poll() is not None, DRAIN_S + 5)
     assert gunicorn.lines() == ["drain", "shutdown"]
     assert DRAIN_S < took_s < DRAIN_S + 5
+
+
+def test_between_the_drain_and_the_closing_of_the_port_new_connections_are_served(tmp_path: Path) -> None:
+    with running_gunicorn(tmp_path, unready_s=1.5) as gunicorn:
+        gunicorn.process.terminate()
+        assert until(lambda: gunicorn.lines() == ["drain"], 1) < 0.5
+        closed_s = until(lambda: not answers(gunicorn), 3) if answers(gunicorn) else 0
+        assert 1 < closed_s < 2
+        assert gunicorn.process.wait(3) == 0
+    assert gunicorn.lines() == ["drain", "shutdown"]
+
+
+def test_work_under_way_has_its_whole_drain_after_the_port_is_closed(tmp_path: Path) -> None:
+    with running_gunicorn(tmp_path, unready_s=1) as gunicorn, endless(gunicorn):
+        gunicorn.process.terminate()
+        took_s = until(lambda: gunicorn.process.poll() is not None, DRAIN_S + 6)
+    assert gunicorn.lines() == ["drain", "shutdown"]
+    assert 1 + DRAIN_S < took_s < 1 + DRAIN_S + 5
 
 
 def test_a_killed_worker_is_replaced_under_the_same_start_of_the_master(gunicorn: Gunicorn) -> None:

@@ -14,8 +14,9 @@ SLOW_S = 0.8
 class Toy:
     """`/slow` answers after `SLOW_S` and `/endless` never."""
 
-    def __init__(self, notes: Path) -> None:
+    def __init__(self, notes: Path, unready_s: float) -> None:
         self._notes = notes
+        self.unready_s = unready_s
 
     def begin_drain(self) -> None:
         self._note("drain")
@@ -48,4 +49,4 @@ class Toy:
 
 def build() -> Toy:
     """What gunicorn is given."""
-    return Toy(Path(os.environ["TOY_NOTES"]))
+    return Toy(Path(os.environ["TOY_NOTES"]), float(os.environ.get("TOY_UNREADY_S", "0")))

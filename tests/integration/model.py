@@ -1,7 +1,8 @@
 """What the queue should hold, in plain Python: the model that the scripts are compared with.
 
 Owns no server and no script's text; every move is checked against the table in
-`shared.queue.lifecycle`.
+`shared.queue.lifecycle`. Which of the parked follow, the server says; how many,
+the model.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from shared.queue.lifecycle import State, allowed
-from tests.queueing import LEASE_MS, REGISTRATION_MS
+from tests.queueing import GAP_MS, LEASE_MS, PERIOD_MS, REGISTRATION_MS
 
-PERIOD_MS, GAP_MS = 900, 2500
+HELD_AFTER_MS = 10_000
 
 
 @dataclass(slots=True)
@@ -21,6 +22,8 @@ class Known:
     route: str
     deadline_ms: int
     tries: int
+    tenant: str = ""
+    detached: bool = False
     state: State = State.WAITING
     lease: str = ""
     """Of a running task: its lease, whose owner may never have heard of it."""
@@ -32,33 +35,60 @@ class Known:
 
 @dataclass(slots=True)
 class Model:
-    """The whole queue; `answers` are those that must have been sent so far."""
+    """The whole queue; `answers` are those that must have been sent so far, `kept` those of detached tasks."""
 
     tasks: dict[str, Known] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
     registered: dict[str, int] = field(default_factory=dict)
+    most: dict[str, int] = field(default_factory=dict)
+    """How many of a route may run, where that is bounded."""
     last_reap_ms: int = 0
     mercy_until_ms: int = 0
 
     def inflight(self, route: str) -> int:
         return sum(task.route == route for task in self.tasks.values())
 
-    def waiting(self) -> set[str]:
-        return {id for id, task in self.tasks.items() if task.state is State.WAITING}
+    def unparked(self, route: str) -> int:
+        return sum(task.route == route and task.state is not State.PARKED for task in self.tasks.values())
 
-    def expired(self, now_ms: int) -> set[str]:
-        return {id for id in self.waiting() if self.tasks[id].deadline_ms <= now_ms}
+    def waiting(self) -> set[str]:
+        return self._in(State.WAITING)
+
+    def parked(self, route: str) -> set[str]:
+        return {id for id in self._in(State.PARKED) if self.tasks[id].route == route}
+
+    def _in(self, *states: State) -> set[str]:
+        return {id for id, task in self.tasks.items() if task.state in states}
+
+    def expired(self, now_ms: int, *states: State) -> set[str]:
+        return {id for id in self._in(*(states or (State.WAITING,))) if self.tasks[id].deadline_ms <= now_ms}
 
     def held(self, claimer: str) -> dict[str, Known]:
         """Return what runs under leases of `claimer`, by lease."""
         return {task.lease: task for task in self.tasks.values() if task.lease.startswith(claimer + "#")}
 
+    def tenants(self, now_ms: int) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+        """Return what each tenant holds per route, at most and at least."""
+        most: dict[str, set[str]] = {}
+        least: dict[str, set[str]] = {}
+        for id, task in self.tasks.items():
+            if task.tenant:
+                most.setdefault(f"{task.route}|{task.tenant}", set()).add(id)
+                if task.deadline_ms > now_ms - HELD_AFTER_MS:
+                    least.setdefault(f"{task.route}|{task.tenant}", set()).add(id)
+        return most, least
+
     def served(self, now_ms: int) -> bool:
         return any(end > now_ms for end in self.registered.values())
 
-    def admit(self, id: str, route: str, deadline_ms: int, tries: int) -> None:
+    def admit(self, id: str, task: Known) -> None:
         assert id not in self.tasks
-        self.tasks[id] = Known(route, deadline_ms, tries)
+        most = self.most.get(task.route)
+        state = State.PARKED if most and self.unparked(task.route) >= most else State.WAITING
+        assert allowed(State.NONE, state, "admit")
+        task.state = state
+        self.tasks[id] = task
 
     def run(self, id: str, lease: str, now_ms: int) -> None:
         task = self.tasks[id]
@@ -79,6 +109,17 @@ class Model:
         if task.state is not State.CANCELLED:
             assert id not in self.answers
             self.answers[id] = task.state.value
+            if task.detached:
+                self.kept[id] = task.state.value
+
+    def follow(self, route: str, left: set[str], script: str) -> None:
+        """Let the parked follow that are not among `left`, and check that it is as many as may."""
+        before, most = self.parked(route), self.most.get(route)
+        room = len(before) if most is None else max(0, most - self.unparked(route))
+        followed = before - left
+        assert len(followed) == min(len(before), room), f"{script}: {len(followed)} of {len(before)} followed"
+        for id in followed:
+            self._move(self.tasks[id], State.WAITING, script)
 
     def give_back(self, lease: str, counted: bool, now_ms: int, script: str) -> None:
         """A run ended without an answer."""
@@ -103,7 +144,7 @@ class Model:
         if now_ms >= self.mercy_until_ms:
             for task in [task for task in self.tasks.values() if task.lease and task.lease_end_ms <= now_ms]:
                 self.give_back(task.lease, True, now_ms, "reap")
-        for id in self.expired(now_ms):
+        for id in self.expired(now_ms, State.WAITING, State.PARKED):
             self.end(id, State.EXPIRED, "reap")
         self.registered = {claimer: end for claimer, end in self.registered.items() if end > now_ms}
         return True

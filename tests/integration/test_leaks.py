@@ -38,13 +38,18 @@ def test_each_kind_of_leak_is_named(client: Redis, namespace: str) -> None:
     client.zadd(keys.slots("r"), {"r.1": 1})
     client.hset(keys.tasks(), "r.2", "blob")
     client.zadd(keys.waiting("l"), {"r.3": 1})
-    assert [line.removeprefix(keys.prefix) for line in leaks(client, keys)] == [
+    client.zadd(keys.held("r|t"), {"r.4": 1})
+    client.expire(keys.held("r|t"), 60)
+    client.rpush(keys.wake("l"), "1")
+    assert leaks(client, keys) == [
         "bell:x: has no time to live",
         "slots:s: a string, and the catalogue says zset",
         "surprise: not in the catalogue",
-        "task b'r.2': in tasks and not in slots",
-        "task b'r.1': in slots and not in tasks",
-        "task b'r.3': in waiting and not in slots",
+        "task r.2: in tasks and not in slots",
+        "task r.1: in slots and not in tasks",
+        "task r.3: in waiting and not in slots",
+        "task r.4: in held and not in slots",
+        "wake:l: of a lane that nobody walks",
     ]
 
 

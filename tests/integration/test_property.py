@@ -15,7 +15,7 @@ from tests.integration.machine import QueueMachine
 
 DEBIAN = Path("/usr/bin/redis-server")
 RANDOM = settings(
-    max_examples=80,
+    max_examples=200,
     stateful_step_count=60,
     deadline=None,
     database=None,
@@ -51,5 +51,5 @@ def test_random_histories_keep_every_promise_on_redis() -> None:
         check(server.url)
 
 
-QUICK = settings(RANDOM, max_examples=30)
+QUICK = settings(RANDOM, max_examples=80)
 """For the deliberate mistakes, which show soon."""

@@ -98,6 +98,24 @@ def test_no_lease_ends_for_one_lease_length_after_a_gap(reaped: Queue, gap_ms: i
     assert reaped.running() == set()
 
 
+def test_a_freeze_ends_no_lease_of_who_renews_after_it(reaped: Queue) -> None:
+    reaped.admit("1", tries=1, budget_ms=600_000)
+    reaped.claim()
+    reaped.advance(LEASE_MS + 1000)
+    reaped.reap()
+    assert reaped.register(leases=[lease("1")]).gone == ()
+
+
+def test_a_clock_that_steps_back_ends_no_lease(reaped: Queue) -> None:
+    reaped.pass_time(20_000, alive=[WORKER])
+    reaped.admit("1", tries=1, budget_ms=600_000)
+    reaped.claim()
+    reaped.advance(-10_000)
+    reaped.client.zadd(reaped.keys.running(ROUTE), {lease("1"): reaped.now_ms - 1})
+    reaped.reap()
+    assert reaped.running() == {lease("1")}
+
+
 def test_a_registration_that_ends_takes_its_places_with_it(reaped: Queue) -> None:
     reaped.register(W2)
     reaped.pass_time(4000, alive=[WORKER])

@@ -54,7 +54,7 @@ class Camel(BaseModel):
 class Hidden(BaseModel):
     password: SecretStr
     internal: str = Field("none", exclude=True)
-    born: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    born: datetime = Field(default_factory=lambda: datetime(2026, 2, 28, 12, 30, 0, 5, tzinfo=UTC))
     column: int = Field(validation_alias="col")
     either: int = Field(0, validation_alias=AliasChoices("one", "other"))
 

@@ -233,12 +233,11 @@ class TestThresholds:
 def test_the_queue_is_read_from_prometheus_text_by_route() -> None:
     text = """# HELP floodgate_waiting Requests that wait.
 # TYPE floodgate_waiting gauge
-floodgate_waiting{route="GET /"} 3
-floodgate_waiting{route="GET /slow",lane="a"} 2.0
-floodgate_waiting{route="GET /slow",lane="b"} 1
-floodgate_running{route="GET /"} 16
-floodgate_limit{route="GET /"} 1e+03
-floodgate_other{route="GET /"} 9
+floodgate_waiting{method="GET",route="/"} 3
+floodgate_waiting{method="POST",route="/{\\"a\\"}"} 2.0
+floodgate_running{method="GET",route="/"} 16
+floodgate_limit{method="GET",route="/"} 1e+03
+floodgate_parked{method="GET",route="/"} 9
 floodgate_waiting 7
 """
-    assert parse(text, 5.0) == [Look(5.0, "GET /", 3, 16, 1000), Look(5.0, "GET /slow", 3, 0, 0)]
+    assert parse(text, 5.0) == [Look(5.0, "GET /", 3, 16, 1000), Look(5.0, 'POST /{\\"a\\"}', 2, 0, 0)]

@@ -16,7 +16,7 @@ for i = 3, first - 1, 7 do
 end
 for i = first, #ARGV, 4 do
   local k, deadline, id = kinds[tonumber(ARGV[i])], tonumber(ARGV[i + 1]), ARGV[i + 2]
-  local d, code, wait, remember, retry = k.door, k.closed or (deadline <= now and 3) or turned_away(k), 0, 0, 0
+  local d, code, wait, remember, retry = k.door, k.closed or turned_away(k, deadline), 0, 0, 0
   if not code then
     local c = P .. 'clock:' .. pool(k.lane)
     local turn = c .. '\n' .. k.flow
@@ -41,7 +41,7 @@ for i = first, #ARGV, 4 do
     d.missed, d.news = d.missed + 1, true
     -- what came past its deadline says nothing of those that come in time
     remember = deadline > now and d.waiting > 0 and math.min(250, d.waiting / (5 * k.rate)) or 0
-    retry = math.min(60000, (math.max(1, k.ahead or 1) + 2 * d.missed) / k.rate)
+    retry = math.min(60000, (math.max(1, k.ahead) + 2 * d.missed) / k.rate)
   end
   out[#out + 1], out[#out + 2], out[#out + 3], out[#out + 4] = code or 0, wait, remember, retry
 end

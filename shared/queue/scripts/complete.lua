@@ -16,6 +16,7 @@ for i = 1, #ARGV, 11 do
   out[#out + 1] = held
   if held == 1 then
     local b, run = batches[field(flow, route)], tonumber(ARGV[i + 7])
+    b.ended = true
     local wanted = mark_of(id) ~= 'x'
     if finish(id, route, flow) and wanted and ARGV[i + 10] ~= '' then reply(ARGV[i + 5], ARGV[i + 10], id) end
     if wanted and ARGV[i + 9] == '1' then
@@ -27,6 +28,8 @@ end
 send()
 promote()
 lay()
-for _, b in pairs(batches) do measure(b, now) end
+for _, b in pairs(batches) do
+  if b.ended then measure(b, now) end
+end
 out[2] = garbage
 return out

@@ -45,9 +45,10 @@ local function size_up(k)
   if k.keep and not helds[k.keep] then helds[k.keep] = on_held('ZCOUNT', k.keep, now - 10000, '+inf') end
 end
 -- codes as admit returns them; nil: may come in
-local function turned_away(k)
+local function turned_away(k, deadline)
   local d = k.door
   k.ahead = d.waiting + 1 - k.free
+  if deadline <= now then return 3 end
   if k.keep and helds[k.keep] >= math.max(1, 0.75 * k.bound) then return 5 end
   if d.slots >= k.share * d.limit then return 4 end
   if k.ahead > 0 and d.slots > 0 and k.ahead > k.share * k.allowed * k.rate then return 3 end

@@ -8,24 +8,27 @@ end
 local function look_again(id, t, slots, at)
   call('ZADD', slots, 'XX', at, id)
   local held = held_by(t and t.flow or '')
-  if held then on_held('ZADD', held, 'XX', at, id) end
+  if held then
+    on_held('ZADD', held, at, id)
+    call('PEXPIRE', held, 7200000)
+  end
 end
 -- Invariant: what is parked keeps its lane and its place in the turns: without the clock, newcomers would overtake it.
 local function sweep_lanes(now, lease_ms)
   local waiting, served = {}, {}
   for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
-    if call('ZREMRANGEBYSCORE', P .. 'serving:' .. lane, '-inf', now) > 0 then count_places(lane) end
+    call('ZREMRANGEBYSCORE', P .. 'serving:' .. lane, '-inf', now)
     -- a registration made before the clock stepped back would keep a dead claimer alive
     for _, claimer in ipairs(call('ZRANGEBYSCORE', P .. 'serving:' .. lane, now + 2 * lease_ms, '+inf')) do
       call('ZADD', P .. 'serving:' .. lane, 'XX', now + lease_ms, claimer)
     end
     local n = call('ZCARD', P .. 'waiting:' .. lane)
     local claimers = call('ZCARD', P .. 'serving:' .. lane)
+    count_places(lane) -- always: without places the door lets in nobody who would wait
     waiting[pool(lane)] = (waiting[pool(lane)] or 0) + n
     if claimers > 0 then served[string.match(lane, '^[^:]*')] = true
     elseif n == 0 and not still_parked then
       call('SREM', P .. 'lanes', lane)
-      call('HDEL', P .. 'places', lane)
       call('DEL', P .. 'wake:' .. lane)
     end
     touched[lane] = true

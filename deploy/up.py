@@ -1,0 +1,178 @@
+"""`make up` and its neighbours: the system in containers, through docker compose.
+
+Owns what compose leaves out: the trial of the handlers before anything is replaced,
+the wait for the first answer, and replacing containers one by one. Runs before
+anything is installed, so it takes the standard library alone. What the services
+are, and how many, stands in docker-compose.yml.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from deploy.asking import ASK_S, HOST, answer, askable, editable, taken
+from deploy.composing import Failed, Plan, compose, containers, docker, need_docker, plan
+from deploy.secret import TOKEN, keep_token
+
+ENV_FILE = Path(".env")
+FIRST_ANSWER_S = 90.0
+POLL_S = 0.2
+SLOTS = 16
+"""Gateways that the balancer has room for: `server-template` in deploy/haproxy.cfg."""
+FLEETS = {"gateway": "GATEWAYS", "worker": "WORKERS"}
+
+
+def up() -> None:
+    """Build, try the handlers, start what is not running, wait for an answer, say where everything is."""
+    wanted = plan()
+    if not containers("balancer"):
+        for variable, port in (("GATEWAY_PORT", wanted.port), ("OPS_PORT", wanted.ops_port)):
+            if taken(port):
+                raise Failed(
+                    f"port {port} is taken: choose another with {variable}, e.g. {variable}={port + 100} make up"
+                )
+    if keep_token(ENV_FILE, os.environ):
+        say(f"made the operators' token: {TOKEN} in {ENV_FILE}")
+    _build_and_try()
+    compose("up", "--detach", "--no-build", "--remove-orphans")
+    path = _first_answer(f"http://{HOST}:{wanted.port}")
+    _announce(wanted, path)
+
+
+def down() -> None:
+    """Drain and remove everything but the data of Redis."""
+    compose("--profile", "*", "down", "--remove-orphans")
+
+
+def logs() -> None:
+    """Follow the logs, of one SERVICE or of all."""
+    service = os.environ.get("SERVICE")
+    os.execvp(
+        "docker", ["docker", "compose", "--profile", "*", "logs", "--follow", "--tail", "100", *filter(None, [service])]
+    )
+
+
+def ps() -> None:
+    """List the containers."""
+    compose("--profile", "*", "ps")
+
+
+def scale() -> None:
+    """Bring a running system to GATEWAYS and WORKERS; what goes is drained first."""
+    numbers = {fleet: os.environ[variable] for fleet, variable in FLEETS.items() if os.environ.get(variable)}
+    if not numbers or not all(number.isdigit() for number in numbers.values()):
+        raise Failed("say how many: make scale GATEWAYS=3 WORKERS=8 (one of them is enough)")
+    if int(numbers.get("gateway", 0)) > SLOTS:
+        raise Failed(
+            f"the balancer has {SLOTS} slots for gateways: raise server-template in deploy/haproxy.cfg, and here"
+        )
+    for fleet, number in numbers.items():
+        _bring(fleet, int(number))
+    ps()
+
+
+def roll() -> None:
+    """Replace every worker and gateway by one of the code as it is now, one by one; nobody notices."""
+    _build_and_try()
+    for fleet in ("worker", "gateway"):
+        olds = containers(fleet)
+        for number, old in enumerate(olds, 1):
+            say(f"{fleet} {number} of {len(olds)}")
+            _replace(fleet, old, len(olds))
+
+
+def _replace(fleet: str, old: str, number: int) -> None:
+    before = set(containers(fleet))
+    try:
+        _bring(fleet, number + 1)
+    except Failed:
+        for one in set(containers(fleet)) - before:
+            print(docker("logs", "--tail", "20", one))
+            docker("rm", "--force", one)
+        raise Failed(f"the new {fleet} did not get healthy, see above; the old ones go on serving") from None
+    docker("stop", old)
+    docker("rm", old)
+
+
+def _bring(fleet: str, number: int) -> None:
+    """Add or drain containers of one fleet, and wait until all are healthy."""
+    only = ("--no-build", "--no-deps", "--no-recreate")
+    compose("up", "--detach", "--wait", *only, "--scale", f"{fleet}={number}", fleet, quiet=True)
+
+
+def _build_and_try() -> None:
+    compose("build", "--quiet")
+    try:
+        compose("run", "--rm", "--no-deps", "-T", "gateway", "python", "-m", "deploy.declared", quiet=True)
+    except Failed as mistake:
+        raise Failed(f"the apps would not start, so nothing was changed:\n{mistake}") from mistake
+
+
+def _first_answer(url: str) -> str | None:
+    """Wait until a route answers; return its path, None where no route can be asked without more ado."""
+    deadline = time.monotonic() + FIRST_ANSWER_S
+    while time.monotonic() < deadline:
+        document = answer(f"{url}/openapi.json")
+        if document is not None:
+            path = askable(document)
+            if path is None or _answers(url + path):
+                return path
+        time.sleep(POLL_S)
+    compose("logs", "--tail", "20", "redis", "worker", "gateway", "balancer")
+    compose("ps", "--all")
+    raise Failed(f"no answer within {FIRST_ANSWER_S:g} s; the lines above may say why")
+
+
+def _answers(url: str) -> bool:
+    """Tell whether somebody answers, if only that the request is not welcome."""
+    try:
+        with urllib.request.urlopen(url, timeout=ASK_S):
+            return True
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code < 500
+    except OSError:
+        return False
+
+
+def _announce(wanted: Plan, path: str | None) -> None:
+    url = f"http://{HOST}:{wanted.port}"
+    say("ready")
+    say(f"  docs: {url}/docs")
+    if path is not None:
+        say(f"  try:  curl {url}{path}")
+    say(f"  edit: {editable(wanted.handlers)}, then make roll")
+    say(f"  ops:  http://{HOST}:{wanted.ops_port}/-/metrics with {TOKEN}" + (" of .env" if ENV_FILE.exists() else ""))
+
+
+def say(text: str) -> None:
+    """Print a line of our own."""
+    print(f"up      | {text}", flush=True)
+
+
+COMMANDS: Mapping[str, Callable[[], None]] = {
+    "up": up, "down": down, "logs": logs, "ps": ps, "scale": scale, "roll": roll
+}  # fmt: skip
+
+
+def main() -> int:
+    """Do what is named on the command line; return the exit code."""
+    try:
+        need_docker()
+        COMMANDS[sys.argv[1]]()
+    except Failed as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

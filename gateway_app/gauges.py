@@ -1,0 +1,111 @@
+"""What stands in Redis at this moment: waiting, running and limit of each route, workers and their places.
+
+Asked when somebody scrapes, in one pipeline without a script, and never waited for
+long: without Redis the other figures are shown all the same. It is the same
+whichever gateway is asked, so over several of them the maximum is meant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from gateway_app.lanes import Lanes
+from gateway_app.metering import ROUTE
+from shared.errors import Unavailable
+from shared.metrics.families import Family
+from shared.metrics.snapshot import Snapshot
+from shared.queue.clock import RedisClock
+from shared.queue.keys import Keys
+from shared.queue.scripts.calls import Argument
+from shared.queue.wire import Wire
+from shared.registry import Handler, Registry
+
+WAITING = Family("floodgate_waiting", "gauge", "Tasks in the system that do not run, those held back included.", ROUTE)
+RUNNING = Family("floodgate_running", "gauge", "Tasks that run.", ROUTE)
+PARKED = Family("floodgate_parked", "gauge", "Of the waiting ones, those that max_running holds back.", ROUTE)
+LIMIT = Family("floodgate_limit", "gauge", "Tasks that may be in the system; 0 is paused.", ROUTE)
+WORKERS = Family("floodgate_workers", "gauge", "Worker processes that are registered, of all releases.")
+PLACES = Family("floodgate_places", "gauge", "Their places: tasks that can run at once.", ("kind",))
+BUSY = Family("floodgate_places_busy", "gauge", "Tasks of this registry's routes that run, by kind.", ("kind",))
+UP = Family("floodgate_redis_up", "gauge", "Whether Redis answered this scrape.")
+
+CALL_S = 1.0
+KINDS = {"a": "async", "s": "sync"}
+
+
+class Gauges:
+    """Reads them for one gateway process."""
+
+    def __init__(self, wire: Wire, keys: Keys, clock: RedisClock, registry: Registry, lanes: Lanes) -> None:
+        self._wire = wire
+        self._keys = keys
+        self._clock = clock
+        self._handlers = registry.handlers
+        self._lanes = lanes
+        self._turn = asyncio.Lock()
+
+    async def read(self) -> Snapshot:
+        """Return what Redis says, or only that it says nothing."""
+        found = Snapshot()
+        try:
+            async with asyncio.timeout(CALL_S), self._turn:
+                await self._wire.open()
+                replies = await self._wire.exchange(self._commands(), CALL_S)
+        except (Unavailable, TimeoutError, LookupError):
+            found.put(UP, (), (0,))
+            return found
+        found.put(UP, (), (1,))
+        rest = iter(replies)
+        busy: Counter[str] = Counter()
+        for handler in self._handlers:
+            slots, running, parked, limits = next(rest), next(rest), next(rest), next(rest)
+            self._put_route(found, handler, _number(slots), _number(running), _number(parked), limits)
+            busy[handler.kind] += _number(running)
+        self._put_workers(found, [*rest], busy)
+        return found
+
+    def _commands(self) -> list[tuple[Argument, ...]]:
+        keys = self._keys
+        commands: list[tuple[Argument, ...]] = []
+        for handler in self._handlers:
+            route = handler.route
+            commands += [
+                ("ZCARD", keys.slots(route)),
+                ("ZCARD", keys.running(route)),
+                ("ZCARD", keys.parked(route)),
+                ("HMGET", keys.figures(route), "limit", "override"),
+            ]
+        now_ms = self._clock.now_ms()
+        return [*commands, *(("ZRANGEBYSCORE", keys.serving(lane), f"({now_ms}", "+inf") for lane in self._lanes.names)]
+
+    def _put_route(
+        self, found: Snapshot, handler: Handler, slots: int, running: int, parked: int, limits: object
+    ) -> None:
+        labels = (handler.method, handler.path)
+        found.put(WAITING, labels, (max(0, slots - running),))  # counted one after the other: they may disagree
+        found.put(RUNNING, labels, (running,))
+        if handler.admission.max_running is not None:
+            found.put(PARKED, labels, (parked,))
+        declared, override = limits if isinstance(limits, list) else (None, None)
+        if (limit := override or declared) is not None:
+            found.put(LIMIT, labels, (_number(limit),))
+
+    def _put_workers(self, found: Snapshot, lanes: list[object], busy: Counter[str]) -> None:
+        claimers = {name for lane in lanes if isinstance(lane, list) for name in lane}
+        places: Counter[str] = Counter()
+        processes = set()
+        for claimer in claimers:  # `<process>.<kind>.<places>`
+            process, kind, room = [*claimer.decode("ascii", "replace").split("."), "", ""][:3]
+            processes.add(process)
+            places[kind] += _number(room)
+        found.put(WORKERS, (), (len(processes),))
+        for kind, label in KINDS.items():
+            found.put(PLACES, (label,), (places[kind],))
+            found.put(BUSY, (label,), (busy[kind],))
+
+
+def _number(reply: object) -> int:
+    """Read a count; what is none, an error among it, is 0."""
+    text = reply.decode("ascii", "replace") if isinstance(reply, bytes) else str(reply)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0

@@ -1,0 +1,15 @@
+"""A worker whose drain is shorter than its handlers may take, which `build` refuses to start."""
+
+from __future__ import annotations
+
+from shared.discovery import discover
+from shared.logs import configure
+from shared.settings import Settings
+from worker_app.main import WorkerApp, create_app
+
+
+def build() -> WorkerApp:
+    """Return the worker of the environment, unchecked."""
+    configure()
+    settings = Settings()
+    return create_app(settings, discover(settings))

@@ -1,0 +1,161 @@
+"""Deliberate mistakes in the scripts, by the promise that each breaks and the tests that notice first.
+
+Owns their texts. One that is no longer in its script makes its test fail: renew
+it with the script.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """In `script` ('*': each), `old` becomes `new`; `promise` is what breaks."""
+
+    promise: str
+    script: str
+    old: str
+    new: str
+
+    @property
+    def edits(self) -> tuple[tuple[str, str, str], ...]:
+        return ((self.script, self.old, self.new),)
+
+
+MUTATIONS: dict[str, tuple[Mutation, ...]] = {
+    "admission": (
+        Mutation("a ghost admit does nothing", "admit", "now > tonumber(ARGV[1])", "false"),
+        Mutation("never above the limit", "admit", "d.slots >= k.share * d.limit", "d.slots > k.share * d.limit"),
+        Mutation("never above the limit within a batch", "admit", "= d.slots + 1, d", "= d.slots, d"),
+        Mutation("what a batch admits waits", "admit", "d.waiting + 1, math", "d.waiting, math"),
+        Mutation("nothing without a worker", "admit", "tonumber(last[2]) > now", "true"),
+        Mutation("an admission lays the baton", "admit", "if not lanes[lane].waits then", "if false then"),
+        Mutation("one baton", "admit", "if not lanes[lane].waits then", "if true then"),
+        Mutation("turns by start tag", "admit", "+ math.max(1, k.sheet.mean or 10) / k.weight", ""),
+        Mutation("turns by weight", "admit", "or 10) / k.weight", "or 10)"),
+        Mutation("no sample is a quarter of the budget", "admit", "s.mean or budget / 4", "s.mean or 1"),
+        Mutation("refusals are counted", "admit", "d.missed, d.news = d.missed + 1, true", "d.news = true"),
+        Mutation("a fifth of the queue", "admit", "(5 * k.rate)", "k.rate"),
+        Mutation("virtual time moves", "claim", "string.format('%.17g', virtual)", "0"),
+        Mutation("a mark ends with its task", "complete", "if marked then call('HDEL'", "if false then call('HDEL'"),
+        Mutation("places follow", "renew", "if changed == 1 then count_places", "if false then count_places"),
+        Mutation("a started run is a try", "release", "ARGV[i + 3] == '1'", "false"),
+        Mutation("a told worker stops", "cancel", "put_mark(id, 'x')", ""),
+        Mutation("a turn is given back", "cancel", "-math.max(1, mean) / t.weight", "0"),
+        Mutation("the newest start decides", "declare", "started >= version", "true"),
+    ),
+    "door": (
+        Mutation("a baton that lies means that all are busy", "admit", "lanes[k.lane].waits or (d", "(d"),
+        Mutation("no place is free where all run that may", "admit", " or (d.most ~= nil and d.running >= d.most)", ""),
+        Mutation("as many places as may run", "admit", "places, d.most or 1e15", "places, 1e15"),
+        Mutation("running tasks take places", "admit", "math.max(0, par - d.running)", "par"),
+        Mutation("what was expected fades", "admit", "1 - s.busy / math.max(2000, 4 * mean)", "1"),
+        Mutation("it fades over four run times", "admit", "s.busy / math.max(2000, 4 * mean)", "s.busy / 2000"),
+        Mutation("a stall closes the door", "admit", "if k.saturated and mark then", "if false then"),
+        Mutation("a stall needs saturation", "admit", "if k.saturated and mark then", "if mark then"),
+        Mutation("a third of the slack", "admit", "(budget - mean) / 3", "(budget - mean) / 2"),
+        Mutation("the bound falls", "admit", "k.allowed * budget / full", "k.allowed"),
+        Mutation("to two run times and no further", "admit", "math.min(k.allowed, 2 * mean)", "0"),
+        Mutation("overload begins after a budget", "admit", "if full > budget then", "if full > 0 then"),
+        Mutation(
+            "an empty queue begins the time", "admit", "if d.waiting == 0 then d.since, d.marks = now, {} end", ""
+        ),
+        Mutation("whoever finds nobody comes in", "admit", "k.ahead > 0 and d.slots > 0", "k.ahead > 0"),
+        Mutation("what may not run is parked", "admit", "d.most and d.unparked >= d.most", "false"),
+        Mutation("what a batch lets run counts", "admit", "d.most and d.unparked + 1", "d.unparked"),
+    ),
+    "refusals": (
+        Mutation("garbage is no number", "*", "n and n >= 0 and n < 1e15 and n or nil", "n"),
+        Mutation("an admission marks", "admit", "d.marks[k.mark] = now end", "end"),
+        Mutation("refusals are forgotten", "admit", "/ 10000), false", "/ 1e9), false"),
+        Mutation("past its deadline says nothing of others", "admit", "deadline > now and d.waiting", "d.waiting"),
+    ),
+    "classes": (
+        Mutation("a class's share of the time", "admit", "k.ahead > k.share * k.allowed", "k.ahead > k.allowed"),
+        Mutation("a class's share of the limit", "admit", "d.slots >= k.share * d.limit", "d.slots >= d.limit"),
+    ),
+    "tenants": (
+        Mutation("a tenant's three quarters", "admit", "0.75 * k.bound", "k.bound"),
+        Mutation("a tenant may hold one", "admit", "math.max(1, 0.75 * k.bound)", "0.75 * k.bound"),
+        Mutation("a tenant over kinds", "admit", "helds[k.keep] = helds[k.keep] + 1", ""),
+        Mutation("a tenant's tasks are noted", "admit", "on_held('ZADD', unpack(s))", ""),
+        Mutation("a tenant's key ends", "admit", "call('PEXPIRE', key, 7200000)", ""),
+        Mutation("an overrun is still the tenant's", "admit", "key, '-inf', now - 10000)", "key, '-inf', now)"),
+        Mutation("a tenant gives back", "complete", "on_held('ZREM', held, id)", ""),
+        Mutation("an overrun stays with its tenant", "reap", "on_held('ZADD', held, at, id)", ""),
+    ),
+    "runs": (
+        Mutation("a ghost claim takes nothing", "claim", "now <= tonumber(ARGV[1])", "true"),
+        Mutation("only the registered claim", "claim", "if not serving then", "if false then"),
+        Mutation("what expired is not run", "claim", "or t.deadline <= now then", "then"),
+        Mutation("a claim that leaves work lays the baton", "claim", "end\nlay()\nout[3]", "end\nout[3]"),
+        Mutation("what is leased waits no more", "claim", "call('ZREM', unpack(ids))", ""),
+        Mutation("a claim marks what it leaves", "claim", "call('HSETNX', figures", "call('HGET', figures"),
+        Mutation("a gone lease changes nothing", "complete", "if held == 1 then", "if true then"),
+        Mutation("a task ends with its slot", "complete", "call('HDEL', P .. 'tasks', id)", ""),
+        Mutation("a late run counts whole", "complete", "if ARGV[i + 8] ~= '1' then", "if false then"),
+        Mutation("a gone lease is told", "renew", "if not call('ZSCORE', running, lease) then", "if false then"),
+        Mutation("no more starts than tries", "release", "used >= t.tries", "used > t.tries"),
+        Mutation("what goes back wakes somebody", "release", "touched[t.lane] = true", ""),
+        Mutation("a claim unheard of is uncounted", "join", "(tonumber(serial) or 0) <= last", "true"),
+        Mutation("a lost completion is a try", "join", "(tonumber(serial) or 0) <= last", "false"),
+        Mutation("known leases stay", "join", "and not known[lease]", ""),
+    ),
+    "figures": (
+        Mutation("a mark where no place is free", "admit", "if k.saturated and not d.marks", "if not d.marks"),
+        Mutation(
+            "the first mark stands", "admit", "if k.saturated and not d.marks[k.mark] then", "if k.saturated then"
+        ),
+        Mutation("detached figures apart", "*", "and '~' .. name or name", "and name or name"),
+        Mutation("an emptied queue has no mark", "claim", "call('HDEL', figures, 'mark', '~mark')", ""),
+        Mutation("of neither sort", "claim", "'mark', '~mark')", "field(t.flow, 'mark'))"),
+        Mutation("a gone lease measures nothing", "complete", "if b.ended then measure", "if true then measure"),
+        Mutation("a cancelled run is no sample", "complete", "if wanted and ARGV[i + 9]", "if ARGV[i + 9]"),
+        Mutation("a late run is not done", "complete", "ARGV[i + 6])) else", "ARGV[i + 6])) end do"),
+        Mutation("no sample, no mean", "complete", "if #b.runs > 0 then", "if true then"),
+        Mutation("pace while some wait for places", "complete", "if b.saturated then", "if true then"),
+        Mutation("what is parked waits for places", "complete", "or held_back(route) > 0", ""),
+        Mutation("pace while a queue stands", "complete", "if mark and call('ZCARD'", "if call('ZCARD'"),
+        Mutation("every completion moves the mark", "complete", "note('mark', now)", ""),
+        Mutation("the pace fades", "complete", "math.exp(-since / math.max(2000, 4 * mean))", "1"),
+        Mutation("no negative time", "complete", "math.max(0, now - mark)", "now - mark"),
+        Mutation("the parked can leave", "cancel", "+ call('ZREM', P .. 'parked:' .. t.route, id) > 0", "> 0"),
+    ),
+    "detached": (
+        Mutation("a cancelled run gets no reply", "complete", "and wanted and ARGV", "and ARGV"),
+        Mutation("a result is kept", "complete", "if ttl then redis.pcall", "if false then redis.pcall"),
+        Mutation("a result is kept for a while", "complete", ", 'EX', ttl)", ")"),
+        Mutation("without a connection nothing is sent", "complete", "if box == '' then return end", ""),
+    ),
+    "running": (
+        Mutation("what is parked wakes nobody", "admit", "if not parked then touched", "if true then touched"),
+        Mutation("a claim makes way", "claim", "  send()\n  promote()", "  send()"),
+        Mutation("a completion brings the next", "complete", "send()\npromote()", "send()"),
+        Mutation("a completion lays the baton", "complete", "promote()\nlay()", "promote()"),
+        Mutation("never more than may run follow", "complete", "call('ZCARD', P .. 'slots:' .. route) + left", "0"),
+        Mutation("what is lost makes way", "release", "promote()\nlay()", "lay()"),
+        Mutation("what join loses makes way", "join", "promote()\nlay()", "lay()"),
+        Mutation("what is parked expires", "reap", "+ call('ZREM', parked, id) > 0", "> 0"),
+        Mutation("reap makes way", "reap", "promote()\nsweep", "sweep"),
+        Mutation("who leaves makes way", "cancel", "promote()\nlay()", "lay()"),
+        Mutation("a limit that is gone is gone", "declare", "call('HDEL', figures, 'max_running')", ""),
+    ),
+    "parked": (
+        Mutation("garbage takes nobody's place", "complete", "until dropped == 0 or left == 0", "until true"),
+        Mutation("only what has a slot follows", "complete", "local t = has[i] and load(id)", "local t = load(id)"),
+        Mutation("newcomers do not overtake the parked", "reap", "if n == 0 and not still_parked or", "if n == 0 or"),
+        Mutation("the parked keep their lane", "reap", "elseif n == 0 and not still_parked then", "elseif n == 0 then"),
+        Mutation("a forgotten lane is walked again", "reap", "call('SADD', P .. 'lanes', t.lane)", ""),
+        Mutation("garbage that lets too many run goes", "reap", "garbage + call('ZREM', parked, id)", "garbage"),
+    ),
+    "reap": (
+        Mutation("a dead worker's run ends", "reap", "giveback(id, true, now)", "giveback(id, false, now)"),
+        Mutation("mercy", "reap", "if now >= mercy then", "if true then"),
+        Mutation("mercy when the clock stepped back", "reap", "now < last or now - last", "now - last"),
+        Mutation("an overrun keeps its slot", "reap", "if held[id] then", "if false then"),
+        Mutation("a lost baton is laid again", "reap", "touched[lane] = true", ""),
+        Mutation("places are counted again", "reap", "    count_places(lane)", ""),
+    ),
+}
+"""By the module `test_scripts_…` in which it shows."""

@@ -1,0 +1,130 @@
+"""What a gateway counts of a request: every outcome somewhere, once, under labels that no client chooses."""
+
+from __future__ import annotations
+
+import random
+import secrets
+
+import pytest
+
+from gateway_app import metering
+from gateway_app.answers import Answer, Trouble
+from gateway_app.metering import ENDED, OFFERED, OTHER, REFUSED, RESPONSES, TOTAL_SECONDS, Metering
+from gateway_app.requests import Facts
+from shared import queued
+from shared.metrics.families import Family
+from shared.metrics.snapshot import Snapshot
+from shared.queue.messages import Outcome, TaskReply
+from shared.registry import Handler, declared_in
+from shared.sealing import seal
+
+TEMPLATE = "/items/{item_id}"
+DONE = Answer(reply=TaskReply("id", Outcome.DONE, 200, wait_ms=20, run_ms=300))
+ANSWERS = [DONE, Answer(accepted="id"), *(Answer(trouble=trouble) for trouble in Trouble)]
+
+
+async def handler(item_id: str) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def one() -> Handler:
+    before = len(declared_in(__name__))
+    queued(TEMPLATE, 1)(handler)
+    return seal(declared_in(__name__)[before:], timeout_s=10).handlers[0]
+
+
+@pytest.fixture
+def counts(one: Handler) -> Metering:
+    registry = seal(declared_in(__name__), timeout_s=10)
+    return Metering(registry, None, lambda: True, lambda: None)
+
+
+def total(snapshot: Snapshot, family: Family, *labels: str) -> float:
+    """Add up a family's series that have these label values among theirs; of a histogram, its count."""
+    return sum(
+        sum(numbers[:-1]) if family.kind == "histogram" else numbers[0]
+        for (name, values), numbers in snapshot.rows.items()
+        if name == family.name and set(labels) <= set(values)
+    )
+
+
+def end(counts: Metering, one: Handler, answer: Answer | None, *, at_door: bool = False, status: int = 200) -> None:
+    facts = Facts("id", status=status, at_door=at_door)
+    if answer is not None:
+        facts.note(answer)
+    meter = counts.of(one)
+    meter.offered()
+    meter.ended(facts, 0.5)
+
+
+@pytest.mark.parametrize("at_door", [False, True])
+def test_whatever_becomes_of_a_request_it_is_refused_or_ended_once(
+    counts: Metering, one: Handler, at_door: bool
+) -> None:
+    for answer in [*ANSWERS, None]:
+        end(counts, one, answer, at_door=at_door)
+    snapshot = counts.ledger.snapshot()
+    refused, ended = total(snapshot, REFUSED), total(snapshot, ENDED)
+    assert refused == len(metering.REFUSALS)
+    assert refused + ended == total(snapshot, OFFERED) == len(ANSWERS) + 1
+    assert total(snapshot, REFUSED, "memory" if at_door else "queue") == refused
+    assert {numbers[0] for (name, _), numbers in snapshot.rows.items() if name == ENDED.name} == {1}
+
+
+def test_a_call_of_a_plain_route_is_counted_like_a_request(counts: Metering, one: Handler) -> None:
+    for answer in ANSWERS:
+        counts.of(one).offered()
+        counts.of(one).called(answer, at_door=False)
+    snapshot = counts.ledger.snapshot()
+    assert total(snapshot, REFUSED) + total(snapshot, ENDED) == total(snapshot, OFFERED) == len(ANSWERS)
+    assert total(snapshot, RESPONSES) == 0
+    assert total(snapshot, metering.WAIT_SECONDS) == total(snapshot, metering.RUN_SECONDS) == 1
+
+
+def test_times_are_in_seconds_and_refusals_are_apart(counts: Metering, one: Handler) -> None:
+    end(counts, one, DONE)
+    end(counts, one, Answer(trouble=Trouble.FULL), status=503)
+    end(counts, one, Answer(trouble=Trouble.LEFT), status=499)
+    end(counts, one, None, status=422)
+    rows = counts.ledger.snapshot().rows
+    labels = ("GET", TEMPLATE)
+    assert rows[metering.WAIT_SECONDS.name, labels][-1] == pytest.approx(0.02)
+    assert rows[metering.RUN_SECONDS.name, labels][-1] == pytest.approx(0.3)
+    for answer in ("answered", "refused"):
+        *buckets, seconds = rows[TOTAL_SECONDS.name, (*labels, answer)]
+        assert sum(buckets) == 1
+        assert seconds == pytest.approx(0.5)
+        assert buckets[TOTAL_SECONDS.bounds.index(0.5)] == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "label"),
+    [
+        (200, "2xx"),
+        (304, "3xx"),
+        (499, "4xx"),
+        (504, "5xx"),
+        (0, "none"),
+        (100, "none"),
+        (799, "none"),
+        (9999, "none"),
+    ],
+)
+def test_every_status_has_a_class(counts: Metering, one: Handler, status: int, label: str) -> None:
+    end(counts, one, DONE, status=status)
+    counts.other(status)
+    snapshot = counts.ledger.snapshot()
+    assert total(snapshot, RESPONSES, label) == total(snapshot, RESPONSES) == 2
+    assert total(snapshot, RESPONSES, OTHER, label) == 1
+
+
+def test_the_number_of_series_does_not_depend_on_who_asks(counts: Metering, one: Handler) -> None:
+    before = set(counts.ledger.snapshot().rows)
+    for _ in range(200):
+        facts = Facts(secrets.token_hex(), route=secrets.token_hex(), status=random.randrange(1000))
+        facts.note(random.choice(ANSWERS))
+        counts.of(one).ended(facts, random.random())
+        counts.other(random.randrange(1000))
+    after = set(counts.ledger.snapshot().rows)
+    assert after == before
+    assert {value for _, labels in after for value in labels if value.startswith("/")} == {TEMPLATE}

@@ -1,0 +1,50 @@
+"""The order of times when a process leaves: what contradicts it does not start, and says which setting to change."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared import queued
+from shared.discovery import check_times
+from shared.errors import ConfigurationError
+from shared.registry import Registry, declared_in
+from shared.sealing import seal
+from shared.settings import Settings
+
+
+def registry(*times_s: float, async_timeout_s: float | None = None) -> Registry:
+    before = len(declared_in(__name__))
+    for number, timeout_s in enumerate(times_s):
+
+        @queued(f"/{number}", 1, timeout_s=timeout_s, async_timeout_s=async_timeout_s)
+        async def handler() -> None: ...
+
+    return seal(declared_in(__name__)[before:], timeout_s=10)
+
+
+def test_the_defaults_fit() -> None:
+    check_times(Settings(), registry(10, 20))
+    check_times(Settings(), registry())
+
+
+def test_the_longest_handler_is_named_with_its_file_and_the_setting() -> None:
+    said = r"test_times\.py:\d+: handler: timeout_s is 31.* set DRAIN_S above 31"
+    with pytest.raises(ConfigurationError, match=said):
+        check_times(Settings(drain_s=20), registry(20, 31, 5))
+
+
+def test_a_drain_as_long_as_a_handler_is_too_short() -> None:
+    with pytest.raises(ConfigurationError, match="DRAIN_S"):
+        check_times(Settings(drain_s=20), registry(20))
+    check_times(Settings(drain_s=20.1), registry(20))
+
+
+def test_what_nobody_waits_for_may_take_longer() -> None:
+    check_times(Settings(drain_s=20), registry(10, async_timeout_s=600))
+
+
+@pytest.mark.parametrize("grace_s", [30, 38])
+def test_a_grace_that_ends_before_gunicorns_is_too_short(grace_s: float) -> None:
+    with pytest.raises(ConfigurationError, match="set STOP_GRACE_S above 38"):
+        check_times(Settings(unready_s=3, stop_grace_s=grace_s), registry(10))
+    check_times(Settings(unready_s=3, stop_grace_s=39), registry(10))
