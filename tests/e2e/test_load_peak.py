@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded import EmbeddedServer
+from loadtest import peak_watch, queue_looks
 from loadtest.peak_plan import Plan
 from loadtest.peak_rows import Asked, Row, Writer, note_asked, read
 from tests.e2e.system import App, System, await_ready, system
@@ -71,7 +72,9 @@ class TestTenSeconds:
         assert "passed: every threshold is kept" in ran.stdout
         assert ran.stdout.count("  asked ") >= 2, "it shows how far it is"
         page = (run / "report.html").read_text()
-        assert page.count('<img src="data:image/png;base64,') == len(list(run.glob("*.png"))) >= 3
+        assert page.count('<img src="data:image/png;base64,') == len(list(run.glob("*.png"))) == 4
+        assert {look.route for look in queue_looks.read(run)} == ROUTES - {"GET /plain"}
+        assert {look.name for look in peak_watch.read(run)} >= {"gateway", "worker", "locust"}
         assert re.findall(r'(?:src|href)="(?!data:)', page) == []
 
     def test_end_with_1_and_the_route_when_a_threshold_is_broken(self, gateway: App, tmp_path: Path) -> None:
