@@ -14,7 +14,7 @@ FIND_PYTHON = for p in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 
 	  echo "Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv; macOS: brew install python@3.12;"; \
 	  echo "anywhere: https://www.python.org/downloads/), or name it: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 
-.PHONY: help dev test test-all check format lock up down logs ps scale roll peak bench overload
+.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench overload
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,11 +37,13 @@ $(VENV)/load.stamp: requirements/load.txt | $(VENV)/run.stamp
 dev: $(VENV)/run.stamp  ## the whole system on this machine; reloads on change, Ctrl-C ends it
 	@exec $(BIN)/python -m deploy.local
 
-test: $(VENV)/dev.stamp  ## every test that needs no other program
-	@$(BIN)/python -m pytest -q -m "not redis_server and not docker and not haproxy and not wrk and not promtool and not slow"
+MORE = redis_server or docker or haproxy or wrk or promtool or chromium or locust or slow
 
-test-all: $(VENV)/dev.stamp  ## the tests that need other programs: redis-server, docker, haproxy, wrk, promtool
-	@$(BIN)/python -m pytest -q -m "redis_server or docker or haproxy or wrk or promtool or slow"
+test: $(VENV)/dev.stamp  ## every test that needs no other program
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not ($(MORE))"
+
+test-all: $(VENV)/dev.stamp $(VENV)/load.stamp  ## those that need a program: redis-server, docker, haproxy, wrk, promtool, chromium
+	@$(BIN)/python -m pytest -q -m "$(MORE)"
 
 check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes
 	@$(BIN)/ruff check .
@@ -82,12 +84,18 @@ scale:  ## more or fewer of it while it runs: GATEWAYS=3 WORKERS=8
 roll:  ## replace its workers and gateways by the code as it is now, one by one, while it serves
 	@$(CONTAINERS) roll
 
-HOST ?= http://127.0.0.1:$(or $(GATEWAY_PORT),8000)
-USERS ?= 50
-SECONDS ?= 20
+# What is given to make (HOST=, SHAPE=, USERS=, RPS=, SECONDS=, PROCESSES=) is in the environment of the command.
+peak: $(VENV)/load.stamp  ## a peak on HOST (a running `make dev`), judged by loadtest/thresholds.toml; SHAPE=, RPS=
+	@$(BIN)/python -m loadtest.peak $(ARGS)
 
-peak: $(VENV)/load.stamp  ## a load test against HOST (a running `make dev`); USERS, SECONDS
-	@$(BIN)/locust -f loadtest/locustfile.py --headless --only-summary --host $(HOST) -u $(USERS) -r $(USERS) -t $(SECONDS)s
+peak-ui: $(VENV)/load.stamp  ## the same by hand, on locust's own page
+	@$(BIN)/python -m loadtest.peak --ui $(ARGS)
+
+compare: $(VENV)/load.stamp  ## one spike on one handler, called directly and queued: the picture of the README
+	@$(BIN)/python -m loadtest.compare $(ARGS)
+
+capacity: $(VENV)/load.stamp  ## what this machine carries, into docs/performance.md; ARGS=--help
+	@$(BIN)/python -m loadtest.capacity $(ARGS)
 
 bench: $(VENV)/dev.stamp  ## what the queue costs on this machine, against its goals; ARGS=--help
 	@$(BIN)/python -m loadtest.bench $(ARGS)

@@ -1,0 +1,1 @@
+"""The handler that measures payloads; found with HANDLERS=loadtest.capacity_handlers."""

@@ -1,0 +1,62 @@
+"""`docs/performance.md`: the tables and pictures of what was measured, between marks in the text.
+
+Owns the marks. What stands outside of them is written by people and stays.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from loadtest.bench_figures import grid
+from loadtest.capacity_curves import Part, Point
+
+IMAGES = "images"
+
+
+class NoMark(Exception):
+    """The document has no place for a part."""
+
+
+def picture(part: str) -> str:
+    """Return the file name of a part's picture."""
+    return f"capacity-{part}.png"
+
+
+def write(document: Path, part: Part) -> None:
+    """Put a part where its mark stands in a document."""
+    text = document.read_text()
+    begin, end = f"<!-- capacity {part.name} -->", f"<!-- end of {part.name} -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if not pattern.search(text):
+        raise NoMark(f"{document} has no {begin} … {end}")
+    document.write_text(pattern.sub(lambda _: f"{begin}\n{section(part)}\n{end}", text))
+
+
+def section(part: Part) -> str:
+    """Return the Markdown of a part."""
+    image = f"![{part.title}]({IMAGES}/{picture(part.name)})"
+    return f"{part.how}\n\n{image}\n\n{table(part)}\n\nMeasured on {part.machine}."
+
+
+def table(part: Part) -> str:
+    """Return all points of a part, a row for each."""
+    several = len(part.curves) > 1
+    more = list(dict.fromkeys(name for curve in part.curves for point in curve.points for name in point.more))
+    head = (part.grows, *([""] if several else []), "requests/s", "p50 ms", "p99 ms", *more)
+    rows: list[tuple[str, ...]] = [head]
+    for index in range(len(part.curves[0].points)):
+        for number, curve in enumerate(part.curves):
+            point = curve.points[index]
+            named = [curve.name] if several else []
+            rows.append(("" if number else f"{point.x:,.0f}", *named, *_cells(point, more)))
+    return grid(rows)
+
+
+def _cells(point: Point, more: list[str]) -> list[str]:
+    told = [f"{point.per_s:,.0f}", _short(point.p50_ms), _short(point.p99_ms)]
+    return told + [_short(point.more[name]) if name in point.more else "" for name in more]
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

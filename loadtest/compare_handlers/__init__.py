@@ -1,0 +1,1 @@
+"""The handler of the comparison; found with HANDLERS=loadtest.compare_handlers."""
