@@ -79,7 +79,7 @@ def test_the_predicted_wait_is_the_place_over_the_pace(queue: Queue) -> None:
 
 @pytest.mark.leaves_garbage
 def test_garbage_in_any_figure_is_as_if_it_were_absent(queue: Queue) -> None:
-    fields = "mean seen done busy at mark since missed missed_at override max_running".split()
+    fields = ["mean", "seen", "done", "busy", "at", "mark", "since", "missed", "missed_at", "override", "max_running"]
     for serial, garbage in enumerate(("nan", "inf", "-inf", "-5", "1e300", "x", "")):
         wide(queue).client.hset(queue.keys.figures(ROUTE), mapping=dict.fromkeys(fields, garbage))
         reply = queue.admit(*(str(i) for i in range(30)))
