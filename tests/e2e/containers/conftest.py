@@ -28,9 +28,10 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture
 def stack(started: Stack) -> Stack:
     """The system, whole: what a test took away or broke is there again."""
-    started.compose(
-        *("up", "--detach", "--no-build", "--no-recreate", "--wait", "--wait-timeout", "60"),
-        *("--scale", f"gateway={GATEWAYS}", "--scale", f"worker={WORKERS}"),
-    )
+    if not started.is_whole():
+        started.compose(
+            *("up", "--detach", "--no-build", "--no-recreate", "--wait", "--wait-timeout", "60"),
+            *("--scale", f"gateway={GATEWAYS}", "--scale", f"worker={WORKERS}"),
+        )
     until(lambda: started.status("/trial") == 200, 10)  # the balancer has found them too
     return started

@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,16 @@ class Stack:
     def containers(self, service: str) -> list[str]:
         """Return the ids of a service's containers, running or not."""
         return self.compose("ps", "--all", "--quiet", service).split()
+
+    def is_whole(self) -> bool:
+        """Tell whether exactly the containers that `make up` starts are there, and all healthy."""
+        form = '{{.Label "com.docker.compose.service"}} {{.Status}}'
+        said = self.run(
+            "docker", "ps", "--all", "--filter", f"label=com.docker.compose.project={PROJECT}", "--format", form
+        )
+        healthy = Counter(line.split()[0] for line in said.splitlines() if line.endswith("(healthy)"))
+        wanted = {"redis": 1, "worker": WORKERS, "gateway": GATEWAYS, "balancer": 1}
+        return healthy == wanted and healthy.total() == len(said.splitlines())
 
     def inside(self, container: str, *command: str, user: str = "", fails: bool = False) -> str:
         """Run a command in a container, as its own user or another."""
