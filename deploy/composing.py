@@ -6,6 +6,7 @@ Must not know in what order things are done.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ class Plan:
     port: int
     ops_port: int
     handlers: str
+    gateways: int
+    workers: int
 
 
 def need_docker() -> None:
@@ -33,7 +36,8 @@ def need_docker() -> None:
     except (OSError, subprocess.CalledProcessError):
         raise Failed("Docker with Compose v2 is needed: https://docs.docker.com/engine/install/") from None
     if (asked := subprocess.run(["docker", "info"], capture_output=True, text=True, check=False)).returncode:
-        raise Failed(f"the Docker engine does not answer: {asked.stderr.strip()}")
+        why = asked.stderr.strip().splitlines()[:1] or [f"docker info ended with {asked.returncode}"]
+        raise Failed(f"the Docker engine does not answer, start it or ask for access to it: {why[0]}")
 
 
 def docker(*words: str) -> str:
@@ -41,7 +45,12 @@ def docker(*words: str) -> str:
     done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed((done.stdout + done.stderr).strip())
-    return done.stdout + done.stderr
+    return done.stdout
+
+
+def show_log(container: str, lines: int) -> None:
+    """Print the last lines of a container, of both its outputs."""
+    subprocess.run(["docker", "logs", "--tail", str(lines), container], stderr=subprocess.STDOUT, check=False)
 
 
 def compose(*words: str, quiet: bool = False) -> None:
@@ -58,9 +67,21 @@ def containers(service: str, *, running: bool = False) -> list[str]:
     return docker("compose", "ps", "--quiet", *which, service).split()
 
 
+def published(service: str) -> set[int]:
+    """Return the ports of this machine that a service's running containers have."""
+    listed = [json.loads(line) for line in docker("compose", "ps", "--format", "json", service).splitlines()]
+    return {port["PublishedPort"] for one in listed for port in one.get("Publishers") or ()}
+
+
 def plan() -> Plan:
     """Read the compose file with all that .env and the shell say."""
-    config = json.loads(docker("compose", "config", "--format", "json"))
-    ports = {port["target"]: int(port["published"]) for port in config["services"]["balancer"]["ports"]}
-    handlers = config["services"]["worker"]["environment"].get("HANDLERS") or "shared.handlers"
-    return Plan(ports[PUBLIC], ports[OPERATORS], handlers)
+    try:
+        services = json.loads(docker("compose", "config", "--format", "json"))["services"]
+    except Failed as error:
+        if many := re.search(r"services\.([a-z-]+)\.deploy\.replicas", str(error)):
+            raise Failed(f"{many[1].replace('-', '_').upper()}S must be a whole number") from None
+        raise Failed(f"docker-compose.yml does not go with what .env and the shell set: {error}") from None
+    ports = {port["target"]: int(port["published"]) for port in services["balancer"]["ports"]}
+    gateways, workers = (int(services[fleet]["deploy"]["replicas"]) for fleet in ("gateway", "worker"))
+    handlers = services["worker"]["environment"].get("HANDLERS") or "shared.handlers"
+    return Plan(ports[PUBLIC], ports[OPERATORS], handlers, gateways, workers)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 
+from pydantic import ValidationError
+
 from gateway_app.main import create_app
 from shared.discovery import check_times, discover
 from shared.errors import FloodgateError
@@ -17,7 +19,12 @@ from worker_app.resources import Resources
 
 def main() -> int:
     """Print the mistake, if there is one; return the exit code."""
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for fault in error.errors():
+            print(_said(fault["loc"], fault["msg"]), file=sys.stderr)
+        return 1
     try:
         registry = discover(settings)
         check_times(settings, registry)
@@ -27,6 +34,13 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _said(place: tuple[int | str, ...], fault: str) -> str:
+    """Name the setting as it is set, never its value, which may be a secret."""
+    name = str(place[0])
+    field = Settings.model_fields.get(name)
+    return f"{name.upper()}: {fault}" + (f" ({field.description})" if field else "")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deploy.asking import ASK_S, HOST, answer, askable, editable, taken
-from deploy.composing import Failed, Plan, compose, containers, docker, need_docker, plan
+from deploy.composing import Failed, Plan, compose, containers, docker, need_docker, plan, published, show_log
 from deploy.secret import TOKEN, keep_token
 
 ENV_FILE = Path(".env")
@@ -31,12 +31,8 @@ FLEETS = {"gateway": "GATEWAYS", "worker": "WORKERS"}
 def up() -> None:
     """Build, try the handlers, start what is not running, wait for an answer, say where everything is."""
     wanted = plan()
-    if not containers("balancer", running=True):
-        for variable, port in (("GATEWAY_PORT", wanted.port), ("OPS_PORT", wanted.ops_port)):
-            if taken(port):
-                raise Failed(
-                    f"port {port} is taken: choose another with {variable}, e.g. {variable}={port + 100} make up"
-                )
+    _check_numbers({"GATEWAYS": wanted.gateways, "WORKERS": wanted.workers})
+    _check_ports({"GATEWAY_PORT": wanted.port, "OPS_PORT": wanted.ops_port})
     if keep_token(ENV_FILE, os.environ):
         say(f"made the operators' token: {TOKEN} in {ENV_FILE}")
     _build_and_try()
@@ -65,20 +61,21 @@ def ps() -> None:
 
 def scale() -> None:
     """Bring a running system to GATEWAYS and WORKERS; what goes is drained first."""
-    numbers = {fleet: os.environ[variable] for fleet, variable in FLEETS.items() if os.environ.get(variable)}
-    if not numbers or not all(number.isdigit() for number in numbers.values()):
+    given = {variable: os.environ[variable] for variable in FLEETS.values() if os.environ.get(variable)}
+    if not given or not all(number.isdecimal() for number in given.values()):
         raise Failed("say how many: make scale GATEWAYS=3 WORKERS=8 (one of them is enough)")
-    if int(numbers.get("gateway", 0)) > SLOTS:
-        raise Failed(
-            f"the balancer has {SLOTS} slots for gateways: raise server-template in deploy/haproxy.cfg, and here"
-        )
-    for fleet, number in numbers.items():
-        _bring(fleet, int(number))
+    numbers = {variable: int(number) for variable, number in given.items()}
+    _check_numbers(numbers)
+    _check_running()
+    for fleet, variable in FLEETS.items():
+        if variable in numbers:
+            _bring(fleet, numbers[variable])
     ps()
 
 
 def roll() -> None:
     """Replace every worker and gateway by one of the code as it is now, one by one; nobody notices."""
+    _check_running()
     _build_and_try()
     for fleet in ("worker", "gateway"):
         olds = containers(fleet)
@@ -87,13 +84,38 @@ def roll() -> None:
             _replace(fleet, old, len(olds))
 
 
+def _check_numbers(numbers: Mapping[str, int]) -> None:
+    for variable, number in numbers.items():
+        if number < 1:
+            raise Failed(f"{variable} is {number}: nobody would answer; make it at least 1, or stop all with make down")
+    if numbers.get("GATEWAYS", 1) > SLOTS:
+        raise Failed(
+            f"the balancer has {SLOTS} slots for gateways: raise server-template in deploy/haproxy.cfg, and SLOTS in deploy/up.py"
+        )
+
+
+def _check_ports(ports: Mapping[str, int]) -> None:
+    ours = published("balancer")
+    for variable, port in ports.items():
+        if port not in ours and taken(port):
+            raise Failed(f"port {port} is taken: choose another with {variable}, e.g. {variable}={port + 100} make up")
+    if len(set(ports.values())) < len(ports):
+        raise Failed(f"{' and '.join(ports)} must differ")
+
+
+def _check_running() -> None:
+    for service in ("balancer", *FLEETS):
+        if not containers(service, running=True):
+            raise Failed(f"no {service} is running: make up first")
+
+
 def _replace(fleet: str, old: str, number: int) -> None:
     before = set(containers(fleet))
     try:
         _bring(fleet, number + 1)
     except Failed:
         for one in set(containers(fleet)) - before:
-            print(docker("logs", "--tail", "20", one))
+            show_log(one, 20)
             docker("rm", "--force", one)
         raise Failed(f"the new {fleet} did not get healthy, see above; the old ones go on serving") from None
     docker("stop", old)
