@@ -22,7 +22,6 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash shared gateway_ap
 FROM install AS loadtest-install
 COPY requirements/load.txt requirements/load.txt
 RUN pip --python /opt/venv install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/load.txt
-COPY deploy/health.py deploy/health.py
 COPY loadtest loadtest
 RUN python -m compileall -q --invalidation-mode unchecked-hash loadtest
 

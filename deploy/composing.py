@@ -6,6 +6,7 @@ Must not know in what order things are done.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ class Plan:
     handlers: str
     gateways: int
     workers: int
+    image: str
+    """Of both apps."""
 
 
 def need_docker() -> None:
@@ -40,9 +43,11 @@ def need_docker() -> None:
         raise Failed(f"the Docker engine does not answer, start it or ask for access to it: {why[0]}")
 
 
-def docker(*words: str) -> str:
+def docker(*words: str, **variables: str) -> str:
     """Run docker and return what it printed; raise `Failed` with what it said instead."""
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["docker", *words], capture_output=True, text=True, check=False, env={**os.environ, **variables}
+    )
     if done.returncode:
         raise Failed((done.stdout + done.stderr).strip())
     return done.stdout
@@ -53,11 +58,11 @@ def show_log(container: str, lines: int) -> None:
     subprocess.run(["docker", "logs", "--tail", str(lines), container], stderr=subprocess.STDOUT, check=False)
 
 
-def compose(*words: str, quiet: bool = False) -> None:
+def compose(*words: str, quiet: bool = False, **variables: str) -> None:
     """Run docker compose before our user's eyes; `quiet` shows nothing, unless it fails."""
     if quiet:
-        docker("compose", "--progress", "quiet", *words)
-    elif subprocess.run(["docker", "compose", *words], check=False).returncode:
+        docker("compose", "--progress", "quiet", *words, **variables)
+    elif subprocess.run(["docker", "compose", *words], check=False, env={**os.environ, **variables}).returncode:
         raise Failed(f"docker compose {' '.join(words)}: failed; its lines above say why")
 
 
@@ -84,4 +89,4 @@ def plan() -> Plan:
     ports = {port["target"]: int(port["published"]) for port in services["balancer"]["ports"]}
     gateways, workers = (int(services[fleet]["deploy"]["replicas"]) for fleet in ("gateway", "worker"))
     handlers = services["worker"]["environment"].get("HANDLERS") or "shared.handlers"
-    return Plan(ports[PUBLIC], ports[OPERATORS], handlers, gateways, workers)
+    return Plan(ports[PUBLIC], ports[OPERATORS], handlers, gateways, workers, services["gateway"]["image"])

@@ -25,6 +25,8 @@ FIRST_ANSWER_S = 90.0
 POLL_S = 0.2
 SLOTS = 16
 """Gateways that the balancer has room for: `server-template` in deploy/haproxy.cfg."""
+CANDIDATE = "next"
+"""Tag of an image that was built and not tried yet."""
 FLEETS = {"gateway": "GATEWAYS", "worker": "WORKERS"}
 
 
@@ -35,7 +37,7 @@ def up() -> None:
     _check_ports({"GATEWAY_PORT": wanted.port, "OPS_PORT": wanted.ops_port})
     if keep_token(ENV_FILE, os.environ):
         say(f"made the operators' token: {TOKEN} in {ENV_FILE}")
-    _build_and_try()
+    _build_and_try(wanted.image)
     compose("up", "--detach", "--no-build", "--remove-orphans")
     path = _first_answer(f"http://{HOST}:{wanted.port}")
     _announce(wanted, path)
@@ -69,14 +71,17 @@ def scale() -> None:
     _check_running()
     for fleet, variable in FLEETS.items():
         if variable in numbers:
-            _bring(fleet, numbers[variable])
+            try:
+                _bring(fleet, numbers[variable])
+            except Failed as error:
+                raise Failed(f"{error}; why, says make logs SERVICE={fleet}") from error
     ps()
 
 
 def roll() -> None:
     """Replace every worker and gateway by one of the code as it is now, one by one; nobody notices."""
     _check_running()
-    _build_and_try()
+    _build_and_try(plan().image)
     for fleet in ("worker", "gateway"):
         olds = containers(fleet)
         for number, old in enumerate(olds, 1):
@@ -90,7 +95,8 @@ def _check_numbers(numbers: Mapping[str, int]) -> None:
             raise Failed(f"{variable} is {number}: nobody would answer; make it at least 1, or stop all with make down")
     if numbers.get("GATEWAYS", 1) > SLOTS:
         raise Failed(
-            f"the balancer has {SLOTS} slots for gateways: raise server-template in deploy/haproxy.cfg, and SLOTS in deploy/up.py"
+            f"the balancer has {SLOTS} slots for gateways: raise server-template in deploy/haproxy.cfg, "
+            "and SLOTS in deploy/up.py"
         )
 
 
@@ -133,12 +139,18 @@ def _bring(fleet: str, number: int) -> None:
     compose("up", "--detach", "--wait", "--no-build", "--no-recreate", *scales, *FLEETS, quiet=True)
 
 
-def _build_and_try() -> None:
-    compose("build", "--quiet")
+def _build_and_try(image: str) -> None:
+    """Build the image of both apps under a name of its own, and give it the right one once it is known to start.
+
+    Else whatever starts later, by `make scale` or a restart, would be of the mistake.
+    """
+    compose("build", "--quiet", APP_TAG=CANDIDATE)
+    trial = ("run", "--rm", "--no-deps", "-T", "gateway", "python", "-m", "deploy.declared")
     try:
-        compose("run", "--rm", "--no-deps", "-T", "gateway", "python", "-m", "deploy.declared", quiet=True)
+        compose(*trial, quiet=True, APP_TAG=CANDIDATE)
     except Failed as mistake:
         raise Failed(f"the apps would not start, so nothing was changed:\n{mistake}") from mistake
+    docker("tag", f"{image.rpartition(':')[0]}:{CANDIDATE}", image)
 
 
 def _first_answer(url: str) -> str | None:

@@ -137,6 +137,10 @@ class Stack:
     def inspect(self, container: str) -> Any:
         return json.loads(self.run("docker", "inspect", container))[0]
 
+    def image(self) -> str:
+        """Return the id of the image that apps are started from."""
+        return self.run("docker", "image", "inspect", "--format", "{{.Id}}", f"{PROJECT}-app:latest")
+
     def is_healthy(self, container: str) -> bool:
         return bool(self.inspect(container)["State"]["Health"]["Status"] == "healthy")
 

@@ -18,9 +18,10 @@ pytestmark = pytest.mark.timeout(300)
 
 def refused(stack: Stack, *words: str) -> str:
     """Return what `make` says when it refuses; nothing of the running system is replaced by that."""
-    before = {service: stack.containers(service) for service in SERVICES}
+    before, image = {service: stack.containers(service) for service in SERVICES}, stack.image()
     said = stack.run("env", *words[1:], "make", "--no-print-directory", words[0], fails=True)
     assert {service: stack.containers(service) for service in SERVICES} == before
+    assert stack.image() == image, "what is started from now on is of what was tried"
     assert stack.status("/trial") == 200
     assert "Traceback" not in said
     return said
