@@ -23,6 +23,8 @@ from deploy.secret import TOKEN, keep_token
 ENV_FILE = Path(".env")
 FIRST_ANSWER_S = 90.0
 POLL_S = 0.2
+STEADY = 4
+"""Answers in turn: the balancer takes a gateway that it has just found for ready, until it has asked it."""
 SLOTS = 16
 """Gateways that the balancer has room for: `server-template` in deploy/haproxy.cfg."""
 CANDIDATE = "next"
@@ -155,13 +157,13 @@ def _build_and_try(image: str) -> None:
 
 def _first_answer(url: str) -> str | None:
     """Wait until a route answers; return its path, None where no route can be asked without more ado."""
-    deadline = time.monotonic() + FIRST_ANSWER_S
+    deadline, in_turn = time.monotonic() + FIRST_ANSWER_S, 0
     while time.monotonic() < deadline:
         document = answer(f"{url}/openapi.json")
-        if document is not None:
-            path = askable(document)
-            if path is None or _answers(url + path):
-                return path
+        path = None if document is None else askable(document)
+        in_turn = in_turn + 1 if document is not None and (path is None or _answers(url + path)) else 0
+        if in_turn == STEADY:
+            return path
         time.sleep(POLL_S)
     compose("logs", "--tail", "20", "redis", "worker", "gateway", "balancer")
     compose("ps", "--all")
