@@ -22,7 +22,9 @@ def test_without_a_file_one_is_made_that_its_owner_alone_can_read(tmp_path: Path
 def test_a_file_without_a_token_keeps_what_it_has_and_gets_one(tmp_path: Path, text: str) -> None:
     path = tmp_path / ".env"
     path.write_text(text)
+    path.chmod(0o644)
     assert keep_token(path, {})
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert re.fullmatch(re.escape(text.rstrip("\n")) + r"\nOPS_TOKEN=[\w-]{40,}\n", path.read_text())
 
 
