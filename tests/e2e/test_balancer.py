@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +30,10 @@ class Toy:
 
     ready: bool = True
     heads: list[str] = field(default_factory=list)
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.add(writer)
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -38,6 +41,7 @@ class Toy:
         except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
+            self.writers.discard(writer)
             writer.close()
 
     def asked(self, method: str) -> int:
@@ -181,6 +185,34 @@ async def test_who_is_not_ready_gets_nothing_and_a_second_suffices_to_notice(bal
     await until_serving(balancer, True)
     assert (await balancer.ask("GET", "/")).status_code == 200
     assert balancer.toys[1].asked("GET") == 1
+
+
+async def test_a_gateway_that_closes_its_connections_when_it_has_left_cuts_no_post(balancer: Balancer) -> None:
+    (unready_s,) = re.findall(r"UNREADY_S:-(\d+)", (ROOT / "docker-compose.yml").read_text())
+    asked: Counter[int] = Counter()
+    url, ended = f"http://127.0.0.1:{balancer.port}", asyncio.Event()
+
+    async def ask_on() -> None:
+        async with httpx.AsyncClient(base_url=url) as client:
+            while not ended.is_set():
+                asked[(await client.post("/")).status_code] += 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(ask_on())
+        await asyncio.sleep(0.3)
+        leaving = balancer.toys[0]
+        leaving.ready = False
+        await asyncio.sleep(float(unready_s) / 2)
+        before = leaving.asked("POST")
+        await asyncio.sleep(float(unready_s) / 2)
+        balancer.servers[0].close()
+        for writer in list(leaving.writers):
+            writer.transport.abort()
+        await asyncio.sleep(0.3)
+        ended.set()
+    assert set(asked) == {200}
+    assert 0 < before == leaving.asked("POST"), "it had the second half of its time for itself"
 
 
 @pytest.mark.parametrize("path", ["/-/", "/-/ready", "/-/metrics", "/%2d/ready", "/%2D/x", "/-%2Fready", "/%2f%2d/"])
