@@ -255,6 +255,11 @@ class Queue:
     def held(self, tenant: str, route: str = ROUTE) -> set[str]:
         return self._members(self.keys.held(f"{route}|{tenant}"))
 
+    def virtual(self, pool: str = POOL) -> float | None:
+        """Return the virtual time of a pool, or None before its first turn."""
+        found: Any = self.client.zscore(self.keys.clock(pool), "")
+        return None if found is None else float(found)
+
     def figures(self, route: str = ROUTE) -> dict[str, float]:
         """Return the numbers of a route by field."""
         found: Any = self.client.hgetall(self.keys.figures(route))

@@ -43,15 +43,23 @@ local function size_up(k)
   k.allowed = math.max(0, (budget - mean) / 3)
   local full = now - d.since
   if full > budget then k.allowed = math.max(k.allowed * budget / full, math.min(k.allowed, 2 * mean)) end
-  k.bound = math.min(k.share * d.limit, par + k.share * k.allowed * k.rate)
-  if k.keep and not helds[k.keep] then helds[k.keep] = on_held('ZCOUNT', k.keep, now - 10000, '+inf') end
+  k.patience = 0.8 * k.share * math.max(0, budget - mean) * k.rate
+  if k.keep and not helds[k.keep] then helds[k.keep] = on_loose('ZCOUNT', k.keep, now - 10000, '+inf') end
 end
 -- codes as admit returns them; nil: may come in
 local function turned_away(k, deadline)
   local d = k.door
   k.ahead = d.waiting + 1 - k.free
   if deadline <= now then return 3 end
-  if k.keep and helds[k.keep] >= math.max(1, 0.75 * k.bound) then return 5 end
+  if k.keep and helds[k.keep] >= 0.75 * k.share * d.limit then return 5 end
   if d.slots >= k.share * d.limit then return 4 end
-  if k.ahead > 0 and d.slots > 0 and k.ahead > k.share * k.allowed * k.rate then return 3 end
+  if k.ahead <= 0 or d.slots == 0 then return end
+  local too_long, turns = k.ahead > k.share * k.allowed * k.rate, k.keep and turns_before(k)
+  if turns then
+    k.ahead = turns
+    if turns > k.patience then return helds[k.keep] > 0 and 5 or 3 end
+    -- turns are counted within a class: of what the higher ones take, only the whole queue tells
+    if k.share == 1 then return end
+  end
+  if too_long then return 3 end
 end
