@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 REMEMBERED_MS = 10_000
 """What a queue has shown is forgotten over this time without one."""
 HELD_AFTER_MS = 10_000
-"""A tenant holds what overran its deadline for this long before somebody has looked again."""
-LATELY = 10
-"""Turns: how long a tenant that asked is counted."""
+"""So long a tenant holds what overran its deadline, before somebody has looked again."""
+LATELY = 10  # turns: how long a tenant that asked is counted
 WEIGHT = 8
 
 
@@ -96,7 +95,7 @@ class _Kind:
     free: float
     rate: float
     allowed: float
-    patience: float
+    third: float
 
 
 @dataclass(slots=True)
@@ -114,10 +113,15 @@ class Rule:
     doors: dict[str, Door] = field(default_factory=dict)
     virtual: float | None = None
     """The lane's virtual time, as the queue tells it."""
+    tags: Sequence[float] = ()
+    """Of what waits in the lane, as the queue tells it."""
+    parked_tags: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """The same of what is parked, by route."""
     finishes: dict[tuple[str, str, bool], float] = field(default_factory=dict)
     """Of tenants that asked lately, by route, tenant and sort."""
     _turns: dict[tuple[str, str, bool], _Turn] = field(default_factory=dict)
-    """Of the batch at hand."""
+    _found: dict[str, int] = field(default_factory=dict)
+    """Both of the batch at hand: turns, and how many waited before it."""
 
     def admit(self, now: int, baton: bool, asked: Sequence[Ask], missed: dict[str, int] | None = None) -> list[Judged]:
         """Judge a batch, by the state of before it, and take in what it lets in."""
@@ -133,8 +137,11 @@ class Rule:
             kinds.setdefault(_name(ask), self._kind(now, baton, ask))
         held = {(a.route, a.tenant): self._held(now, a) for a in asked if a.tenant}
         for route in {ask.route for ask in asked}:
-            self._decay(now, self.doors[route], (missed or {}).get(route, 0))
+            door = self.doors[route]
+            door.missed *= math.exp(-max(0, now - door.missed_at) / 10_000)
+            door.missed, door.missed_at = door.missed + (missed or {}).get(route, 0), now
         self._turns = {}
+        self._found = {route: door.waiting for route, door in self.doors.items()}
         judged = [self._judge(now, ask, kinds[_name(ask)], held) for ask in asked]
         taken = {_flow(ask) for ask, judgement in zip(asked, judged, strict=True) if judgement.code == 0 and ask.tenant}
         self.finishes |= {flow: self._turns[flow].finish for flow in taken}
@@ -156,8 +163,7 @@ class Rule:
         assert door.since is not None
         if now - door.since > budget:
             allowed = max(allowed * budget / (now - door.since), min(allowed, 2 * mean))
-        patience = 0.8 * ask.share * max(0.0, budget - mean) * rate
-        return _Kind(saturated, free, rate, allowed, patience)
+        return _Kind(saturated, free, rate, allowed, third=max(0.0, (budget - mean) / 3))
 
     def _turn(self, ask: Ask) -> _Turn:
         flow = _flow(ask)
@@ -172,18 +178,20 @@ class Rule:
             self._turns[flow] = _Turn(step, self.finishes.get(flow, 0.0), len(sharers))
         return self._turns[flow]
 
-    def _turns_before(self, ask: Ask, held: int) -> float | None:
-        turn = self._turn(ask)
-        own = min(held, max(0.0, turn.finish - (self.virtual or 0.0)) / turn.step)
-        return (own + 1) * turn.sharers if turn.sharers > 1 else None
+    def _turns_before(self, ask: Ask, ahead: float, free: float, held: int) -> tuple[float, float] | None:
+        """Return a tenant's place as things stand, and at most; None for one that is alone."""
+        turn, door, virtual = self._turn(ask), self.doors[ask.route], self.virtual or 0.0
+        if turn.sharers < 2:
+            return None
+        tags = [*self.tags, *(self.parked_tags.get(ask.route, ()) if door.most < math.inf else ())]
+        first = sum(tag <= max(virtual, turn.finish) for tag in tags)
+        own = min(held, max(0.0, turn.finish - virtual) / turn.step)
+        place = min(ahead, first + door.waiting - self._found[ask.route] + 1 - free)
+        return place, own + 1 + own * min(turn.sharers - 1, door.waiting)
 
     def _held(self, now: int, ask: Ask) -> int:
         mine = [task for task in self.doors[ask.route].tasks.values() if task.tenant == ask.tenant]
         return sum(task.deadline_ms >= now - HELD_AFTER_MS for task in mine)
-
-    def _decay(self, now: int, door: Door, missed: int) -> None:
-        door.missed = door.missed * math.exp(-max(0, now - door.missed_at) / 10_000) + missed
-        door.missed_at = now
 
     def _judge(self, now: int, ask: Ask, kind: _Kind, held: dict[tuple[str, str], int]) -> Judged:
         door, share, tenant = self.doors[ask.route], ask.share, (ask.route, ask.tenant)
@@ -197,11 +205,14 @@ class Rule:
             code = 4
         elif waits:
             code = 3 if ahead > share * kind.allowed * kind.rate else 0
-            turns = self._turns_before(ask, held[tenant]) if ask.tenant else None
+            turns = self._turns_before(ask, ahead, kind.free, held[tenant]) if ask.tenant else None
             if turns is not None:
-                ahead = turns
-                if turns > kind.patience:
-                    code = 5 if held[tenant] else 3
+                ahead, at_most = turns
+                third = share * kind.third * kind.rate
+                if ahead > third:
+                    code = 3
+                elif at_most > 2.4 * third:
+                    code, ahead = 5, at_most
                 elif share == 1:
                     code = 0
         if code:

@@ -13,6 +13,7 @@ from tests.queueing import LEASE_MS, POOL, ROUTE, START_MS, WORKER, Queue, lease
 LATE, FULL, SHARE = AdmitCode.LATE, AdmitCode.FULL, AdmitCode.SHARE
 W2 = "w2.a.4"
 OTHER = "ba9876543210"
+SHARERS = f"{POOL}|{ROUTE}|8"
 
 
 def limited(queue: Queue, limit: int, max_running: int = 0) -> Queue:
@@ -25,103 +26,6 @@ def test_a_tenant_holds_three_quarters_of_the_places_at_most(queue: Queue) -> No
     assert queue.codes(*(str(i) for i in range(17)), tenant="a") == [0] * 15 + [SHARE] * 2
     queue.take_baton()
     assert queue.admitted(9, first=20, tenant="b") == 5
-
-
-def slow(queue: Queue) -> Queue:
-    """Let ten places come free per second, each for a second: eight turns fit into four fifths of the slack of 2 s."""
-    limited(queue, 10_000).figure(mean=1000, seen=20, done=100, busy=10_000)
-    return queue
-
-
-def flooded(queue: Queue, tenant: str = "noisy", waiting: int = 3) -> Queue:
-    """Let one tenant take all ten places, and have some more wait. What follows finds the lane's baton untaken."""
-    slow(queue).admit(*(f"{tenant}{i}" for i in range(10)), tenant=tenant)
-    queue.take_baton()
-    queue.claim()
-    queue.admit(*(f"{tenant}{i}" for i in range(10, 10 + waiting)), tenant=tenant)
-    return queue
-
-
-def codes(queue: Queue, *names: str, tenant: str = "", share: int = 1000) -> list[int]:
-    return queue.codes(*names, tenant=tenant, share=share, budget_ms=2000)
-
-
-def test_alone_a_tenant_waits_as_the_route_does(queue: Queue) -> None:
-    assert codes(flooded(queue, waiting=0), *"123456", tenant="noisy") == [0, 0, 0, LATE, LATE, LATE]
-
-
-def test_a_polite_tenant_comes_in_where_the_queue_of_another_is_too_long(queue: Queue) -> None:
-    flooded(queue, waiting=9)
-    assert codes(queue, "x") == [LATE]
-    assert codes(queue, "1", tenant="polite") == [0]
-
-
-def test_a_tenant_is_promised_its_own_turns_among_all_that_asked_lately(queue: Queue) -> None:
-    flooded(queue)
-    assert codes(queue, *"12345", tenant="polite") == [0, 0, 0, 0, SHARE]  # two take turns: 2, 4, 6, 8 of 8
-
-
-def test_who_holds_more_than_its_turns_is_refused_while_others_ask(queue: Queue) -> None:
-    flooded(queue, waiting=2)
-    queue.admit("1", tenant="polite")
-    assert codes(queue, "2", "3", tenant="noisy") == [0, SHARE]
-
-
-def test_where_too_many_take_turns_even_the_first_is_too_late(queue: Queue) -> None:
-    flooded(queue)
-    for number in range(7):
-        assert codes(queue, f"p{number}", tenant=f"p{number}") == [0]
-    assert codes(queue, "1", tenant="polite") == [LATE]
-
-
-def test_a_lower_class_waits_for_the_whole_queue_too(queue: Queue) -> None:
-    flooded(queue, waiting=6)
-    assert codes(queue, "1", tenant="polite", share=950) == [LATE]
-    assert codes(queue, "2", tenant="polite") == [0]
-
-
-def test_who_has_not_asked_lately_takes_no_turn(queue: Queue) -> None:
-    flooded(queue, waiting=2)
-    queue.client.zadd(queue.keys.clock(POOL), {"": 24 * 125.0})  # eleven turns of 1 s ÷ 8 after its last
-    assert codes(queue, "1", tenant="polite") == [0]
-    assert queue.client.zcard(queue.keys.turns(f"{POOL}|{ROUTE}|8")) == 1
-
-
-def test_a_tenant_may_always_hold_one(queue: Queue) -> None:
-    limited(queue, 1)
-    assert queue.codes("1", "2", tenant="a") == [0, SHARE]
-    assert queue.codes("3", tenant="b") == [FULL]
-
-
-def test_who_asked_lately_takes_turns_also_when_nothing_of_it_waits(queue: Queue) -> None:
-    flooded(queue, waiting=2)
-    queue.client.zadd(queue.keys.clock(POOL), {"": 14 * 125.0})
-    assert codes(queue, *"12345", tenant="polite") == [0, 0, 0, 0, SHARE]
-
-
-def test_a_clock_that_begins_anew_knows_no_turns_of_before(queue: Queue) -> None:
-    flooded(queue, waiting=0)
-    queue.pass_time(1000, alive=[WORKER])
-    assert queue.virtual() is None
-    for tenant, sharers in (("polite", 1), ("other", 2)):
-        codes(queue, tenant, tenant=tenant)
-        assert queue.virtual() == 0
-        assert queue.client.zcard(queue.keys.turns(f"{POOL}|{ROUTE}|8")) == sharers
-
-
-@pytest.mark.leaves_garbage
-def test_a_tenant_that_holds_nothing_is_not_behind_itself(queue: Queue) -> None:
-    flooded(queue)
-    queue.client.zadd(queue.keys.turns(f"{POOL}|{ROUTE}|8"), {flow_of(ROUTE, 8, "polite"): 1e9})
-    assert codes(queue, "1", tenant="polite") == [0]
-
-
-@pytest.mark.leaves_garbage
-def test_garbage_in_the_place_of_turns_hurts_nobody(queue: Queue) -> None:
-    queue.client.set(queue.keys.turns(f"{POOL}|{ROUTE}|8"), "garbage")
-    reply = queue.ask(queue.request("1", tenant="a"), queue.request("2"))
-    assert [int(v.code) for v in reply.verdicts] == [0, 0]
-    assert reply.garbage == 1
 
 
 def test_a_tenants_room_is_smaller_in_a_lower_class(queue: Queue) -> None:
@@ -332,7 +236,7 @@ def test_a_thousand_tenants_leave_nothing_behind(queue: Queue) -> None:
         queue.complete(*leases)
     queue.pass_time(1000, alive=[WORKER])
     assert not [name for name in queue.snapshot() if name.startswith(("held:", "clock:"))]
-    assert 0 < queue.client.ttl(queue.keys.turns(f"{POOL}|{ROUTE}|8")) <= HELD_S
+    assert 0 < queue.client.ttl(queue.keys.turns(SHARERS)) <= HELD_S
     assert len(queue.figures()) <= 12
 
 
@@ -346,4 +250,4 @@ def test_flows_that_have_had_their_turn_are_forgotten_while_others_wait(queue: Q
             queue.advance(1000)
             queue.register()
             queue.reap()
-    assert queue.client.zcard(queue.keys.turns(f"{POOL}|{ROUTE}|8")) <= 62
+    assert queue.client.zcard(queue.keys.turns(SHARERS)) <= 62

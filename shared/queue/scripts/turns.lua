@@ -1,4 +1,4 @@
--- Joined before admit: whose turn it is (start-time fair queueing), and how long a tenant waits for its own.
+-- Joined before admit: whose turn it is (start-time fair queueing).
 -- Tenants of a route and class have their finish tags in a key of their own, where those that asked lately are counted.
 local LATELY = 10 -- turns: whoever asks for a tenth of its share is counted all the time
 local flows = {}
@@ -27,9 +27,4 @@ local function tag_of(k)
   f.finish = tag + f.step
   add(f.kind, f.key, f.finish, f.name)
   return tag
-end
--- How many places come free before a tenant's next turn, if all that asked lately go on taking theirs; nil: it is alone.
-local function turns_before(k)
-  local f = flow_of(k)
-  return f.sharers > 1 and (math.min(helds[k.keep], math.max(0, f.finish - f.virtual) / f.step) + 1) * f.sharers or nil
 end
