@@ -126,8 +126,9 @@ def _predictions(run: Path, waits: Sequence[tuple[float, float]]) -> Path:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
     predicted, real = [wait[0] for wait in waits], [wait[1] for wait in waits]
     most = max(*predicted, *real, 1.0)
-    left.hist2d(predicted, real, bins=60, range=[[0, most], [0, most]], cmin=1)
-    left.plot([0, most], [0, most], color=BAD, linewidth=0.8)
+    left.hist2d(predicted, real, bins=60, range=[[0, most], [0, most]], cmin=1, norm="log", cmap="viridis_r")
+    left.plot([0, most], [0, most], color=BAD, linewidth=0.8, label="as predicted")
+    left.legend(frameon=False, loc="upper left")
     left.set(
         xlabel="predicted wait, ms",
         ylabel="real wait, ms",

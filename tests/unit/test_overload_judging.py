@@ -174,8 +174,8 @@ def test_a_sound_system_has_no_breaches() -> None:
 
 def test_a_handler_that_starts_after_its_client_had_the_answer_started_late() -> None:
     sent = [request(0, 0, status=504, took_s=2.0)]
-    assert breaches(sent, [Run("0.0", 2.03, 0.01)], 0).started_late == 1
-    assert breaches(sent, [Run("0.0", 2.01, 0.01)], 0).started_late == 0  # as far as two clocks may differ
+    assert breaches(sent, [Run("0.0", 2.015, 0.01)], 0).started_late == 1
+    assert breaches(sent, [Run("0.0", 2.005, 0.01)], 0).started_late == 0  # as far as two clocks may differ
 
 
 def test_a_handler_that_starts_without_any_time_left_started_late_although_nobody_was_answered() -> None:
