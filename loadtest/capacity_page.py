@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from textwrap import fill
 
 from loadtest.bench_figures import grid
 from loadtest.capacity_curves import Part, Point
 
 IMAGES = "images"
+WIDTH = 120
+NOISY = 0.25
+"""From such a spread on, the page says that the machine was noisy."""
 
 
 class NoMark(Exception):
@@ -36,7 +40,16 @@ def write(document: Path, part: Part) -> None:
 def section(part: Part) -> str:
     """Return the Markdown of a part."""
     image = f"![{part.title}]({IMAGES}/{picture(part.name)})"
-    return f"{part.how}\n\n{image}\n\n{table(part)}\n\nMeasured on {part.machine}."
+    machine = f"Measured on {part.machine}.{noise(part)}"
+    return "\n\n".join((fill(part.how, WIDTH), image, table(part), fill(machine, WIDTH)))
+
+
+def noise(part: Part) -> str:
+    """Return what the rounds say of the machine; nothing when there was one only."""
+    if not part.spread:
+        return ""
+    told = f" The same point, measured again, differed by up to {part.spread:.0%} in its requests/s"
+    return f"{told}: the machine was noisy, take the figures as a size." if part.spread > NOISY else f"{told}."
 
 
 def table(part: Part) -> str:
