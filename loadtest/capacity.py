@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     directory = Path(options.directory / time.strftime("%Y%m%d-%H%M%S")).resolve()
     try:
+        capacity_page.check(options.document, options.only or PARTS)
         with contextlib.ExitStack() as stack:
             url = os.environ.get("REDIS_URL") or stack.enter_context(EmbeddedServer()).url
             server = stack.enter_context(contextlib.closing(Server(url)))
