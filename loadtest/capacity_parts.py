@@ -115,7 +115,7 @@ def waiting(lab: Lab) -> Part:
         f"One route's handler takes {CROWD_HOLD_S:g} s on {CROWD_PLACES} places, and so many of its requests wait all "
         "the time. Requests/s and processor time are theirs. The latencies are of a quick route on the same worker "
         "meanwhile: turns are shared by route, so it does not stand in their line; it waits until one of the places, "
-        f"which are all taken, comes free, {CROWD_HOLD_S * 1000:.0f} ms at most.",
+        "which are all taken, comes free.",
         curves,
         lab.machine,
     )
