@@ -20,17 +20,17 @@ SERVICE_S, CONNECTIONS, TIMEOUT_S, WORKERS = 0.05, 32, 2, 4
 QUEUE_MS, PEAK_PER_S, BUSY = 0.96, 500, 0.7
 
 
-@pytest.fixture
-def handlers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Handler]:
+@pytest.fixture(scope="module")
+def handlers() -> dict[str, Handler]:
     """What the page declares, sealed as at the start of an app."""
     found: dict[str, Handler] = {}
-    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)):
-        module = ModuleType(f"sizing_{number}")
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        exec(compile(block, f"{module.__name__}.py", "exec"), module.__dict__)
-        found |= {
-            handler.path: handler for handler in seal(declared_in(module.__name__), Settings().timeout_s).handlers
-        }
+    with pytest.MonkeyPatch.context() as patch:
+        for number, block in enumerate(re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)):
+            module = ModuleType(f"sizing_{number}")
+            patch.setitem(sys.modules, module.__name__, module)
+            exec(compile(block, f"{module.__name__}.py", "exec"), module.__dict__)
+            registry = seal(declared_in(module.__name__), Settings().timeout_s)
+            found |= {handler.path: handler for handler in registry.handlers}
     return found
 
 
