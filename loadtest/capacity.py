@@ -32,6 +32,8 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/performance.md"
 KEPT = Path(".cache/capacity")
 CANNOT = 2
+SHORT_S = 0.5
+"""wrk makes a second of it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.ExitStack() as stack:
             url = os.environ.get("REDIS_URL") or stack.enter_context(EmbeddedServer()).url
             server = stack.enter_context(contextlib.closing(Server(url)))
-            lab = Lab(server, 1 if options.short else options.rounds, 1.0 if options.short else options.seconds)
-            lab.short = options.short
+            rounds, seconds = (1, SHORT_S) if options.short else (options.rounds, options.seconds)
+            lab = Lab(server, rounds, seconds, short=options.short)
             lab.machine = _machine(server.version)
             for name in options.only or PARTS:
                 lab.say(f"--- {name}")
