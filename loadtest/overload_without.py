@@ -64,20 +64,14 @@ def _edit(name: str, old: str, new: str) -> None:
 
 def _turns_by(flow: str) -> tuple[Edit, ...]:
     """Let all flows with the same `flow` (an expression of Lua) wait in one line."""
-    return (
-        ("admit", "local turn = c .. '\\n' .. k.flow", f"local flow = {flow} local turn = c .. '\\n' .. flow"),
-        ("admit", "call('ZMSCORE', c, '', k.flow)", "call('ZMSCORE', c, '', flow)"),
-        ("admit", "add('clock', c, tags[turn], k.flow)", "add('clock', c, tags[turn], flow)"),
-    )
+    return (("admit", "pool(k.lane), k.flow", f"pool(k.lane), {flow}"),)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "prediction": (
-        ("admit", "if k.ahead > 0 and d.slots > 0 and k.ahead > k.share * k.allowed * k.rate then", "if false then"),
-    ),
+    "prediction": (("admit", "if too_long then", "if false then"),),
     "falling-bound": (("admit", "if full > budget then", "if false then"),),
     "tenant-turns": _turns_by("string.match(k.flow, '^[^|]*|[^|]*')"),
-    "tenant-share": (("admit", "if k.keep and helds[k.keep] >= math.max(1, 0.75 * k.bound) then", "if false then"),),
+    "tenant-share": (("admit", "if place then", "if false then"),),
     "route-turns": _turns_by("'all'"),
     "running-limit": (("declare", "if ARGV[i + 2] ~= '0' then", "if false then"),),
     # Four look at the deadline of what waits: the gateway (for whoever waits on a connection), claim, executor, reap.

@@ -74,7 +74,6 @@ class Queue:
         self.advance(0)
 
     def close(self) -> None:
-        """Remove the clock; what the queue holds is the test's to judge."""
         self.client.delete(self._now_key)
 
     def took_over(self, other: Queue) -> None:
@@ -254,6 +253,14 @@ class Queue:
 
     def held(self, tenant: str, route: str = ROUTE) -> set[str]:
         return self._members(self.keys.held(f"{route}|{tenant}"))
+
+    def virtual(self) -> float | None:
+        return self.client.zscore(self.keys.clock(POOL), "")
+
+    def tags(self, key: str) -> list[float]:
+        """Return the start tags of what waits in a lane, or is parked."""
+        found: Any = self.client.zrange(key, 0, -1, withscores=True)
+        return [tag for _, tag in found]
 
     def figures(self, route: str = ROUTE) -> dict[str, float]:
         """Return the numbers of a route by field."""

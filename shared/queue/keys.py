@@ -44,6 +44,9 @@ CATALOGUE = (
     Kind("waiting", "lane", "zset", "id → start tag", "its tasks"),
     Kind("parked", "route", "zset", "the same, held back by max_running", "its tasks"),
     Kind("held", "route, tenant", "zset", "id → deadline: a tenant's tasks", "its tasks; time", HELD_S),
+    Kind(
+        "turns", "pool, route, weight", "zset", "flow → finish tag, of tenants that asked lately", "admit; time", HELD_S
+    ),
     Kind("running", "route", "zset", "lease name → end of the lease", "its tasks"),
     Kind("wake", "lane", "list", "the baton: at most one element", "reap, when the lane is empty"),
     Kind("serving", "lane", "zset", "claimer → end of its registration", "reap"),
@@ -89,6 +92,9 @@ class Keys:
 
     def held(self, holder: str) -> str:
         return f"{self.prefix}held:{holder}"
+
+    def turns(self, sharers: str) -> str:
+        return f"{self.prefix}turns:{sharers}"
 
     def result(self, task_id: str) -> str:
         return f"{self.prefix}result:{task_id}"

@@ -42,7 +42,7 @@ def started(directory: Path, url: str, without: str = "", **env: str) -> Iterato
     directory.mkdir(exist_ok=True)
     name = f"control{uuid.uuid4().hex[:10]}"
     given = {VARIABLE: without, overload_notes.VARIABLE: str(directory / "runs"), "WORKER_PLACES": str(PLACES)}
-    given |= {"LEASE_S": "5", "DRAIN_S": "1"}
+    given |= {"LEASE_S": "5", "DRAIN_S": "9"}
     with system(directory, url, name, HANDLERS, **(given | env)) as running:
         gateway = running.gateway(wait=False, factory="loadtest.overload_without:gateway")
         await_ready(running.worker(factory="loadtest.overload_without:worker"))

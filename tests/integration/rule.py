@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 REMEMBERED_MS = 10_000
 """What a queue has shown is forgotten over this time without one."""
 HELD_AFTER_MS = 10_000
-"""A tenant holds what overran its deadline for this long before somebody has looked again."""
+"""So long a tenant holds what overran its deadline, before somebody has looked again."""
+LATELY = 10  # turns: how long a tenant that asked is counted
+WEIGHT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,14 @@ class _Kind:
     free: float
     rate: float
     allowed: float
-    bound: float
+    third: float
+
+
+@dataclass(slots=True)
+class _Turn:
+    step: float
+    finish: float
+    sharers: int
 
 
 @dataclass(slots=True)
@@ -102,6 +111,17 @@ class Rule:
 
     places: int
     doors: dict[str, Door] = field(default_factory=dict)
+    virtual: float | None = None
+    """The lane's virtual time, as the queue tells it."""
+    tags: Sequence[float] = ()
+    """Of what waits in the lane, as the queue tells it."""
+    parked_tags: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """The same of what is parked, by route."""
+    finishes: dict[tuple[str, str, bool], float] = field(default_factory=dict)
+    """Of tenants that asked lately, by route, tenant and sort."""
+    _turns: dict[tuple[str, str, bool], _Turn] = field(default_factory=dict)
+    _found: dict[str, int] = field(default_factory=dict)
+    """Both of the batch at hand: turns, and how many waited before it."""
 
     def admit(self, now: int, baton: bool, asked: Sequence[Ask], missed: dict[str, int] | None = None) -> list[Judged]:
         """Judge a batch, by the state of before it, and take in what it lets in."""
@@ -117,8 +137,15 @@ class Rule:
             kinds.setdefault(_name(ask), self._kind(now, baton, ask))
         held = {(a.route, a.tenant): self._held(now, a) for a in asked if a.tenant}
         for route in {ask.route for ask in asked}:
-            self._decay(now, self.doors[route], (missed or {}).get(route, 0))
-        return [self._judge(now, ask, kinds[_name(ask)], held) for ask in asked]
+            door = self.doors[route]
+            door.missed *= math.exp(-max(0, now - door.missed_at) / 10_000)
+            door.missed, door.missed_at = door.missed + (missed or {}).get(route, 0), now
+        self._turns = {}
+        self._found = {route: door.waiting for route, door in self.doors.items()}
+        judged = [self._judge(now, ask, kinds[_name(ask)], held) for ask in asked]
+        taken = {_flow(ask) for ask, judgement in zip(asked, judged, strict=True) if judgement.code == 0 and ask.tenant}
+        self.finishes |= {flow: self._turns[flow].finish for flow in taken}
+        return judged
 
     def _kind(self, now: int, baton: bool, ask: Ask) -> _Kind:
         door, budget = self.doors[ask.route], ask.budget_ms
@@ -136,29 +163,58 @@ class Rule:
         assert door.since is not None
         if now - door.since > budget:
             allowed = max(allowed * budget / (now - door.since), min(allowed, 2 * mean))
-        bound = min(ask.share * door.limit, par + ask.share * allowed * rate)
-        return _Kind(saturated, free, rate, allowed, bound)
+        return _Kind(saturated, free, rate, allowed, third=max(0.0, (budget - mean) / 3))
+
+    def _turn(self, ask: Ask) -> _Turn:
+        flow = _flow(ask)
+        if flow not in self._turns:
+            mean = self.doors[ask.route].sorts[ask.detached].mean
+            step = max(1.0, 10.0 if mean is None else mean) / WEIGHT
+            since = math.inf if self.virtual is None else self.virtual - LATELY * step
+            stale = [other for other, finish in self.finishes.items() if other[0] == ask.route and finish <= since]
+            for other in stale:
+                del self.finishes[other]
+            sharers = {other for other in self.finishes if other[0] == ask.route} | {flow}
+            self._turns[flow] = _Turn(step, self.finishes.get(flow, 0.0), len(sharers))
+        return self._turns[flow]
+
+    def _turns_before(self, ask: Ask, ahead: float, free: float, held: int) -> tuple[float, float] | None:
+        """Return a tenant's place as things stand, and at most; None for one that is alone."""
+        turn, door, virtual = self._turn(ask), self.doors[ask.route], self.virtual or 0.0
+        if turn.sharers < 2:
+            return None
+        tags = [*self.tags, *(self.parked_tags.get(ask.route, ()) if door.most < math.inf else ())]
+        first = sum(tag <= max(virtual, turn.finish) for tag in tags)
+        own = min(held, max(0.0, turn.finish - virtual) / turn.step)
+        place = min(ahead, first + door.waiting - self._found[ask.route] + 1 - free)
+        return place, own + 1 + own * min(turn.sharers - 1, door.waiting)
 
     def _held(self, now: int, ask: Ask) -> int:
         mine = [task for task in self.doors[ask.route].tasks.values() if task.tenant == ask.tenant]
         return sum(task.deadline_ms >= now - HELD_AFTER_MS for task in mine)
 
-    def _decay(self, now: int, door: Door, missed: int) -> None:
-        door.missed = door.missed * math.exp(-max(0, now - door.missed_at) / 10_000) + missed
-        door.missed_at = now
-
     def _judge(self, now: int, ask: Ask, kind: _Kind, held: dict[tuple[str, str], int]) -> Judged:
         door, share, tenant = self.doors[ask.route], ask.share, (ask.route, ask.tenant)
-        ahead = door.waiting + 1 - kind.free
-        code = 0
+        ahead: float = door.waiting + 1 - kind.free
+        code, waits = 0, ahead > 0 and bool(door.tasks)
         if ask.deadline_ms <= now:
             code = 3
-        elif ask.tenant and held[tenant] >= max(1, 0.75 * kind.bound):
+        elif ask.tenant and held[tenant] >= 0.75 * share * door.limit:
             code = 5
         elif len(door.tasks) >= share * door.limit:
             code = 4
-        elif ahead > 0 and door.tasks and ahead > share * kind.allowed * kind.rate:
-            code = 3
+        elif waits:
+            code = 3 if ahead > share * kind.allowed * kind.rate else 0
+            turns = self._turns_before(ask, ahead, kind.free, held[tenant]) if ask.tenant else None
+            if turns is not None:
+                ahead, at_most = turns
+                third = share * kind.third * kind.rate
+                if ahead > third:
+                    code = 3
+                elif at_most > 2.4 * third:
+                    code, ahead = 5, at_most
+                elif share == 1:
+                    code = 0
         if code:
             door.missed += 1
             in_time = ask.deadline_ms > now
@@ -168,6 +224,8 @@ class Rule:
         door.tasks[ask.id] = ask
         if ask.tenant:
             held[tenant] += 1
+            turn = self._turn(ask)
+            turn.finish = max(self.virtual or 0.0, turn.finish) + turn.step
         sort = door.sorts[ask.detached]
         if kind.saturated and sort.mark is None:
             sort.mark = now
@@ -231,6 +289,10 @@ class Rule:
 
 def _name(ask: Ask) -> tuple[object, ...]:
     return ask.route, ask.budget_ms, ask.share, ask.detached, ask.tenant
+
+
+def _flow(ask: Ask) -> tuple[str, str, bool]:
+    return ask.route, ask.tenant, ask.detached
 
 
 def _stored(value: float) -> float:

@@ -29,6 +29,7 @@ from tests.integration import (
     test_scripts_running,
     test_scripts_runs,
     test_scripts_tenants,
+    test_scripts_turns,
 )
 from tests.integration.mutations import MUTATIONS, Mutation
 from tests.integration.test_property import QUICK, check
@@ -41,6 +42,7 @@ MODULES = {
     "refusals": test_scripts_refusals,
     "classes": test_scripts_classes,
     "tenants": test_scripts_tenants,
+    "turns": test_scripts_turns,
     "runs": test_scripts_runs,
     "figures": test_scripts_figures,
     "detached": test_scripts_detached,

@@ -44,6 +44,8 @@ class Traffic:
         asked = [self._ask(self.random.choice(kinds)) for _ in range(self.random.choice((1, 3, 12, 40)))]
         missed = {ask.route: self.random.randrange(50) for ask in asked} if self.random.random() < 0.2 else {}
         baton, now = self.queue.baton() > 0, self.queue.now_ms
+        self.rule.virtual, self.rule.tags = self.queue.virtual(), self.queue.tags(self.queue.keys.waiting(LANE))
+        self.rule.parked_tags = {route: self.queue.tags(self.queue.keys.parked(route)) for route in ROUTES}
         reply = self.queue.ask(*(self._request(ask) for ask in asked), missed=missed)
         judged = self.rule.admit(now, baton, asked, missed)
         self._compare(judged, reply.verdicts)

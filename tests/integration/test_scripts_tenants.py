@@ -13,6 +13,7 @@ from tests.queueing import LEASE_MS, POOL, ROUTE, START_MS, WORKER, Queue, lease
 LATE, FULL, SHARE = AdmitCode.LATE, AdmitCode.FULL, AdmitCode.SHARE
 W2 = "w2.a.4"
 OTHER = "ba9876543210"
+SHARERS = f"{POOL}|{ROUTE}|8"
 
 
 def limited(queue: Queue, limit: int, max_running: int = 0) -> Queue:
@@ -20,34 +21,11 @@ def limited(queue: Queue, limit: int, max_running: int = 0) -> Queue:
     return queue
 
 
-def test_a_tenant_holds_three_quarters_of_the_room_at_most(queue: Queue) -> None:
+def test_a_tenant_holds_three_quarters_of_the_places_at_most(queue: Queue) -> None:
     limited(queue, 20)
     assert queue.codes(*(str(i) for i in range(17)), tenant="a") == [0] * 15 + [SHARE] * 2
     queue.take_baton()
     assert queue.admitted(9, first=20, tenant="b") == 5
-
-
-def test_the_room_that_is_shared_is_what_the_rule_gives(queue: Queue) -> None:
-    limited(queue, 1000).admit("first")
-    queue.figure(mean=100, seen=20, done=10, busy=10_000)
-    # bound: ten places and 3.3 s at 0.001 per ms; three quarters of 13.3 are more than the four that may wait
-    assert queue.codes(*(str(i) for i in range(5)), tenant="a") == [0, 0, LATE, LATE, LATE]
-    queue.take_baton()
-    queue.claim()
-    assert queue.codes(*(str(10 + i) for i in range(12)), tenant="a") == [0] * 8 + [SHARE] * 4
-
-
-def test_a_tenant_may_always_hold_one(queue: Queue) -> None:
-    limited(queue, 1)
-    assert queue.codes("1", "2", tenant="a") == [0, SHARE]
-    assert queue.codes("3", tenant="b") == [FULL]
-
-
-@pytest.mark.leaves_garbage
-def test_a_tenant_may_hold_one_where_nobody_has_places(queue: Queue) -> None:
-    queue.client.delete(queue.keys.places())
-    queue.figure(done=0, busy=10_000, mean=20_000, seen=20)
-    assert queue.codes("1", "2", tenant="a") == [0, SHARE]
 
 
 def test_a_tenants_room_is_smaller_in_a_lower_class(queue: Queue) -> None:
@@ -258,6 +236,7 @@ def test_a_thousand_tenants_leave_nothing_behind(queue: Queue) -> None:
         queue.complete(*leases)
     queue.pass_time(1000, alive=[WORKER])
     assert not [name for name in queue.snapshot() if name.startswith(("held:", "clock:"))]
+    assert 0 < queue.client.ttl(queue.keys.turns(SHARERS)) <= HELD_S
     assert len(queue.figures()) <= 12
 
 
@@ -271,4 +250,4 @@ def test_flows_that_have_had_their_turn_are_forgotten_while_others_wait(queue: Q
             queue.advance(1000)
             queue.register()
             queue.reap()
-    assert queue.client.zcard(queue.keys.clock(POOL)) <= 62
+    assert queue.client.zcard(queue.keys.turns(SHARERS)) <= 62

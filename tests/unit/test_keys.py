@@ -51,5 +51,5 @@ def test_the_scripts_name_only_what_the_catalogue_has() -> None:
 def test_the_shipped_acl_allows_every_command_of_the_scripts() -> None:
     allowed = set(re.findall(r"\+([a-z]+)", ACL.read_text()))
     for script in SCRIPTS.values():
-        used = {name.lower() for name in re.findall(r"(?:call|on_held)\('([A-Z]+)'", script.text)}
+        used = {name.lower() for name in re.findall(r"(?:call|on_loose)\('([A-Z]+)'", script.text)}
         assert used <= allowed, script.name

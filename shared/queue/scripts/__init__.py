@@ -13,7 +13,7 @@ from pathlib import Path
 
 _PARTS: dict[str, tuple[str, ...]] = {
     "declare": (),
-    "admit": ("entering", "door"),
+    "admit": ("entering", "turns", "door", "verdict"),
     "claim": ("ending", "promoting", "backlog"),
     "complete": ("ending", "promoting", "measuring"),
     "renew": (),

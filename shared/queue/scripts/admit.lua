@@ -3,9 +3,9 @@
 --   per request: number of its kind, deadline id blob. missed: refusals of the route from memory since the last call
 -- Returns: {now, stale, garbage, then per request: code, predicted wait_ms, remember_ms, retry_after_ms}; stale: past valid_until, nothing changed
 --   codes: 0 admitted, 1 paused, 2 no worker, 3 too late, 4 full, 5 over the tenant's share
--- Invariant: ZCARD slots <= limit. Order of writes: slots, tasks, held, waiting, clock, baton: a crash leaves a slot until its deadline.
+-- Invariant: ZCARD slots <= limit. Order of writes: slots, tasks, held, turns, waiting, clock, baton: a crash leaves a slot until its deadline.
 if now > tonumber(ARGV[1]) then return { now, 1, 0 } end
-local out, kinds, tags, first = { now, 0, 0 }, {}, {}, 3 + 7 * tonumber(ARGV[2])
+local out, kinds, first = { now, 0, 0 }, {}, 3 + 7 * tonumber(ARGV[2])
 for i = 3, first - 1, 7 do
   local k = { route = ARGV[i], lane = ARGV[i + 1], flow = ARGV[i + 2], weight = tonumber(ARGV[i + 3]), share = tonumber(ARGV[i + 4]) / 1000, budget = tonumber(ARGV[i + 5]) }
   meet(k)
@@ -18,21 +18,13 @@ for i = first, #ARGV, 4 do
   local k, deadline, id = kinds[tonumber(ARGV[i])], tonumber(ARGV[i + 1]), ARGV[i + 2]
   local d, code, wait, remember, retry = k.door, k.closed or turned_away(k, deadline), 0, 0, 0
   if not code then
-    local c = P .. 'clock:' .. pool(k.lane)
-    local turn = c .. '\n' .. k.flow
-    if not tags[turn] then
-      local s = call('ZMSCORE', c, '', k.flow)
-      tags[turn] = math.max(num(s[1]) or 0, num(s[2]) or 0)
-    end
     local parked = d.most and d.unparked >= d.most
     add('slots', P .. 'slots:' .. k.route, deadline, id)
-    add('waiting', parked and P .. 'parked:' .. k.route or P .. 'waiting:' .. k.lane, tags[turn], id)
+    add('waiting', parked and P .. 'parked:' .. k.route or P .. 'waiting:' .. k.lane, tag_of(k), id)
     if k.keep then
       add('held', k.keep, deadline, id)
       helds[k.keep] = helds[k.keep] + 1
     end
-    tags[turn] = tags[turn] + math.max(1, k.sheet.mean or 10) / k.weight
-    add('clock', c, tags[turn], k.flow)
     tasks[#tasks + 1], tasks[#tasks + 2] = id, ARGV[i + 3]
     if not parked then touched[k.lane], d.unparked = true, d.most and d.unparked + 1 end
     d.slots, d.waiting, wait = d.slots + 1, d.waiting + 1, math.max(0, math.min(k.budget, k.ahead / k.rate))

@@ -8,6 +8,7 @@ local function open_door(k, h)
   local slots, running = call('ZCARD', P .. 'slots:' .. k.route), call('ZCARD', P .. 'running:' .. k.route)
   local d = { limit = num(h[6]) or num(h[5]), most = num(h[7]), slots = slots, running = running, waiting = math.max(0, slots - running), sheets = {} }
   if d.most and d.most < 1 then d.most = nil end
+  d.found = d.waiting
   d.unparked = d.most and slots - call('ZCARD', P .. 'parked:' .. k.route)
   d.missed, d.news = (num(h[8]) or 0) * math.exp(-math.max(0, now - (num(h[9]) or now)) / 10000), false
   d.stored = { since = num(h[10]), mark = num(h[11]), ['~mark'] = num(h[12]) }
@@ -40,18 +41,9 @@ local function size_up(k)
   local prior = math.max(0, 1 - busy / math.max(2000, 4 * mean))
   k.rate = math.max(1e-9, (done + prior * par) / math.max(1e-9, busy + prior * mean))
   if k.saturated and mark then k.rate = math.max(1e-9, math.min(k.rate, par / math.max(1e-9, now - mark))) end
-  k.allowed = math.max(0, (budget - mean) / 3)
+  k.third = math.max(0, (budget - mean) / 3)
+  k.allowed = k.third
   local full = now - d.since
   if full > budget then k.allowed = math.max(k.allowed * budget / full, math.min(k.allowed, 2 * mean)) end
-  k.bound = math.min(k.share * d.limit, par + k.share * k.allowed * k.rate)
-  if k.keep and not helds[k.keep] then helds[k.keep] = on_held('ZCOUNT', k.keep, now - 10000, '+inf') end
-end
--- codes as admit returns them; nil: may come in
-local function turned_away(k, deadline)
-  local d = k.door
-  k.ahead = d.waiting + 1 - k.free
-  if deadline <= now then return 3 end
-  if k.keep and helds[k.keep] >= math.max(1, 0.75 * k.bound) then return 5 end
-  if d.slots >= k.share * d.limit then return 4 end
-  if k.ahead > 0 and d.slots > 0 and k.ahead > k.share * k.allowed * k.rate then return 3 end
+  if k.keep and not helds[k.keep] then helds[k.keep] = on_loose('ZCOUNT', k.keep, now - 10000, '+inf') end
 end

@@ -42,7 +42,7 @@ end
 -- one, nobody would ever find.
 local function finish(id, route, flow)
   local held = held_by(flow or '')
-  if held then on_held('ZREM', held, id) end
+  if held then on_loose('ZREM', held, id) end
   freed[route] = true
   call('HDEL', P .. 'tasks', id)
   if marked then call('HDEL', P .. 'marks', id) end

@@ -1,6 +1,6 @@
 -- Joined before admit: what it writes, gathered first, and in the order of its invariant.
 local now, doors, lanes, helds = clock(), {}, {}, {} -- per route, per lane, per tenant: read once, and counted on
-local sets, tasks = { slots = {}, held = {}, waiting = {}, clock = {} }, { P .. 'tasks' }
+local sets, tasks = { slots = {}, held = {}, waiting = {}, clock = {}, turns = {} }, { P .. 'tasks' }
 local function add(kind, key, score, member)
   local s = sets[kind][key] or { key }
   s[#s + 1], s[#s + 2] = score, member
@@ -14,10 +14,12 @@ local function enter()
   write('slots')
   call('HSET', unpack(tasks))
   for key, s in pairs(sets.held) do -- what a crash left ends by itself: a deadline is at most two hours ahead
-    on_held('ZADD', unpack(s))
+    on_loose('ZADD', unpack(s))
     call('ZREMRANGEBYSCORE', key, '-inf', now - 10000)
     call('PEXPIRE', key, 7200000)
   end
+  write('turns')
+  for key in pairs(sets.turns) do call('PEXPIRE', key, 7200000) end
   write('waiting')
   write('clock')
   -- as lay() does, of lanes that are known to have work now

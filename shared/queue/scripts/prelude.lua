@@ -17,7 +17,7 @@ local function held_by(flow)
   return route and P .. 'held:' .. route .. '|' .. tenant or nil
 end
 -- Nobody walks these keys: what has another type is dropped where it is met, or it would fail every batch it is in.
-local function on_held(command, key, ...)
+local function on_loose(command, key, ...)
   local n = redis.pcall(command, key, ...)
   if type(n) == 'number' then return n end
   garbage = garbage + call('DEL', key)

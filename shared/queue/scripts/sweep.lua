@@ -9,7 +9,7 @@ local function look_again(id, t, slots, at)
   call('ZADD', slots, 'XX', at, id)
   local held = held_by(t and t.flow or '')
   if held then
-    on_held('ZADD', held, at, id)
+    on_loose('ZADD', held, at, id)
     call('PEXPIRE', held, 7200000)
   end
 end
