@@ -22,6 +22,8 @@ class Point:
     p50_ms: float
     p99_ms: float
     more: Mapping[str, float] = field(default_factory=dict)
+    spread: float = 0.0
+    """How far the rates of the measurements were apart, as a share of their median."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,11 @@ class Part:
     curves: Sequence[Curve]
     machine: str
 
+    @property
+    def spread(self) -> float:
+        """Return the widest spread of a point: what the machine, or whatever else ran there, did to the figures."""
+        return max(point.spread for curve in self.curves for point in curve.points)
+
     def write(self, directory: Path) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         file = directory / f"{self.name}.json"
@@ -61,10 +68,13 @@ class Part:
 
 def median(points: Sequence[Point]) -> Point:
     """Return the median of each figure of several measurements of one point."""
+    rates = [point.per_s for point in points]
+    per_s = statistics.median(rates)
     return Point(
         points[0].x,
-        statistics.median(point.per_s for point in points),
+        per_s,
         statistics.median(point.p50_ms for point in points),
         statistics.median(point.p99_ms for point in points),
         {name: statistics.median(point.more[name] for point in points) for name in points[0].more},
+        (max(rates) - min(rates)) / per_s if per_s else 0.0,
     )

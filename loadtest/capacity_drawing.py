@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt  # type: ignore[import-not-found, unused-ignore]
-from matplotlib.ticker import FuncFormatter, NullLocator  # type: ignore[import-not-found, unused-ignore]
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # type: ignore[import-not-found, unused-ignore]
 
 from loadtest import drawing
 from loadtest.capacity_curves import Part
@@ -47,10 +47,13 @@ def _draw(part: Part, file: Path) -> Path:
     for axes, title in ((rate, "requests per second"), (latency, "latency, ms")):
         _scale(axes, [point.x for point in part.curves[0].points])
         axes.set(title=title, xlabel=part.grows)
+    rate.yaxis.set_major_formatter(FuncFormatter(_plain))
     rate.set_ylim(0, MARGIN * max(point.per_s for curve in part.curves for point in curve.points))
     if _spread(part) > 20:
         latency.set_yscale("log")
+        latency.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         latency.yaxis.set_major_formatter(FuncFormatter(_plain))
+        latency.yaxis.set_minor_locator(NullLocator())
     else:
         latency.set_ylim(0, MARGIN * max(point.p99_ms for curve in part.curves for point in curve.points))
     latency.legend(loc="best", fontsize=8)

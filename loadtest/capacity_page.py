@@ -6,12 +6,17 @@ Owns the marks. What stands outside of them is written by people and stays.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from textwrap import fill
 
 from loadtest.bench_figures import grid
 from loadtest.capacity_curves import Part, Point
 
 IMAGES = "images"
+WIDTH = 120
+NOISY = 0.25
+"""From such a spread on, the page says that the machine was noisy."""
 
 
 class NoMark(Exception):
@@ -23,20 +28,46 @@ def picture(part: str) -> str:
     return f"capacity-{part}.png"
 
 
+def check(document: Path, parts: Iterable[str]) -> None:
+    """Raise `NoMark` when a document has no place for one of these parts: better before than after minutes of load."""
+    text = document.read_text() if document.is_file() else ""
+    for part in parts:
+        if not _place(part).search(text):
+            raise NoMark(f"{document} has no {_begin(part)} … {_end(part)}")
+
+
 def write(document: Path, part: Part) -> None:
-    """Put a part where its mark stands in a document."""
-    text = document.read_text()
-    begin, end = f"<!-- capacity {part.name} -->", f"<!-- end of {part.name} -->"
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    if not pattern.search(text):
-        raise NoMark(f"{document} has no {begin} … {end}")
-    document.write_text(pattern.sub(lambda _: f"{begin}\n{section(part)}\n{end}", text))
+    """Put a part where its mark stands in a document; raise `NoMark`."""
+    check(document, [part.name])
+    filled = f"{_begin(part.name)}\n{section(part)}\n{_end(part.name)}"
+    document.write_text(_place(part.name).sub(lambda _: filled, document.read_text()))
+
+
+def _begin(part: str) -> str:
+    return f"<!-- capacity {part} -->"
+
+
+def _end(part: str) -> str:
+    return f"<!-- end of {part} -->"
+
+
+def _place(part: str) -> re.Pattern[str]:
+    return re.compile(re.escape(_begin(part)) + ".*?" + re.escape(_end(part)), re.DOTALL)
 
 
 def section(part: Part) -> str:
     """Return the Markdown of a part."""
     image = f"![{part.title}]({IMAGES}/{picture(part.name)})"
-    return f"{part.how}\n\n{image}\n\n{table(part)}\n\nMeasured on {part.machine}."
+    machine = f"Measured on {part.machine}.{noise(part)}"
+    return "\n\n".join((fill(part.how, WIDTH), image, table(part), fill(machine, WIDTH)))
+
+
+def noise(part: Part) -> str:
+    """Return what the rounds say of the machine; nothing when there was one only."""
+    if not part.spread:
+        return ""
+    told = f" The same point, measured again, differed by up to {part.spread:.0%} in its requests/s"
+    return f"{told}: the machine was noisy, take the figures as a size." if part.spread > NOISY else f"{told}."
 
 
 def table(part: Part) -> str:

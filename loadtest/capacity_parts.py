@@ -10,6 +10,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from loadtest.bench_apps import BARE, System, app, running
 from loadtest.bench_crowd import crowd
@@ -29,6 +30,8 @@ PLACES, HOLD_S = 8, 0.05
 """A worker with eight places for handlers of 50 ms answers 160 requests a second: it waits, and computes little."""
 CROWD_PLACES, CROWD_HOLD_S = 200, 0.1
 SETTLE_S = 1.0
+SHORT = 1
+"""So many points of each curve show that everything works."""
 
 Measure = Callable[[], Point]
 
@@ -36,11 +39,11 @@ Measure = Callable[[], Point]
 def threads(lab: Lab) -> Part:
     """Measure latency against request threads, beside the same handler without a queue."""
     with running(lab.server) as system:
-        lab.warm(system, "/direct", "/queue")
+        _warm(lab, system, "/direct", "/queue")
         curves = _curves(
             lab,
             {
-                name: [_wrk(system, (f"/{path}",), count, lab.seconds, count) for count in THREADS]
+                name: [_wrk(system, (f"/{path}",), count, lab.seconds, count) for count in _of(lab, THREADS)]
                 for name, path in (("queued", "queue"), ("called directly", "direct"))
             },
         )
@@ -59,9 +62,9 @@ def nodes(lab: Lab) -> Part:
     """Measure the most requests per second against service nodes, each a worker process."""
     env = {"BENCH_HOLD_S": str(HOLD_S), "WORKER_PLACES": str(PLACES)}
     with contextlib.ExitStack() as stack:
-        systems = {count: stack.enter_context(running(lab.server, env, workers=count)) for count in WORKERS}
+        systems = {count: stack.enter_context(running(lab.server, env, workers=count)) for count in _of(lab, WORKERS)}
         for system in systems.values():
-            lab.warm(system, "/queue-hold")
+            _warm(lab, system, "/queue-hold")
         each = [_wrk(system, ("/queue-hold",), PLACES * n, lab.seconds, n) for n, system in systems.items()]
         curves = _curves(lab, {"handlers that wait 50 ms, 8 places each": each})
     return Part(
@@ -79,12 +82,12 @@ def nodes(lab: Lab) -> Part:
 def routes(lab: Lab) -> Part:
     """Measure what more routes cost, all asked in turn."""
     with contextlib.ExitStack() as stack:
-        systems = {n: stack.enter_context(running(lab.server, {"BENCH_ROUTES": str(n)})) for n in ROUTES}
-        bare = {n: stack.enter_context(app("gateway", BARE, {"BENCH_ROUTES": str(n)})) for n in ROUTES}
+        systems = {n: stack.enter_context(running(lab.server, {"BENCH_ROUTES": str(n)})) for n in _of(lab, ROUTES)}
+        bare = {n: stack.enter_context(app("gateway", BARE, {"BENCH_ROUTES": str(n)})) for n in systems}
         for system in systems.values():
-            lab.warm(system, "/route/0")
+            _warm(lab, system, "/route/0")
         queued = [_wrk(system, _paths("/route/", n), BUSY, lab.seconds, n) for n, system in systems.items()]
-        plain = [_wrk(System(lab.server, bare[n], ()), _paths("/plain/", n), BUSY, lab.seconds, n) for n in ROUTES]
+        plain = [_wrk(System(lab.server, bare[n], ()), _paths("/plain/", n), BUSY, lab.seconds, n) for n in bare]
         curves = _curves(lab, {"queued": queued, "bare FastAPI": plain})
     return Part(
         "routes",
@@ -101,9 +104,9 @@ def waiting(lab: Lab) -> Part:
     """Measure what it costs, and does to another route, that thousands wait."""
     env = {"BENCH_HOLD_S": str(CROWD_HOLD_S), "WORKER_PLACES": str(CROWD_PLACES)}
     with running(lab.server, env) as system:
-        lab.warm(system, "/queue")
+        _warm(lab, system, "/queue")
         curves = _curves(
-            lab, {"while others wait": [functools.partial(_crowded, lab, system, count) for count in WAITING]}
+            lab, {"while others wait": [functools.partial(_crowded, lab, system, count) for count in _of(lab, WAITING)]}
         )
     return Part(
         "waiting",
@@ -112,7 +115,7 @@ def waiting(lab: Lab) -> Part:
         f"One route's handler takes {CROWD_HOLD_S:g} s on {CROWD_PLACES} places, and so many of its requests wait all "
         "the time. Requests/s and processor time are theirs. The latencies are of a quick route on the same worker "
         "meanwhile: turns are shared by route, so it does not stand in their line; it waits until one of the places, "
-        f"which are all taken, comes free, {CROWD_HOLD_S * 1000:.0f} ms at most.",
+        "which are all taken, comes free.",
         curves,
         lab.machine,
     )
@@ -121,10 +124,11 @@ def waiting(lab: Lab) -> Part:
 def payload(lab: Lab) -> Part:
     """Measure what larger bodies cost, there and back."""
     with running(lab.server, {"HANDLERS": "loadtest.capacity_handlers"}) as system:
-        load(system.gateway.port, ["/echo"], FEW, 1, body_bytes=PAYLOADS[0])
-        each = [_wrk(system, ("/echo",), FEW, lab.seconds, size, body_bytes=size) for size in PAYLOADS]
+        if not lab.short:
+            load(system.gateway.port, ["/echo"], FEW, 1, body_bytes=PAYLOADS[0])
+        each = [_wrk(system, ("/echo",), FEW, lab.seconds, size, body_bytes=size) for size in _of(lab, PAYLOADS)]
         curves = _curves(lab, {"there and back": each})
-    points = [Point(p.x, p.per_s, p.p50_ms, p.p99_ms, {"MB/s each way": p.x * p.per_s / 1e6}) for p in curves[0].points]
+    points = [replace(p, more={"MB/s each way": p.x * p.per_s / 1e6}) for p in curves[0].points]
     return Part(
         "payload",
         "Payload",
@@ -139,6 +143,15 @@ def payload(lab: Lab) -> Part:
 PARTS: Mapping[str, Callable[[Lab], Part]] = {
     part.__name__: part for part in (threads, nodes, routes, waiting, payload)
 }
+
+
+def _of(lab: Lab, points: Sequence[int]) -> Sequence[int]:
+    return points[:SHORT] if lab.short else points
+
+
+def _warm(lab: Lab, system: System, *paths: str) -> None:
+    if not lab.short:
+        lab.warm(system, *paths)
 
 
 def _curves(lab: Lab, measures: Mapping[str, Sequence[Measure]]) -> list[Curve]:
@@ -182,7 +195,8 @@ def _crowded(lab: Lab, system: System, count: int) -> Point:
     """Return how a quick route does while `count` requests of another one wait, and what each of these costs."""
     with crowd(system.gateway.port, "/queue-hold", count + CROWD_PLACES, repeat=True) as people:
         people.all_sent()
-        time.sleep(SETTLE_S + count * CROWD_HOLD_S / CROWD_PLACES)  # until everybody has waited once
+        settle_s = 0.0 if lab.short else SETTLE_S
+        time.sleep(settle_s + count * CROWD_HOLD_S / CROWD_PLACES)  # until everybody has waited once
         start, before = system.read(), people.tally()
         time.sleep(lab.seconds)
         after = people.tally()

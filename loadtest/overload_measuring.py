@@ -17,9 +17,14 @@ from loadtest.overload_notes import Run
 from loadtest.overload_plan import Phase
 
 REFUSED = frozenset({429, 503})
-CLOCK_SLACK_S = 0.02
-"""By so much a start may seem late: gateway and worker each estimate the clock of Redis from its replies, and a
-handler's first line comes a moment after the worker's look at the deadline."""
+CLOCK_SLACK_S = 0.01
+"""By so much a start may seem late without being so: what cannot be told apart from outside.
+
+Gateway and worker each know Redis's clock only from its replies, in whole milliseconds, and so as much too early as the
+quickest of 16 replies travelled: 1 to 2 ms each. Between the worker's look at the deadline and the handler's first
+line lies one turn of its loop, or for a thread one switch of the interpreter: 5 ms. A start that is late by fault
+is so by more; in the measured blocks of all profiles none came after its client's answer at all.
+"""
 
 
 def refused(request: Request) -> bool:

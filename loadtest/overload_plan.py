@@ -55,13 +55,15 @@ class Profile:
 
 
 PLACES = {"WORKER_PLACES": "16"}
+THREADS = {"WORKER_THREADS": "4"}
+"""Of handlers that compute: one interpreter runs one at a time, and each further one keeps its loop waiting."""
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile("p1", 80, 2, Goals({2: 0.98, 5: 0.98, 10: 0.97}, 0.001, 0.45, 0.05), PLACES),
         Profile("p2", 80, 5, Goals({2: 0.95, 5: 0.94, 10: 0.92}, 0.002, 0.6), PLACES, sat_spread=0.06),
         Profile("p3", 80, 2, Goals({2: 0.95, 5: 0.95, 10: 0.95}, 0.001), database=True),
-        Profile("p4", 50, 2, Goals({2: 0.95}), workers_alone=True),
+        Profile("p4", 50, 2, Goals({2: 0.95}), THREADS, workers_alone=True),
     )
 }
 

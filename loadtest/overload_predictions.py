@@ -16,10 +16,10 @@ from loadtest.arrivals import Request
 
 
 def predictions(run: Path, requests: Sequence[Request], origin_s: float) -> Iterator[tuple[float, float]]:
-    """Yield predicted and real wait in ms of every request whose prediction is known.
+    """Yield predicted and real wait in ms of every request that was answered well, and whose prediction is known.
 
-    It stands in an answer's header, or as `predicted_ms` in the gateway's line for
-    the request. The real wait is from sending to the handler's start.
+    It stands in an answer's header, or as `predicted_ms` in the gateway's line for the request, which
+    for a client that left has none. The real wait is from sending to the handler's start.
     """
     logged = _logged(run / "gateway.log")
     started_s: dict[str, float] = {}
@@ -27,7 +27,7 @@ def predictions(run: Path, requests: Sequence[Request], origin_s: float) -> Iter
         started_s.setdefault(noted.request_id, noted.started_s)
     for request in requests:
         told = logged.get(request.id, request.predicted_ms)
-        if not math.isnan(told) and request.id in started_s:
+        if request.status == 200 and not math.isnan(told) and request.id in started_s:
             yield told, (started_s[request.id] - origin_s - request.sent_s) * 1000
 
 

@@ -89,7 +89,6 @@ def _complaints(built: Rig, profile: Profile, found: Sequence[Figures]) -> list[
         start_s, end_s = built.start_s + block[0].phase.start_s, built.start_s + block[-1].phase.end_s
         sats = [each.goodput_per_s for each in _at(block, SAT)]
         sound = built.soundness(f"block {number}", start_s, end_s, spread(sats), profile.sat_spread)
-        print(sound)
         complaints += sound.complaints()
     return complaints
 

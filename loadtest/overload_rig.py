@@ -115,12 +115,14 @@ class Rig:
         sat_spread: float = 0.0,
         sat_spread_limit: float = math.inf,
     ) -> Soundness:
-        """Return how well the generator worked between two moments of the monotonic clock."""
+        """Return, and show, how well the generator worked between two moments of the monotonic clock."""
         intended = [request for request in self.requests if start_s <= request.intended_s < end_s]
         sent = [request for request in intended if request.sent_s < end_s or request.left]
         lags = [request.lag_s for request in intended if request.attempt == 0]
         achieved, lag_s = share(len(sent), len(intended)), percentile(lags, 0.99)
-        return Soundness(name, achieved, lag_s, self.busy(start_s, end_s), sat_spread, sat_spread_limit)
+        found = Soundness(name, achieved, lag_s, self.busy(start_s, end_s), sat_spread, sat_spread_limit)
+        print(found, flush=True)
+        return found
 
     def busy(self, start_s: float = -math.inf, end_s: float = math.inf, over_s: float = 5.0) -> float:
         """Return the share of its core that the generator used, in its busiest stretch of `over_s`."""

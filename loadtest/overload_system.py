@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import resource
 import secrets
 import signal
@@ -16,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +35,8 @@ HOST = "127.0.0.1"
 ROOT = Path(__file__).parents[1]
 READY_S = 30.0
 END_S = 12.0
+METRICS_S = 5.0
+REFUSED_BY_QUEUE = re.compile(r'^floodgate_requests_refused_total{.*by="queue".*} (\S+)', re.MULTILINE)
 EMPTY_S = 5.0
 """After the last answer: a cancelled handler may still be ending."""
 
@@ -102,10 +106,11 @@ class System:
             time.sleep(0.05)
         return taken
 
-    def scripts_called(self) -> int:
-        """Return how many script calls Redis has carried out for all its clients."""
-        stats: Any = self.redis.info("commandstats")
-        return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+    def refusals_asked(self) -> int:
+        """Return how many requests were refused by Redis and not from memory, as the gateway counts them."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.gateway.port}/-/metrics", timeout=METRICS_S) as answer:
+            text = answer.read().decode()
+        return int(sum(map(float, REFUSED_BY_QUEUE.findall(text))))
 
     def _slots(self) -> int:
         keys = Keys(self.namespace)

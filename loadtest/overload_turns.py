@@ -1,6 +1,6 @@
 """Parts about who is served: tenants, priorities, and a small route beside a flooded one.
 
-Owns their loads and goals. Rates are of profile P1: 16 places, 0.2 s each, 80/s.
+Owns their loads and goals. Rates are of profile P1: 16 places, 0.2 s each in the mean, 80/s.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ MARGIN_S = 1.0
 LOOK_S = 1.0
 END_S = 60.0
 LOG = "locust.log"
+WEB_PORT = "8089"
 INTERRUPTED = 130
 
 
@@ -137,7 +138,8 @@ def _run(asked: Plan, directory: Path, *, ui: bool) -> tuple[int, bool]:
             start_new_session=True,
         )
     if ui:
-        print("locust's page: http://127.0.0.1:8089; Ctrl-C ends it and makes the report", flush=True)
+        port = os.environ.get("LOCUST_WEB_PORT") or WEB_PORT
+        print(f"locust's page: http://127.0.0.1:{port}; Ctrl-C ends it and makes the report", flush=True)
     try:
         with contextlib.suppress(KeyboardInterrupt):
             _follow(process, asked, directory)

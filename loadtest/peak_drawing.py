@@ -85,7 +85,7 @@ def _latency(file: Path, found: Result, zero_s: float) -> Path:
         axes.set(title=title, yscale="log", ylabel="ms")
         axes.yaxis.set_major_formatter(ScalarFormatter())
         if points:
-            axes.legend(loc="upper right", ncols=2)
+            axes.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 1), borderaxespad=0)
         else:
             axes.text(0.5, 0.5, "none", transform=axes.transAxes, color=QUIET, ha="center")
     both[-1].set_xlabel("seconds, by the turn of each request")

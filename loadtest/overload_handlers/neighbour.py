@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from loadtest.overload_notes import noted
+from loadtest.overload_service import varied_s
 from shared import Context, queued
-
-SERVICE_S = 0.2
 
 
 @queued("/small", max_concurrency=1000, timeout_s=2)
 async def small(ctx: Context) -> bool:
     with noted(ctx):
-        await asyncio.sleep(SERVICE_S)
+        await asyncio.sleep(varied_s(ctx.request_id))
     return True
 
 

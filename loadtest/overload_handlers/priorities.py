@@ -6,9 +6,8 @@ import asyncio
 from typing import Any
 
 from loadtest.overload_notes import noted
+from loadtest.overload_service import varied_s
 from shared import Context, queued
-
-SERVICE_S = 0.2
 
 
 def priority_of(head: Any) -> str:
@@ -18,5 +17,5 @@ def priority_of(head: Any) -> str:
 @queued("/classes", max_concurrency=1000, timeout_s=2, priority=priority_of)
 async def classes(ctx: Context) -> bool:
     with noted(ctx):
-        await asyncio.sleep(SERVICE_S)
+        await asyncio.sleep(varied_s(ctx.request_id))
     return True

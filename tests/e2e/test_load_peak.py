@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from deploy.embedded import EmbeddedServer
 from loadtest import peak_watch, queue_looks
+from loadtest.bench_apps import free_port
 from loadtest.peak_plan import Plan
 from loadtest.peak_rows import Asked, Row, Writer, note_asked, read
 from tests.e2e.system import App, System, await_ready, system
@@ -21,6 +26,7 @@ from tests.e2e.system import App, System, await_ready, system
 ROOT = Path(__file__).parents[2]
 HANDLERS = "tests.e2e.load_handlers"
 LIMIT_S = 90
+START_S = 30
 ROUTES = {"GET /quick", "GET /slow/{n}", "POST /things", "GET /plain"}
 KNOWN = {"SHAPE", "RPS", "USERS", "SECONDS", "PROCESSES", "HOST", "OPENAPI", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
 
@@ -99,6 +105,50 @@ class TestTenSeconds:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         files = list(tmp_path.rglob("rows-*.csv"))
         assert len(files) == 2
+
+
+@pytest.mark.locust
+@pytest.mark.timeout(LIMIT_S + 5)
+def test_by_hand_locusts_own_page_starts_the_load_and_ctrl_c_makes_the_report(gateway: App, tmp_path: Path) -> None:
+    page = f"http://127.0.0.1:{(port := free_port())}"
+    environment = {name: value for name, value in os.environ.items() if name not in KNOWN}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loadtest.peak", "--ui", "--directory", str(tmp_path)],
+        cwd=ROOT,
+        env=environment | {"HOST": gateway.url, "LOCUST_WEB_PORT": str(port), "USERS": "4", "RPS": "20"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        with httpx.Client(base_url=page, timeout=5) as browser:
+            until(lambda: browser.get("/").status_code == 200)
+            assert browser.post("/swarm", data={"user_count": 4, "spawn_rate": 4}).json()["success"]
+            until(lambda: {row.route for row in rows_in(tmp_path)} == ROUTES)
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=LIMIT_S)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert f"locust's page: {page}" in printed
+    assert (process.returncode, "report: " in printed) == (0, True), printed
+    assert next(tmp_path.glob("*/report.html")).stat().st_size > 10_000
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait until something is so; a page that does not answer yet is not."""
+    limit_s = time.monotonic() + START_S
+    while time.monotonic() < limit_s:
+        with contextlib.suppress(httpx.TransportError):
+            if true():
+                return
+        time.sleep(0.1)
+    pytest.fail("it did not come to that")
+
+
+def rows_in(directory: Path) -> list[Row]:
+    return [row for run in directory.iterdir() for row in read(run)]
 
 
 def peak(directory: Path, **asked: str) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from loadtest.overload_measuring import breaches, jain, measure, percentile
 from loadtest.overload_notes import Run, read
 from loadtest.overload_plan import PROFILES, SAT, Phase, Timing, plan, streams
 from loadtest.overload_predictions import predictions
-from loadtest.overload_refusals import Window, calls_per_refusal
+from loadtest.overload_refusals import Window, cost_s
 from loadtest.overload_sampling import Sample, over_limit
 from loadtest.overload_turns import max_min
 
@@ -174,8 +174,8 @@ def test_a_sound_system_has_no_breaches() -> None:
 
 def test_a_handler_that_starts_after_its_client_had_the_answer_started_late() -> None:
     sent = [request(0, 0, status=504, took_s=2.0)]
-    assert breaches(sent, [Run("0.0", 2.03, 0.01)], 0).started_late == 1
-    assert breaches(sent, [Run("0.0", 2.01, 0.01)], 0).started_late == 0  # as far as two clocks may differ
+    assert breaches(sent, [Run("0.0", 2.015, 0.01)], 0).started_late == 1
+    assert breaches(sent, [Run("0.0", 2.005, 0.01)], 0).started_late == 0  # as far as two clocks may differ
 
 
 def test_a_handler_that_starts_without_any_time_left_started_late_although_nobody_was_answered() -> None:
@@ -236,10 +236,13 @@ def test_the_system_is_back_when_no_window_is_slow_or_refusing_any_more() -> Non
     assert back_to_normal_s(steady, 10, 10, 0.3) == pytest.approx(2.1, abs=0.15)
 
 
-def test_calls_to_redis_for_admitted_requests_are_not_charged_to_refusals() -> None:
-    quiet = Window(1.0, scripts=300, refused=0, admitted=100)
-    assert calls_per_refusal(Window(1.0, scripts=350, refused=1000, admitted=100), quiet) == pytest.approx(0.05)
-    assert calls_per_refusal(Window(1.0, scripts=250, refused=1000, admitted=100), quiet) == 0
+def test_what_is_admitted_in_both_windows_is_not_charged_to_refusals() -> None:
+    few = Window(cpu_s=2.0, sent=1000, refused=200)
+    assert cost_s(few, Window(cpu_s=3.0, sent=6000, refused=5200)) == pytest.approx(0.0002)
+
+
+def test_a_route_that_refuses_nothing_costs_what_its_further_requests_cost() -> None:
+    assert cost_s(Window(1.0, sent=1000, refused=0), Window(2.0, sent=6000, refused=0)) == pytest.approx(0.0002)
 
 
 def test_a_prediction_is_found_in_an_answers_header_or_in_the_gateways_log(tmp_path: Path) -> None:
@@ -249,6 +252,12 @@ def test_a_prediction_is_found_in_an_answers_header_or_in_the_gateways_log(tmp_p
     waits = list(predictions(tmp_path, sent, origin_s=100))
     assert [predicted for predicted, _ in waits] == [250, 350]
     assert [round(real) for _, real in waits] == [300, 400]
+
+
+def test_a_client_that_left_has_no_prediction(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("S 0.0 1.1 100.300 1.7\n")
+    (tmp_path / "gateway.log").write_text('{"request_id": "0.0", "outcome": "left", "predicted_ms": 0}\n')
+    assert list(predictions(tmp_path, [request(0, 0, status=0, left=True)], origin_s=100)) == []
 
 
 def test_notes_tell_start_and_end_of_every_run_and_a_line_cut_short_is_left_out(tmp_path: Path) -> None:
