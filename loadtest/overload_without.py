@@ -71,7 +71,7 @@ EDITS: Mapping[str, tuple[Edit, ...]] = {
     "prediction": (("admit", "if too_long then", "if false then"),),
     "falling-bound": (("admit", "if full > budget then", "if false then"),),
     "tenant-turns": _turns_by("string.match(k.flow, '^[^|]*|[^|]*')"),
-    "tenant-share": (("admit", "if place then", "if false then"),),
+    "tenant-share": (("admit", "k.keep and flow_of(k).sharers > 1", "false"),),
     "route-turns": _turns_by("'all'"),
     "running-limit": (("declare", "if ARGV[i + 2] ~= '0' then", "if false then"),),
     # Four look at the deadline of what waits: the gateway (for whoever waits on a connection), claim, executor, reap.

@@ -76,7 +76,20 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("past its deadline says nothing of others", "admit", "deadline > now and d.waiting", "d.waiting"),
     ),
     "classes": (
-        Mutation("a class's share of the time", "admit", "k.ahead > k.share * k.allowed", "k.ahead > k.allowed"),
+        Mutation(
+            "a class's share of the time",
+            "admit",
+            "local too_long = k.ahead > k.share * k.allowed",
+            "local too_long = k.ahead > k.allowed",
+        ),
+        Mutation("the critical pass what others have waiting", "admit", "k.weight > UNDECLARED", "false"),
+        Mutation(
+            "the critical wait for each other",
+            "admit",
+            "    too_long = k.ahead > k.share",
+            "    too_long = k.ahead > 99 * k.share",
+        ),
+        Mutation("nobody else passes", "admit", "k.weight > UNDECLARED", "k.weight > 0"),
         Mutation("a class's share of the limit", "admit", "d.slots >= k.share * d.limit", "d.slots >= d.limit"),
     ),
     "tenants": (
@@ -89,13 +102,17 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("an overrun stays with its tenant", "reap", "on_loose('ZADD', held, at, id)", ""),
     ),
     "turns": (
-        Mutation("a tenant waits for its own turns", "admit", "if place then", "if false then"),
-        Mutation("no longer than four fifths of the slack", "admit", "2.4 * k.share", "1.5 * k.share"),
+        Mutation("a tenant waits for its own turns", "admit", "k.keep and flow_of(k).sharers > 1", "false"),
+        Mutation("no longer than four fifths of the slack", "admit", "2.4 * third", "1.5 * third"),
         Mutation("a class waits for the others too", "admit", "if k.share == 1 then return end", "do return end"),
-        Mutation("all that asked lately take turns", "admit", "own * math.min(f.sharers - 1, d.waiting)", "0"),
-        Mutation("only those that wait overtake", "admit", "math.min(f.sharers - 1, d.waiting)", "(f.sharers - 1)"),
-        Mutation("who is served first", "admit", "math.min(k.ahead, first + entered + 1 - k.free)", "k.ahead"),
-        Mutation("who came in with the same batch", "admit", "first + entered + 1", "first + 1"),
+        Mutation("all that asked lately take turns", "admit", "own * math.min(f.sharers - 1, k.door.waiting)", "0"),
+        Mutation(
+            "only those that wait overtake", "admit", "math.min(f.sharers - 1, k.door.waiting)", "(f.sharers - 1)"
+        ),
+        Mutation(
+            "who is served first", "admit", "math.min(k.ahead, first + d.waiting - d.found + 1 - k.free)", "k.ahead"
+        ),
+        Mutation("who came in with the same batch", "admit", "first + d.waiting - d.found + 1", "first + 1"),
         Mutation("no more than the route's queue", "admit", "math.min(k.ahead, first", "(first"),
         Mutation(
             "the parked are served first too",
@@ -103,7 +120,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
             "d.most and call('ZCOUNT', P .. 'parked:'",
             "false and call('ZCOUNT', P .. 'parked:'",
         ),
-        Mutation("a place within the third", "admit", "if place > k.share * k.third", "if place > 9 * k.third"),
+        Mutation("a place within the third", "admit", "if k.ahead > third", "if k.ahead > 9 * third"),
         Mutation("lately is not always", "admit", "f.virtual - LATELY * f.step", "f.virtual - 1e12"),
         Mutation("lately is not now", "admit", "local LATELY = 10", "local LATELY = 0"),
         Mutation("a new clock, new tags", "admit", "LATELY * f.step) or '+inf')", "LATELY * f.step) or '-inf')"),

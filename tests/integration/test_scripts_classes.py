@@ -42,6 +42,18 @@ def test_a_lower_class_may_wait_less_long(queue: Queue) -> None:
     assert queue.admitted(60, first=60) == 33 - 19
 
 
+def test_the_critical_pass_what_others_have_waiting(queue: Queue) -> None:
+    limited(queue, 1000).figure(mean=1000, seen=20, done=100, busy=10_000)
+    queue.admitted(10, budget_ms=4000)
+    queue.take_baton()
+    queue.claim()
+    bulk, critical = {"weight": 1, "share": 600}, {"weight": 64}  # ten places come free within a third of the slack
+    assert queue.admitted(20, first=10, budget_ms=4000, **bulk) == 6
+    assert queue.admitted(5, first=30, budget_ms=4000, **critical) == 5
+    assert queue.codes("default", budget_ms=4000, weight=8, share=950) == [AdmitCode.LATE]
+    assert queue.admitted(20, first=40, budget_ms=4000, **critical) == 4  # and one of the bulk is before all of them
+
+
 def test_free_places_are_for_every_class(queue: Queue) -> None:
     limited(queue, 1000).figure(mean=20_000, seen=20)
     assert queue.admitted(30, share=600) == 10
