@@ -8,9 +8,9 @@ for i = 2, #ARGV do
   if t and call('ZREM', P .. 'waiting:' .. t.lane, id) + call('ZREM', P .. 'parked:' .. t.route, id) > 0 then
     code = mark_of(id) and 3 or 1
     finish(id, t.route, t.flow)
-    local c = P .. 'clock:' .. pool(t.lane)
+    local turns = held_by(t.flow) and turns_of(t.lane, t.route, t.weight) or P .. 'clock:' .. pool(t.lane)
     local mean = num(call('HGET', P .. 'figures:' .. t.route, field(t.flow, 'mean'))) or 10
-    if call('ZSCORE', c, t.flow) then call('ZINCRBY', c, string.format('%.17g', -math.max(1, mean) / t.weight), t.flow) end
+    redis.pcall('ZADD', turns, 'XX', 'INCR', string.format('%.17g', -math.max(1, mean) / t.weight), t.flow)
   elseif t and ARGV[1] ~= '1' then code = 2
   elseif t then
     put_mark(id, 'x')
