@@ -33,6 +33,7 @@ BATCH_BYTES = 512 * 1024
 VALID_S = 1.0
 CALL_S = 2.0
 MOST_WAIT_S = 1.0
+LOOK_S = 0.25
 TROUBLES = {
     AdmitCode.PAUSED: Trouble.PAUSED,
     AdmitCode.NO_WORKER: Trouble.NO_WORKER,
@@ -95,15 +96,19 @@ class Admitter:
             if batch:
                 await self._send(batch)
 
+    async def refuse_old_forever(self) -> None:
+        """Answer those who wait too long to be sent while a silent Redis holds the sender; ends by cancellation."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self._refuse_old()
+
     def _batch(self) -> list[tuple[Entry, Admission]]:
         batch: list[tuple[Entry, Admission]] = []
-        size, oldest_s = 0, time.monotonic() - MOST_WAIT_S
+        size = 0
+        self._refuse_old()
         while self._local and len(batch) < BATCH_TASKS and size < BATCH_BYTES:
             entry = self._local.popleft()
             if entry.withdrawn:
-                continue
-            if entry.arrived_s < oldest_s:
-                entry.settle(Answer(trouble=Trouble.UNAVAILABLE))
                 continue
             try:
                 admission = self._admission(entry)
@@ -195,6 +200,11 @@ class Admitter:
     def _refuse(self, batch: list[tuple[Entry, Admission]], trouble: Trouble) -> None:
         for entry, _ in batch:
             entry.settle(Answer(trouble=trouble))
+
+    def _refuse_old(self) -> None:
+        oldest_s = time.monotonic() - MOST_WAIT_S
+        while self._local and self._local[0].arrived_s < oldest_s:
+            self._local.popleft().settle(Answer(trouble=Trouble.UNAVAILABLE))
 
     def _refuse_all(self) -> None:
         while self._local:

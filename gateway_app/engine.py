@@ -98,6 +98,7 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(self._admitter.run()),
+                group.create_task(self._admitter.refuse_old_forever()),
                 group.create_task(self._inbox.run()),
                 group.create_task(self.dispatcher.cancel_forever()),
                 group.create_task(look_forever(self._seeker, LOOK_S)),

@@ -15,12 +15,11 @@ from fastapi import Request
 
 from gateway_app.answers import Answer, Terms, Trouble
 from shared.head import Rate
+from shared.queue.keys import flow_of
 from shared.registry import Registry
 
 MOST_KEPT = 10_000
 """Remembered refusals at once: tenants' names come from outside."""
-
-Sort = tuple[str, int, str, bool]
 
 
 class Bucket:
@@ -53,7 +52,7 @@ class Refusals:
             handler.route: [Bucket(handler.admission.rate), *shared] if handler.admission.rate else shared
             for handler in registry.handlers
         }
-        self._kept: dict[Sort, tuple[float, Answer]] = {}
+        self._kept: dict[str, tuple[float, Answer]] = {}
         self._missed: Counter[str] = Counter()
 
     def over_rate(self, route: str) -> Answer | None:
@@ -110,5 +109,6 @@ def limit(rate: Rate) -> Callable[[Request], Awaitable[None]]:
     return take
 
 
-def _sort(route: str, terms: Terms) -> Sort:
-    return route, terms.weight, terms.tenant, terms.detached
+def _sort(route: str, terms: Terms) -> str:
+    """Return a name of bounded length, however long a tenant's is."""
+    return flow_of(route, terms.weight, terms.tenant, terms.detached)

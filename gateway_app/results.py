@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from gateway_app.answers import Answer, Trouble
@@ -18,6 +20,8 @@ from shared.queue.messages import Outcome, place_of, unpack_reply
 from shared.queue.scripts.calls import cancel
 
 CALL_S = 2.0
+AT_ONCE = 16
+"""Of the connections that the whole gateway shares: anybody may ask, and as often as they like."""
 _ID = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{32}")
 _TROUBLES = {Outcome.FAILED: Trouble.FAILED, Outcome.EXPIRED: Trouble.LATE, Outcome.LOST: Trouble.LOST}
 
@@ -28,6 +32,7 @@ class Results:
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def find(self, task_id: str) -> Answer | str | None:
         """Return the answer, or `waiting` or `running`, or None for what is not known (any more).
@@ -36,7 +41,8 @@ class Results:
         """
         if not _ID.fullmatch(task_id):
             return None
-        stored, blob = await self._ask(("GET", self._keys.result(task_id)), ("HGET", self._keys.tasks(), task_id))
+        # In this order: the result is there before the task is gone.
+        blob, stored = await self._ask(("HGET", self._keys.tasks(), task_id), ("GET", self._keys.result(task_id)))
         if stored is not None:
             return _answer(stored)
         if blob is None:
@@ -58,17 +64,23 @@ class Results:
         """Cancel the task or drop its result; False when neither is there. Raises `FloodgateError`."""
         if not _ID.fullmatch(task_id):
             return False
-        (code,) = (await run(self._client, cancel(self._keys, [task_id]))).codes
+        async with self._turn():
+            (code,) = (await run(self._client, cancel(self._keys, [task_id]))).codes
         (dropped,) = await self._ask(("DEL", self._keys.result(task_id)))
         return code is not CancelCode.UNKNOWN or dropped == 1
 
     async def _ask(self, *commands: tuple[str, ...]) -> list[Any]:
-        with translated():
-            async with asyncio.timeout(CALL_S), self._client.pipeline(transaction=False) as pipe:
-                for command in commands:
-                    pipe.execute_command(*command)
-                replies: list[Any] = await pipe.execute()
+        async with self._turn(), self._client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            replies: list[Any] = await pipe.execute()
         return replies
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        with translated():
+            async with asyncio.timeout(CALL_S), self._turns:
+                yield
 
 
 def _answer(stored: bytes) -> Answer | None:

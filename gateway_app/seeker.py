@@ -92,6 +92,8 @@ class Seeker:
             entry.asked_s = asked_s
             if score is not None:
                 entry.stage = Stage.ADMITTED
+                if entry.hurried:
+                    entry.accept()
             elif is_sure:
                 entry.settle(lost(entry))
 

@@ -15,7 +15,7 @@ from shared.context import Caller
 from shared.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS, Head
 from shared.registry import Handler
 
-_WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,9})\"?", re.IGNORECASE)
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 
 
 class Terming:

@@ -76,7 +76,6 @@ class Claimer:
         self._last_read = 0
         self._answered_s = -math.inf
         self.leaving = False
-        self._heard: list[str] = []
         self._wire = Wire(pool, self._on_open)
 
     @property
@@ -148,19 +147,18 @@ class Claimer:
                 await self.executor.gained_room.wait()
                 self._answered_s = time.monotonic()  # it had no room to claim
                 continue
-            reply = await (self._park() if parked else self._claim())
+            reply, rung = await (self._park() if parked else self._claim())
             backoff.reset()
-            if not reply.registered:
-                await self._keeper.renew(self)
             # The share of a claim may leave work behind; then its baton lies there and parking returns at once.
             parked = True
             if reply.garbage:
                 log.error("garbage in the queue dropped", extra=fields(count=reply.garbage))
+            # First the start: a bell may ring for a task of the same turn, and what follows may fail.
             for claimed in reply.tasks:
                 self._start(claimed)
-            for item in self._heard:  # after the start: a bell may ring for a task of the same turn
-                self.executor.stop_task(item)
-            self._heard.clear()
+            await self._hear(rung)
+            if not reply.registered:
+                await self._keeper.renew(self)
 
     def _call(self, valid_s: float) -> Call[ClaimReply]:
         self._serial += 1
@@ -176,21 +174,21 @@ class Claimer:
             lanes=self.lanes,
         )
 
-    async def _claim(self) -> ClaimReply:
+    async def _claim(self) -> tuple[ClaimReply, Any]:
         call, sent_s = self._call(1.0), time.monotonic()
         claimed = self._read(await self._wire.run(call, CALL_S))
         self._metering.claims.answered(time.monotonic() - sent_s, len(claimed.tasks))
-        return claimed
+        return claimed, None
 
-    async def _park(self) -> ClaimReply:
+    async def _park(self) -> tuple[ClaimReply, Any]:
+        """Return what it claimed, and what woke it."""
         call = self._call(BLOCK_S + 1.0)
         wakes = [self._keys.wake(lane) for lane in self.lanes]
         block = ("BLPOP", self._keys.bell(self.name), *wakes, str(BLOCK_S))
         rung, reply = await self._wire.exchange([block, call.evalsha], BLOCK_S + SLACK_S)
         claimed = self._read(await self._wire.result(call, reply, CALL_S))
         self._metering.claims.brought(len(claimed.tasks))
-        await self._hear(rung)
-        return claimed
+        return claimed, rung
 
     def _read(self, reply: ClaimReply) -> ClaimReply:
         self._last_read, self._answered_s = self._serial, time.monotonic()
@@ -198,7 +196,7 @@ class Claimer:
         return reply
 
     async def _hear(self, rung: Any) -> None:
-        """Note what the bell said: ids to stop. Its rest is fetched without waiting."""
+        """Stop what the bell names. Its rest is fetched without waiting."""
         if isinstance(rung, Exception) and str(rung).startswith("WRONGTYPE"):
             log.error("garbage in the place of a bell or a baton: dropped", extra=fields(claimer=self.name))
             await self._wire.exchange([("DEL", self._keys.bell(self.name))], CALL_S)
@@ -208,7 +206,8 @@ class Claimer:
             return
         (rest,) = await self._wire.exchange([("LPOP", self._keys.bell(self.name), 1000)], CALL_S)
         items = (rung[1], *(rest if isinstance(rest, list) else ()))
-        self._heard += [item.decode("ascii", "replace") for item in items]
+        for item in items:
+            self.executor.stop_task(item.decode("ascii", "replace"))
 
     def _start(self, claimed: Claimed) -> None:
         lease = lease_of(self.name, self._serial, claimed.id)

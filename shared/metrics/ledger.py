@@ -7,16 +7,21 @@ holds a lock on it until its end, however it ends. Must not know what is counted
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import logging
 import mmap
 import os
 import secrets
 from bisect import bisect_left
 from pathlib import Path
 
+from shared.logs import fields
 from shared.metrics.families import Family
 from shared.metrics.siblings import SUFFIX, Siblings
 from shared.metrics.snapshot import CELL_BYTES, Header, Row, Snapshot, header_of, read_header
+
+log = logging.getLogger("floodgate")
 
 
 class Ledger:
@@ -52,25 +57,38 @@ class Ledger:
         return Histogram(self, self.row(family, *labels), family.bounds)
 
     def open(self, directory: Path | None) -> None:
-        """Make the cells: in a file that siblings read, or, without a directory, in memory that nobody shares."""
+        """Make the cells: in a file that siblings read, or, without a directory or room in it, in memory of its own."""
         start = header_of(self._rows)
         self._header: Header = read_header(start)
         length = max(1, self._size) * CELL_BYTES
-        if directory is None:
-            memory = mmap.mmap(-1, length)
-            self.cells = memoryview(memory).cast("d")
-            return
+        if directory is not None:
+            try:
+                self._share(directory, start + bytes(length))
+            except OSError as error:
+                log.error("figures that siblings do not see: no file for them", extra=fields(reason=str(error)))
+            else:
+                return
+        memory = mmap.mmap(-1, length)
+        self.cells = memoryview(memory).cast("d")
+
+    def _share(self, directory: Path, content: bytes) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
         new = directory / f".{name}"  # siblings see it when it is whole and locked
         self._file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        os.ftruncate(self._file, len(start) + length)
-        os.pwrite(self._file, start, 0)
-        # A record lock is the process's own: it ends with it, and a forked child does not hold it.
-        fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        memory = mmap.mmap(self._file, len(start) + length)
-        self.cells = memoryview(memory)[len(start) :].cast("d")
-        os.rename(new, directory / name)
+        try:
+            # Written to the end: where there is no room left, counting into a hole would end the process (SIGBUS).
+            if os.write(self._file, content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            # A record lock is the process's own: it ends with it, and a forked child does not hold it.
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            memory = mmap.mmap(self._file, len(content))
+            os.rename(new, directory / name)
+        except OSError:
+            self.close()
+            new.unlink(missing_ok=True)
+            raise
+        self.cells = memoryview(memory)[self._header.length :].cast("d")
         self._siblings = Siblings(directory, name)
 
     def snapshot(self) -> Snapshot:

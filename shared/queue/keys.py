@@ -45,7 +45,12 @@ CATALOGUE = (
     Kind("parked", "route", "zset", "the same, held back by max_running", "its tasks"),
     Kind("held", "route, tenant", "zset", "id → deadline: a tenant's tasks", "its tasks; time", HELD_S),
     Kind(
-        "turns", "pool, route, weight", "zset", "flow → finish tag, of tenants that asked lately", "admit; time", HELD_S
+        "turns",
+        "pool, route, weight",
+        "zset",
+        "flow → finish tag, of tenants that asked lately; '': virtual time",
+        "admit; time",
+        HELD_S,
     ),
     Kind("running", "route", "zset", "lease name → end of the lease", "its tasks"),
     Kind("wake", "lane", "list", "the baton: at most one element", "reap, when the lane is empty"),

@@ -132,6 +132,13 @@ async def test_an_unknown_id_is_404(client: httpx.AsyncClient, id: str) -> None:
     assert (await client.delete(f"/tasks/{id}")).status_code == 404
 
 
+async def test_any_number_of_clients_may_ask_at_once(door: System) -> None:
+    async with httpx.AsyncClient(base_url=door.apps[0].url, timeout=15, limits=httpx.Limits()) as many:
+        unknown = "/tasks/0123456789ab." + "0" * 32
+        answers = await asyncio.gather(*(many.get(unknown) for _ in range(300)))
+    assert {answer.status_code for answer in answers} == {404}
+
+
 async def test_a_lost_worker_is_the_result_too(redis_url: str, namespace: str, tmp_path: Path) -> None:
     with system(tmp_path, redis_url, namespace, HANDLERS, RESULT_TTL_S="2") as running:
         gateway, worker = running.gateway(), running.worker()

@@ -124,7 +124,13 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("lately is not always", "admit", "f.virtual - LATELY * f.step", "f.virtual - 1e12"),
         Mutation("lately is not now", "admit", "local LATELY = 10", "local LATELY = 0"),
         Mutation("a new clock, new tags", "admit", "LATELY * f.step) or '+inf')", "LATELY * f.step) or '-inf')"),
-        Mutation("a new clock begins", "admit", "if not f.virtual then add('clock', c, 0, '') end", ""),
+        Mutation("a new clock begins", "admit", "if not f.virtual then add('clock', f.clock, 0, '') end", ""),
+        Mutation("a clock that went back is new", "admit", "(num(s[1]) or 0) > f.virtual", "false"),
+        Mutation("names do not fill the memory", "admit", "others > MOST_SHARERS", "false"),
+        Mutation("a tag is ahead by what is held", "admit", "(helds[k.keep] + 1) * f.step", "1e12"),
+        Mutation(
+            "a tenant's turn is given back", "cancel", "held_by(t.flow) and turns_of(t.lane, t.route, t.weight) or ", ""
+        ),
         Mutation("turns are counted by what is held", "admit", "math.min(helds[k.keep], ", "math.max(0, "),
         Mutation("the turns' key ends", "admit", "for key in pairs(sets.turns) do", "for key in pairs({}) do"),
     ),

@@ -165,22 +165,22 @@ class Rule:
             allowed = max(allowed * budget / (now - door.since), min(allowed, 2 * mean))
         return _Kind(saturated, free, rate, allowed, third=max(0.0, (budget - mean) / 3))
 
-    def _turn(self, ask: Ask) -> _Turn:
+    def _turn(self, ask: Ask, held: int) -> _Turn:
         flow = _flow(ask)
         if flow not in self._turns:
-            mean = self.doors[ask.route].sorts[ask.detached].mean
-            step = max(1.0, 10.0 if mean is None else mean) / WEIGHT
+            step = self._step(ask)
             since = math.inf if self.virtual is None else self.virtual - LATELY * step
-            stale = [other for other, finish in self.finishes.items() if other[0] == ask.route and finish <= since]
-            for other in stale:
-                del self.finishes[other]
-            sharers = {other for other in self.finishes if other[0] == ask.route} | {flow}
-            self._turns[flow] = _Turn(step, self.finishes.get(flow, 0.0), len(sharers))
+            self.finishes = {f: at for f, at in self.finishes.items() if f[0] != ask.route or at > since}
+            finish = min(self.finishes.get(flow, 0.0), (self.virtual or 0.0) + (held + 1) * step)
+            self._turns[flow] = _Turn(step, finish, sum(f[0] == ask.route for f in {*self.finishes, flow}))
         return self._turns[flow]
+
+    def _step(self, ask: Ask) -> float:
+        return max(1.0, self.doors[ask.route].sorts[ask.detached].mean or 10.0) / WEIGHT
 
     def _turns_before(self, ask: Ask, ahead: float, free: float, held: int) -> tuple[float, float] | None:
         """Return a tenant's place as things stand, and at most; None for one that is alone."""
-        turn, door, virtual = self._turn(ask), self.doors[ask.route], self.virtual or 0.0
+        turn, door, virtual = self._turn(ask, held), self.doors[ask.route], self.virtual or 0.0
         if turn.sharers < 2:
             return None
         tags = [*self.tags, *(self.parked_tags.get(ask.route, ()) if door.most < math.inf else ())]
@@ -190,8 +190,8 @@ class Rule:
         return place, own + 1 + own * min(turn.sharers - 1, door.waiting)
 
     def _held(self, now: int, ask: Ask) -> int:
-        mine = [task for task in self.doors[ask.route].tasks.values() if task.tenant == ask.tenant]
-        return sum(task.deadline_ms >= now - HELD_AFTER_MS for task in mine)
+        mine = [t.deadline_ms for t in self.doors[ask.route].tasks.values() if t.tenant == ask.tenant]
+        return sum(deadline_ms >= now - HELD_AFTER_MS for deadline_ms in mine)
 
     def _judge(self, now: int, ask: Ask, kind: _Kind, held: dict[tuple[str, str], int]) -> Judged:
         door, share, tenant = self.doors[ask.route], ask.share, (ask.route, ask.tenant)
@@ -217,14 +217,12 @@ class Rule:
                     code = 0
         if code:
             door.missed += 1
-            in_time = ask.deadline_ms > now
-            remember = min(250, door.waiting / (5 * kind.rate)) if in_time and door.waiting else 0
-            place = max(1.0, ahead)
-            return Judged(code, 0, int(remember), int(min(60_000, (place + 2 * door.missed) / kind.rate)))
+            remember = min(250, door.waiting / (5 * kind.rate)) if ask.deadline_ms > now and door.waiting else 0
+            return Judged(code, 0, int(remember), int(min(60_000, (max(1.0, ahead) + 2 * door.missed) / kind.rate)))
         door.tasks[ask.id] = ask
         if ask.tenant:
+            turn = self._turn(ask, held[tenant])
             held[tenant] += 1
-            turn = self._turn(ask)
             turn.finish = max(self.virtual or 0.0, turn.finish) + turn.step
         sort = door.sorts[ask.detached]
         if kind.saturated and sort.mark is None:
@@ -275,8 +273,10 @@ class Rule:
         sort.mark = now
 
     def cancel(self, id: str) -> None:
-        """A task that waits goes."""
-        self._end(id)
+        """A task that waits goes, and gives its turn back."""
+        ask = self._end(id)
+        if (flow := _flow(ask)) in self.finishes:
+            self.finishes[flow] -= self._step(ask)
 
     def _end(self, id: str) -> Ask:
         door = self._door(id)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from shared.queue.keys import HELD_S, flow_of
 from shared.queue.lifecycle import AdmitCode
-from tests.queueing import POOL, ROUTE, START_MS, WORKER, Queue
+from tests.queueing import LANE, POOL, ROUTE, START_MS, WORKER, Queue, task_id
 
 LATE, SHARE = AdmitCode.LATE, AdmitCode.SHARE
 OTHER = "ba9876543210"
@@ -36,6 +38,12 @@ def codes(queue: Queue, *names: str, tenant: str = "", share: int = 1000) -> lis
 
 def one_each(queue: Queue, tenants: int) -> list[int]:
     return [code for i in range(tenants) for code in codes(queue, f"p{i}", tenant=f"p{i}")]
+
+
+def sharers_of(queue: Queue) -> set[str]:
+    """Return the flows that are counted; '' is virtual time."""
+    found: Any = queue.client.zrange(queue.keys.turns(SHARERS), 0, -1)
+    return {flow.decode() for flow in found} - {""}
 
 
 def test_alone_a_tenant_waits_as_the_route_does(queue: Queue) -> None:
@@ -104,8 +112,7 @@ def test_who_asked_within_ten_turns_shares_them(queue: Queue) -> None:
     for turns, tenant, sharers in ((14, "polite", {"noisy", "polite"}), (24, "other", {"polite", "other"})):
         queue.client.zadd(queue.keys.clock(POOL), {"": turns * TURN})
         assert codes(queue, tenant, tenant=tenant) == [0]
-        flows = {flow_of(ROUTE, 8, name).encode() for name in sharers}
-        assert set(queue.client.zrange(queue.keys.turns(SHARERS), 0, -1)) == flows
+        assert sharers_of(queue) == {flow_of(ROUTE, 8, name) for name in sharers}
 
 
 def test_a_clock_that_begins_anew_knows_no_turns_of_before(queue: Queue) -> None:
@@ -115,7 +122,7 @@ def test_a_clock_that_begins_anew_knows_no_turns_of_before(queue: Queue) -> None
     for tenant, sharers in (("polite", 1), ("other", 2)):
         codes(queue, tenant, tenant=tenant)
         assert queue.virtual() == 0
-        assert queue.client.zcard(queue.keys.turns(SHARERS)) == sharers
+        assert len(sharers_of(queue)) == sharers
         assert 0 < queue.client.ttl(queue.keys.turns(SHARERS)) <= HELD_S
 
 
@@ -124,6 +131,7 @@ def test_a_tenant_that_holds_nothing_is_not_behind_itself(queue: Queue) -> None:
     flooded(queue, 1)
     queue.client.zadd(queue.keys.turns(SHARERS), {flow_of(ROUTE, 8, "polite"): 1e9})
     assert codes(queue, "1", tenant="polite") == [0]
+    assert max(queue.tags(queue.keys.waiting(LANE))) <= 10 * TURN
 
 
 @pytest.mark.leaves_garbage
@@ -132,3 +140,41 @@ def test_garbage_in_the_place_of_turns_hurts_nobody(queue: Queue) -> None:
     reply = queue.ask(queue.request("1", tenant="a"), queue.request("2"))
     assert [int(v.code) for v in reply.verdicts] == [0, 0]
     assert reply.garbage == 1
+
+
+def test_every_route_forgets_the_turns_of_an_earlier_clock(queue: Queue) -> None:
+    queue.declare(100, route=OTHER)
+    flooded(queue, 20)
+    queue.cancel(*queue.tasks())
+    queue.pass_time(2000, alive=[WORKER])
+    assert queue.virtual() is None
+    queue.admit("new", route=OTHER, tenant="a")
+    queue.admit("1", tenant="noisy")
+    assert set(queue.tags(queue.keys.waiting(LANE))) == {0}
+    assert sharers_of(queue) == {flow_of(ROUTE, 8, "noisy")}
+
+
+def test_what_is_cancelled_gives_its_turn_back(queue: Queue) -> None:
+    flooded(queue, 5)
+    queue.cancel(*(task_id(f"noisy{i}") for i in range(11, 15)))
+    assert queue.admit("1", tenant="noisy").verdicts[0].code == AdmitCode.ADMITTED
+    assert queue.tags(queue.keys.waiting(LANE)) == [10 * TURN, 11 * TURN]
+
+
+def test_who_has_just_been_served_has_nothing_waiting(queue: Queue) -> None:
+    flooded(queue, 0)
+    queue.figure(done=1000)
+    queue.admit(*(f"more{i}" for i in range(30)), tenant="noisy")
+    queue.figure(done=100)
+    turns = {flow_of(ROUTE, 8, f"p{i}"): 20 * TURN for i in range(30)}
+    queue.client.zadd(queue.keys.turns(SHARERS), {**turns, flow_of(ROUTE, 8, "polite"): 10 * TURN})
+    assert codes(queue, "1", tenant="polite") == [0]
+
+
+def test_names_that_come_once_do_not_fill_the_memory(queue: Queue) -> None:
+    queue.declare(100_000, started_ms=START_MS)
+    queue.client.zadd(queue.keys.clock(POOL), {"": 0})
+    many = {flow_of(ROUTE, 8, f"t{i}"): float(i) for i in range(12_000)}
+    queue.client.zadd(queue.keys.turns(SHARERS), many)
+    assert codes(queue, "1", tenant="late") == [0]
+    assert len(sharers_of(queue)) == 10_001

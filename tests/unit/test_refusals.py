@@ -121,6 +121,14 @@ def test_names_from_outside_do_not_fill_the_memory(clock: Clock) -> None:
     assert len(kept._kept) <= MOST_KEPT
 
 
+def test_the_length_of_a_name_from_outside_does_not_fill_the_memory(clock: Clock) -> None:
+    kept = Refusals(registry(), None)
+    kept.remember("r", dataclasses.replace(TERMS, tenant="x" * 60_000), FULL, 0.2)
+    assert kept.remembered("r", dataclasses.replace(TERMS, tenant="x" * 60_000)) is FULL
+    assert kept.remembered("r", dataclasses.replace(TERMS, tenant="x" * 60_001)) is None
+    assert max(len(str(sort)) for sort in kept._kept) < 100
+
+
 def test_retry_after_is_spread_over_the_clients_and_bounded() -> None:
     drawn = {spread(10) for _ in range(500)}
     assert drawn <= set(range(5, 16))

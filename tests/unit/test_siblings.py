@@ -163,6 +163,18 @@ def test_without_a_directory_or_when_it_is_gone_a_process_shows_its_own(own: Led
         assert counted(ledger.snapshot(), "a") == 3
 
 
+def test_without_room_for_its_file_a_process_counts_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "write", lambda file, content: len(content) - 1)  # as a full file system does
+    ledger = ledger_of(tmp_path, "a")
+    ledger.counter(COUNTED, "a").add(2)
+    assert counted(ledger.snapshot(), "a") == 2
+    assert list(tmp_path.iterdir()) == []
+    assert "No space left" in caplog.records[0].__dict__["floodgate_fields"]["reason"]
+    ledger.close()
+
+
 def test_a_series_has_as_many_labels_as_its_family() -> None:
     with pytest.raises(ValueError, match="has the labels"):
         Ledger().row(COUNTED)

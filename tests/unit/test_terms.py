@@ -48,6 +48,8 @@ def test_without_anything_a_request_has_the_whole_time_of_its_route() -> None:
         ("wait=soon", Terms(10_000)),
         ("wait=99999999999999", Terms(10_000)),
         ("respond-async", Terms(10_000)),
+        ("await=3, x-wait=3, no wait=3", Terms(10_000)),
+        ("handling=lenient; wait=3", Terms(3000, False)),
     ],
 )
 def test_a_client_may_ask_for_less_time_and_never_for_more(prefer: str, terms: Terms) -> None:

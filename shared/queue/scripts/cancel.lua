@@ -1,30 +1,31 @@
 -- Purpose: nobody waits for these any more: out of the queue if they wait, told to stop if they run. Idempotent.
 -- KEYS: prefix. ARGV: running(1 = tell running ones too), ids. Returns: {now, garbage, then per id 0 unknown, 1 removed before it ran, 2 running and told, 3 removed after a try}
 -- Invariant: a running task keeps its slot until its handler ends. A removed one gives its turn back to its flow.
-local out, bells = { clock(), 0 }, {}
+local out, told = { clock(), 0 }, {}
 for i = 2, #ARGV do
   local id, code = ARGV[i], 0
   local t = load(id)
   if t and call('ZREM', P .. 'waiting:' .. t.lane, id) + call('ZREM', P .. 'parked:' .. t.route, id) > 0 then
     code = mark_of(id) and 3 or 1
     finish(id, t.route, t.flow)
-    local c = P .. 'clock:' .. pool(t.lane)
+    local turns = held_by(t.flow) and turns_of(t.lane, t.route, t.weight) or P .. 'clock:' .. pool(t.lane)
     local mean = num(call('HGET', P .. 'figures:' .. t.route, field(t.flow, 'mean'))) or 10
-    if call('ZSCORE', c, t.flow) then call('ZINCRBY', c, string.format('%.17g', -math.max(1, mean) / t.weight), t.flow) end
+    redis.pcall('ZADD', turns, 'XX', 'INCR', string.format('%.17g', -math.max(1, mean) / t.weight), t.flow)
   elseif t and ARGV[1] ~= '1' then code = 2
   elseif t then
     put_mark(id, 'x')
-    for _, claimer in ipairs(call('ZRANGE', P .. 'serving:' .. t.lane, 0, -1)) do
-      call('RPUSH', P .. 'bell:' .. claimer, id)
-      bells[claimer] = true
-    end
-    code = 2
+    local ids = told[t.lane] or {}
+    ids[#ids + 1], told[t.lane], code = id, ids, 2
   end
   out[#out + 1] = code
 end
-for claimer in pairs(bells) do
-  call('LTRIM', P .. 'bell:' .. claimer, -1000, -1)
-  call('EXPIRE', P .. 'bell:' .. claimer, 60)
+for lane, ids in pairs(told) do
+  for _, claimer in ipairs(call('ZRANGE', P .. 'serving:' .. lane, 0, -1)) do
+    local bell = P .. 'bell:' .. claimer
+    on_loose('RPUSH', bell, unpack(ids))
+    call('LTRIM', bell, -1000, -1)
+    call('EXPIRE', bell, 60)
+  end
 end
 promote()
 lay()

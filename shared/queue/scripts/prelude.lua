@@ -16,6 +16,8 @@ local function held_by(flow)
   local route, tenant = string.match(flow, '^([^|]*)|[^|]*|([^|]+)')
   return route and P .. 'held:' .. route .. '|' .. tenant or nil
 end
+-- The finish tags of a kind's tenants; all others have theirs in the pool's clock.
+local function turns_of(lane, route, weight) return P .. 'turns:' .. pool(lane) .. '|' .. route .. '|' .. weight end
 -- Nobody walks these keys: what has another type is dropped where it is met, or it would fail every batch it is in.
 local function on_loose(command, key, ...)
   local n = redis.pcall(command, key, ...)

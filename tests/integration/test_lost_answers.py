@@ -1,0 +1,101 @@
+"""A call whose answer is lost on its way, at the worst moment: what was promised to clients holds all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.embedded import EmbeddedServer
+from shared import queued
+from shared.errors import Unavailable
+from shared.queue.scripts.calls import Call
+from shared.queue.wire import Command, Wire
+from tests.kit import Kit
+
+HEADER_PARTS = 3
+"""Of a claim's reply, before its tasks."""
+
+
+@queued("/later", 100, method="POST", timeout_s=8, async_timeout_s=20)
+async def later(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "done"
+
+
+@queued("/once", 100, method="POST", timeout_s=8)
+async def once(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "done"
+
+
+async def test_who_does_not_wait_gets_202_although_the_admission_was_not_heard_of(
+    floodgate: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Wire.run
+
+    async def deaf(wire: Wire, call: Call[Any], timeout_s: float) -> Any:
+        reply = await run(wire, call, timeout_s)
+        if call.script.name == "admit":
+            monkeypatch.undo()
+            await wire.close()
+            raise Unavailable("its answer is lost")
+        return reply
+
+    async with floodgate(__name__) as system:
+        monkeypatch.setattr(Wire, "run", deaf)
+        began = time.monotonic()
+        accepted = await system.post("/later?seconds=6", headers={"prefer": "respond-async"})
+        assert accepted.status_code == 202, accepted.text
+        assert time.monotonic() - began < 4
+        assert (await system.delete(accepted.headers["location"])).status_code == 204
+
+
+async def test_a_claimed_post_runs_although_the_bell_cannot_be_heard_out(
+    floodgate: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = Wire.exchange
+    cut: list[bool] = []
+
+    async def cutting(wire: Wire, commands: Sequence[Command], timeout_s: float) -> list[object]:
+        if commands[0][0] == "LPOP":
+            monkeypatch.undo()
+            cut.append(True)
+            await wire.close()
+            raise Unavailable("cut")
+        replies = await exchange(wire, commands, timeout_s)
+        if commands[0][0] == "BLPOP" and isinstance(replies[1], list) and len(replies[1]) > HEADER_PARTS:
+            replies[0] = [str(commands[0][1]).encode(), b"another"]  # its bell rang in the same turn
+        return replies
+
+    monkeypatch.setattr(Wire, "exchange", cutting)
+    async with floodgate(__name__) as system:
+        await asyncio.sleep(0.2)
+        answer = await system.post("/once?seconds=0.2")
+        assert cut
+        assert answer.status_code == 200, answer.text
+
+
+async def test_nobody_waits_for_a_silent_redis_longer_than_a_second_to_be_sent() -> None:
+    with EmbeddedServer() as server:
+        async with Kit(server.url, "silent")(__name__) as system:
+
+            async def asking() -> tuple[httpx.Response, float]:
+                began = time.monotonic()
+                return await system.post("/once?seconds=0"), time.monotonic() - began
+
+            await asking()
+            server.freeze()
+            sent = asyncio.create_task(asking())
+            for _ in range(2):  # while the first one's answer is awaited, and while the connection is opened again
+                await asyncio.sleep(0.3)
+                answer, took_s = await asking()
+                assert answer.status_code == 503
+                assert took_s < 1.6
+                await asyncio.sleep(1.5)
+            server.thaw()
+            assert (await sent)[0].status_code in (502, 503)
