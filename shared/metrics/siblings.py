@@ -150,7 +150,7 @@ def _is_dead(file: int) -> bool:
 
 @contextlib.contextmanager
 def _opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
-    file = os.open(path, flags, 0o600)
+    file = os.open(path, flags | os.O_NONBLOCK, 0o600)  # a pipe's opening would wait for who writes, and all with it
     try:
         yield file
     finally:

@@ -143,11 +143,12 @@ def test_garbage_in_the_directory_is_said_once_and_counts_nothing(
 ) -> None:
     (tmp_path / f"1-x{siblings.SUFFIX}").write_bytes(content)
     (tmp_path / f"2-x{siblings.SUFFIX}").mkdir()
+    os.mkfifo(tmp_path / f"3-x{siblings.SUFFIX}")
     own.counter(COUNTED, "a").add(2)
     for _ in range(3):
         assert counted(own.snapshot(), "a") == 2
     said = [record for record in caplog.records if record.getMessage() == "figures that cannot be read"]
-    assert len(said) == 2
+    assert len(said) == 3
 
 
 def test_without_a_directory_or_when_it_is_gone_a_process_shows_its_own(own: Ledger, tmp_path: Path) -> None:
