@@ -64,7 +64,10 @@ def _edit(name: str, old: str, new: str) -> None:
 
 def _turns_by(flow: str) -> tuple[Edit, ...]:
     """Let all flows with the same `flow` (an expression of Lua) wait in one line."""
-    return (("admit", "pool(k.lane), k.flow", f"pool(k.lane), {flow}"),)
+    return (
+        ("admit", "pool(k.lane), k.flow", f"pool(k.lane), {flow}"),
+        ("admit", "math.min(num(s[2]) or 0, f.virtual + (helds[k.keep] + 1) * f.step)", "num(s[2]) or 0"),
+    )
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {

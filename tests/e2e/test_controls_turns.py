@@ -96,17 +96,25 @@ async def test_without_turns_between_routes_a_small_one_waits_behind_a_flooded_o
 
 
 async def test_without_priorities_the_critical_wait_as_long_as_the_bulk(without: Lacking) -> None:
-    kept, lost = await _critical(without, "priorities")
+    kept, lost = await _beside_bulk(without, "priorities", "critical")
     p50_s = [latency_s(load, 0.5) for load in (kept, lost)]
     print(f"critical p50 {p50_s[0]:.3f} s, without {p50_s[1]:.3f} s")
     assert p50_s[1] > 2 * p50_s[0]
 
 
-@pytest.mark.parametrize("half", ["weights", "class-shares"])
-async def test_neither_half_of_priorities_lets_the_critical_in_without_the_other(without: Lacking, half: str) -> None:
-    kept, lost = await _critical(without, half)
+async def test_without_weights_the_critical_are_refused(without: Lacking) -> None:
+    await _refused_without(without, "weights", "critical")
+
+
+async def test_without_class_shares_bulk_leaves_no_room_to_the_default(without: Lacking) -> None:
+    """The critical pass what bulk has waiting; those between are judged by the whole queue."""
+    await _refused_without(without, "class-shares", "default")
+
+
+async def _refused_without(without: Lacking, half: str, name: str) -> None:
+    kept, lost = await _beside_bulk(without, half, name)
     refused = [turned_away(load) for load in (kept, lost)]
-    print(f"critical refused, of {len(kept)}: {refused[0]}, without {half} {refused[1]}")
+    print(f"{name} refused, of {len(kept)}: {refused[0]}, without {half} {refused[1]}")
     assert refused[1] > 20
     assert refused[1] > 5 * refused[0]
 
@@ -125,15 +133,15 @@ async def test_without_a_look_at_the_deadline_handlers_start_for_nobody(without:
     assert starts == [0, 10]
 
 
-async def _critical(without: Lacking, lack: str) -> tuple[list[Request], list[Request]]:
-    """Put critical requests at half the capacity beside bulk ones at four times of it; return the critical ones."""
+async def _beside_bulk(without: Lacking, lack: str, name: str) -> tuple[list[Request], list[Request]]:
+    """Put requests of a class at half the capacity beside bulk ones at four times of it; return those of the class."""
     async with without(lack) as both:
-        await both.warm("/classes", headers="X-Class: critical\r\n")
+        await both.warm("/classes", headers=f"X-Class: {name}\r\n")
         loads = await both.load(
-            Stream("critical", "/classes", 0.5 * CAPACITY_PER_S, 0, SECONDS, 0, "X-Class: critical\r\n"),
+            Stream(name, "/classes", 0.5 * CAPACITY_PER_S, 0, SECONDS, 0, f"X-Class: {name}\r\n"),
             Stream("bulk", "/classes", 4 * CAPACITY_PER_S, 0, SECONDS, 0, "X-Class: bulk\r\n"),
         )
-    kept, lost = ([request for request in load if request.kind == "critical"] for load in loads)
+    kept, lost = ([request for request in load if request.kind == name] for load in loads)
     return kept, lost
 
 
