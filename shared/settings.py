@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
@@ -97,3 +97,13 @@ class Settings(BaseSettings):
     @property
     def registration_ms(self) -> int:
         return round(self.lease_s * 600)
+
+
+def faults(error: ValidationError) -> list[str]:
+    """Say of each setting that does not fit how it is set and what is wrong; never its value, which may be a secret."""
+    said = []
+    for fault in error.errors():
+        name = str(fault["loc"][0])
+        field = Settings.model_fields.get(name)
+        said.append(f"{name.upper()}: {fault['msg']}" + (f" ({field.description})" if field else ""))
+    return said
