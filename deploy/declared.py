@@ -1,6 +1,6 @@
 """Builds both apps without starting them, so that a mistake only FastAPI sees is found before a start.
 
-`make check` runs it here, `make up` in the image, with the settings of its containers.
+`make check` and every reload of `make dev` run it here, `make up` in the image, with the settings of its containers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from gateway_app.main import create_app
 from shared.discovery import check_times, discover
 from shared.errors import FloodgateError
-from shared.settings import Settings
+from shared.settings import Settings, faults
 from worker_app.plans import plans
 from worker_app.resources import Resources
 
@@ -22,8 +22,7 @@ def main() -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        for fault in error.errors():
-            print(_said(fault["loc"], fault["msg"]), file=sys.stderr)
+        print(*faults(error), sep="\n", file=sys.stderr)
         return 1
     try:
         registry = discover(settings)
@@ -34,13 +33,6 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-def _said(place: tuple[int | str, ...], fault: str) -> str:
-    """Name the setting as it is set, never its value, which may be a secret."""
-    name = str(place[0])
-    field = Settings.model_fields.get(name)
-    return f"{name.upper()}: {fault}" + (f" ({field.description})" if field else "")
 
 
 if __name__ == "__main__":

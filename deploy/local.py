@@ -14,11 +14,13 @@ import sys
 from collections.abc import Coroutine
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from deploy.apps import HOST, KILL_MARGIN_S, App, Service
 from deploy.asking import answer, askable, editable, taken
 from deploy.embedded import EmbeddedServer, ServerFailed
-from deploy.reloading import say, until_it_imports, watch, watched
-from shared.settings import Settings
+from deploy.reloading import say, until_it_builds, watch, watched
+from shared.settings import Settings, faults
 
 FIRST_ANSWER_S = 60.0
 POLL_S = 0.1
@@ -26,7 +28,14 @@ POLL_S = 0.1
 
 def main() -> int:
     """Run the system; return 0 after Ctrl-C or SIGTERM, 1 when it could not go on."""
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        say("\n".join(faults(error)))
+        return 1
+    if settings.gateway_port == settings.worker_port:
+        say(f"GATEWAY_PORT and WORKER_PORT are both {settings.gateway_port}: choose another for one of them")
+        return 1
     for variable, port in (("GATEWAY_PORT", settings.gateway_port), ("WORKER_PORT", settings.worker_port)):
         if taken(port):
             say(f"port {port} is taken: choose another with {variable}, e.g. {variable}={port + 100} make dev")
@@ -50,7 +59,7 @@ def main() -> int:
 async def _run(settings: Settings, environment: dict[str, str]) -> int:
     directories = watched(Path.cwd(), settings.handlers)
     stopping = _on_signals()
-    if not await _before(stopping, until_it_imports(directories, environment)):
+    if not await _before(stopping, until_it_builds(directories, environment)):
         return 0
     worker = Service("worker", "worker_app.main:build", settings.worker_port, 35)
     gateway = Service("gateway", "gateway_app.main:build", settings.gateway_port, 36)

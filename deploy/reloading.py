@@ -1,6 +1,6 @@
 """Reload on change, unless the change is a mistake.
 
-Owns the watching of source files and the trial import. Must not know how the
+Owns the watching of source files and the trial. Must not know how the
 apps run.
 """
 
@@ -23,9 +23,9 @@ def watched(root: Path, handlers: str) -> list[Path]:
 
 
 async def mistake(environment: Mapping[str, str]) -> str | None:
-    """Import the handlers in a fresh interpreter; return what it prints when that fails."""
+    """Build both apps in a fresh interpreter, `extend.py` included; return what it prints when that fails."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "shared.discovery"),
+        *(sys.executable, "-m", "deploy.declared"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -44,7 +44,7 @@ async def mistake(environment: Mapping[str, str]) -> str | None:
 
 
 async def watch(directories: list[Path], environment: Mapping[str, str], reload: Callable[[], None]) -> None:
-    """Call `reload` after every change that imports; print the mistake of one that does not."""
+    """Call `reload` after every change that both apps can be built from; print the mistake of another."""
     async for changes in awatch(*directories, watch_filter=PythonFilter()):
         names = ", ".join(sorted({Path(path).name for _, path in changes}))
         error = await mistake(environment)
@@ -52,11 +52,11 @@ async def watch(directories: list[Path], environment: Mapping[str, str], reload:
             say(f"{names} changed: reloading")
             reload()
         else:
-            say(f"{names} changed, and does not import; the old version goes on serving:\n{error}")
+            say(f"{names} changed, and the apps cannot be built from it; the old version goes on serving:\n{error}")
 
 
-async def until_it_imports(directories: list[Path], environment: Mapping[str, str]) -> None:
-    """Return when the handlers import; say what is wrong until then."""
+async def until_it_builds(directories: list[Path], environment: Mapping[str, str]) -> None:
+    """Return when both apps can be built; say what is wrong until then."""
     changes = awatch(*directories, watch_filter=PythonFilter())
     while True:
         change = asyncio.ensure_future(anext(changes))  # before the trial, so that a change during it counts
@@ -64,7 +64,7 @@ async def until_it_imports(directories: list[Path], environment: Mapping[str, st
             error = await mistake(environment)
             if error is None:
                 return
-            say(f"the handlers do not import; mend them and this goes on:\n{error}")
+            say(f"the apps cannot be built; mend this and it goes on:\n{error}")
             await change
         finally:
             change.cancel()

@@ -54,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BadThresholds, BadPlan, NoDocument) as error:
         print(error, file=sys.stderr)
         if isinstance(error, NoDocument):
-            print("start `make dev` in another terminal, or name a system: make peak HOST=http://…", file=sys.stderr)
+            print(
+                "start `make dev` in another terminal, with the same GATEWAY_PORT if you chose one, "
+                "or name a system: make peak HOST=http://…",
+                file=sys.stderr,
+            )
         return int(Verdict.INVALID)
     directory = _kept(options, asked, document)
     _announce(asked, document, worst_s, directory, wanted)

@@ -50,7 +50,8 @@ def check_times(settings: Settings, registry: Registry) -> None:
     if longest is not None and longest.timeout_s >= settings.drain_s:
         raise ConfigurationError(
             f"{longest.source}: {longest.name}: timeout_s is {longest.timeout_s:g}, and a leaving process ends its "
-            f"work within DRAIN_S, {settings.drain_s:g}: set DRAIN_S above {longest.timeout_s:g}, or lower timeout_s"
+            f"work within DRAIN_S, {settings.drain_s:g}: set DRAIN_S above {longest.timeout_s:g}, "
+            "or lower timeout_s (its default is TIMEOUT_S)"
         )
 
 

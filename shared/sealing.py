@@ -20,6 +20,8 @@ from shared.signatures import Reading, read, type_of
 
 _PATH_PARAMETER = re.compile(r"{([^}:]*)(:[^}]*)?}")
 _ENGINE_PREFIXES = ("/-/", "/tasks/")
+_FASTAPIS = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+"""Routed before all others: a handler of that path would never be asked."""
 _BODILESS = frozenset({204, 205, 304})
 
 
@@ -84,6 +86,8 @@ def _check_values(declaration: Declaration) -> None:
         declaration.refuse(f"the path {path!r} must be text that starts with '/'")
     if path.startswith(_ENGINE_PREFIXES):
         declaration.refuse(f"paths under {' and '.join(_ENGINE_PREFIXES)} belong to the engine; choose another")
+    if path in _FASTAPIS:
+        declaration.refuse(f"FastAPI itself answers {path}; choose another path")
     if isinstance(method, str) and method.upper() == "WEBSOCKET":
         declaration.refuse(
             "a WebSocket cannot be queued; write one in gateway_app/extend.py that uses `call`, "

@@ -7,8 +7,9 @@ there on; nothing else reads the environment.
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
@@ -63,10 +64,17 @@ class Settings(BaseSettings):
         None, description="where processes behind one port share their figures; gunicorn and `make dev` make their own"
     )
 
-    @field_validator("ops_token", "metrics_dir", mode="before")
+    @field_validator("redis_url", "ops_token", "metrics_dir", mode="before")
     @classmethod
     def _unset(cls, value: object) -> object:
         return None if value == "" else value  # as compose files write what is not set
+
+    @field_validator("redis_url")
+    @classmethod
+    def _address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_redis_url(value.get_secret_value()):
+            raise ValueError("write redis://, rediss:// or unix:// and a host or path, e.g. redis://127.0.0.1:6379/0")
+        return value
 
     def metrics_of(self, app: str) -> Path | None:
         """Return where the processes of an app share their figures; two apps may have one environment."""
@@ -97,3 +105,23 @@ class Settings(BaseSettings):
     @property
     def registration_ms(self) -> int:
         return round(self.lease_s * 600)
+
+
+def faults(error: ValidationError) -> list[str]:
+    """Say of each setting that does not fit how it is set and what is wrong; never its value, which may be a secret."""
+    said = []
+    for fault in error.errors():
+        name, wrong = str(fault["loc"][0]), fault["msg"].removeprefix("Value error, ")
+        field = Settings.model_fields.get(name)
+        said.append(f"{name.upper()}: {wrong}" + (f" ({field.description})" if field else ""))
+    return said
+
+
+def _is_redis_url(url: str) -> bool:
+    """Tell whether the client can read an address; its own message would show what may be a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises when it is no number
+    except ValueError:
+        return False
+    return parts.scheme in {"redis", "rediss", "unix"}

@@ -103,6 +103,9 @@ def _resolved(declaration: Declaration) -> inspect.Signature:
         signature = inspect.signature(function, eval_str=True)
     except Exception as error:  # an annotation is any expression
         declaration.refuse(f"an annotation cannot be resolved ({error}); import its name at the top of the module")
+    scope = function.__qualname__.rpartition(".")[0]
+    if scope and not scope.endswith("<locals>") and next(iter(signature.parameters), None) in ("self", "cls"):
+        declaration.refuse("a method cannot be queued: there is no object to call it on; write a function")
     return signature.replace(
         parameters=[_own(parameter) for parameter in signature.parameters.values()],
         return_annotation=_unaliased(signature.return_annotation),

@@ -183,6 +183,44 @@ def test_a_mistake_at_the_start_is_shown_and_mending_it_goes_on(copy: Path) -> N
         assert system.answer() == "mended"
 
 
+def test_a_mistake_in_the_gateways_own_part_is_shown_and_the_old_one_goes_on(copy: Path) -> None:
+    with running(copy) as system:
+        until(lambda: ready(system), START_S, system)
+        extend = copy / "gateway_app/extend.py"
+        before = extend.read_text()
+        extend.write_text(f"{before}\nimport nowhere_to_be_found\n")
+        until(lambda: "nowhere_to_be_found" in system.output, RELOAD_S, system)
+        assert "extend.py changed: reloading" not in system.output
+        assert {system.answer() for _ in range(10)} == {"first"}
+        extend.write_text(before)
+        until(lambda: "extend.py changed: reloading" in system.output, RELOAD_S, system)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"GATEWAY_PORT": "80000"}, "GATEWAY_PORT: Input should be less than or equal to 65535"),
+        ({"WORKER_PLACES": "many"}, "WORKER_PLACES: Input should be a valid integer"),
+        ({"GATEWAY_PORT": "8100", "WORKER_PORT": "8100"}, "GATEWAY_PORT and WORKER_PORT are both 8100"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_a_line_and_no_traceback(
+    copy: Path, environment: dict[str, str], said: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "deploy.local"],
+        cwd=copy,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert said in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
 @pytest.mark.parametrize("variable", ["GATEWAY_PORT", "WORKER_PORT"])
 def test_a_taken_port_is_named_with_its_variable(copy: Path, variable: str) -> None:
     with socket.socket() as taken:

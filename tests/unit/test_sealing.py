@@ -61,6 +61,13 @@ class First(BaseModel):
     n: int = Field(1, description="a text")
 
 
+class Shop:
+    async def open(self, day: int) -> None: ...
+
+    @staticmethod
+    async def close(day: int) -> None: ...
+
+
 def untravelable(x: object = None, y: Callable[[], int] = lambda: 1) -> None: ...
 
 
@@ -85,6 +92,8 @@ def untravelable(x: object = None, y: Callable[[], int] = lambda: 1) -> None: ..
         (hello, ("/a", 1), {"max_running": 0}, "max_running"),
         (hello, ("/a", 1), {"async_timeout_s": 1e9}, "up to 7000"),
         (hello, ("/tasks/mine", 1), {}, "belong to the engine"),
+        (hello, ("/docs", 1), {}, "FastAPI itself answers /docs"),
+        (Shop.open, ("/a", 1), {}, "a method cannot be queued"),
         (generator, ("/a", 1), {}, "generator"),
         (async_generator, ("/a", 1), {}, "generator"),
         (any_number, ("/a", 1), {}, "name each parameter"),
@@ -97,6 +106,11 @@ def test_a_mistake_names_file_line_and_mend(
 ) -> None:
     with pytest.raises(DeclarationError, match=r"test_sealing\.py:\d+: .*" + text):
         sealed(function, *arguments, **parameters)
+
+
+def test_a_function_that_a_class_only_holds_is_taken() -> None:
+    (handler,) = sealed(Shop.close, "/closing", 1).handlers
+    assert list(handler.signature.parameters) == ["day"]
 
 
 def picture() -> bytes: ...  # type: ignore[empty-body]
