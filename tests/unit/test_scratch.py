@@ -19,8 +19,9 @@ FORKING = """
 import os, sys, time
 from pathlib import Path
 from shared.scratch import make
-print(make(Path(sys.argv[1])), flush=True)
+directory = make(Path(sys.argv[1]))
 if os.fork() == 0:
+    print(directory, flush=True)  # by the child: then there is one
     time.sleep(60)
 sys.stdin.read()
 """
