@@ -40,9 +40,12 @@ class GatewayApp(FastAPI):
     engine: Engine | None = None
     unready_s = 0.0
     """How long it goes on taking requests after `begin_drain`, for balancers to notice."""
+    leaving = False
+    """Told to leave: perhaps before there is an engine."""
 
     def begin_drain(self) -> None:
-        """Begin to leave; may be called twice, from a signal handler."""
+        """Begin to leave; may be called twice, from a signal handler, and before the start."""
+        self.leaving = True
         if self.engine is not None:
             self.engine.begin_drain()
 
@@ -86,6 +89,8 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
         app.state.dispatcher = engine.dispatcher
         stop = asyncio.Event()
         running = supervision.start(engine.run(stop))
+        if app.leaving:
+            engine.begin_drain()
         try:
             yield
         finally:

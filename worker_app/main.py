@@ -32,10 +32,12 @@ class WorkerApp:
         self._settings = settings
         self._registry = registry
         self.engine: Engine | None = None
+        self._leaving = False
         self._gate = Gate(Pages({"metrics": MetricsPage(self._figures)}), settings.ops_token, lambda: self.ready)
 
     def begin_drain(self) -> None:
-        """Take nothing more and end what runs; may be called twice, from a signal handler."""
+        """Take nothing more and end what runs; may be called twice, from a signal handler, and before the start."""
+        self._leaving = True
         if self.engine is not None:
             self.engine.begin_drain()
 
@@ -53,6 +55,8 @@ class WorkerApp:
         await receive()
         self.engine = Engine(self._settings, self._registry)  # after the fork: names are drawn here
         running = supervision.start(self.engine.run())
+        if self._leaving:
+            self.engine.begin_drain()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.begin_drain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -15,6 +16,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
+
+from gateway_app.main import create_app
+from shared.registry import Registry
+from shared.settings import Settings
+from tests.e2e.system import until_async
 
 ROOT = Path(__file__).parents[2]
 START_S = 20
@@ -127,3 +134,15 @@ def _answers(url: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
         return httpx.get(url).is_success
     return False
+
+
+async def test_a_gateway_that_is_told_to_leave_before_it_has_started_is_never_ready(
+    redis_url: str, namespace: str
+) -> None:
+    settings = Settings(redis_url=SecretStr(redis_url), namespace=namespace)
+    app = create_app(settings, Registry((), {}, "contract"))
+    app.begin_drain()
+    async with app.router.lifespan_context(app):
+        await until_async(lambda: app.draining, 2)
+        await asyncio.sleep(0.2)  # in which it connects
+        assert not app.ready
