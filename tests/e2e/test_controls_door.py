@@ -71,7 +71,7 @@ async def test_without_the_fall_of_the_bound_a_lasting_overload_makes_everybody_
 
 async def test_without_the_refusal_cache_every_refusal_asks_redis(without: Lacking, server: EmbeddedServer) -> None:
     async def calls_per_refusal(side: Side, redis: Any) -> float:
-        held = [Request(0, 0.0, "/full", leave_after_s=2.2) for _ in range(4)]
+        held = [Request(0, 0.0, "/full", leave_after_s=4.0) for _ in range(4)]
         holding = asyncio.create_task(side.send(held))
         await asyncio.sleep(0.5)
         before = _scripts(redis)
