@@ -114,6 +114,22 @@ async def pair(whole: System, lacking: System) -> AsyncIterator[Pair]:
         yield Pair(first, second)
 
 
+Lacking = Callable[[str], contextlib.AbstractAsyncContextManager[Pair]]
+"""Starts a second system without the control that is named, beside the whole one."""
+
+
+def beside(whole: System, directory: Path, url: str) -> Lacking:
+    """Return what starts the other side."""
+
+    @contextlib.asynccontextmanager
+    async def opened(name: str) -> AsyncIterator[Pair]:
+        with started(directory, url, name) as lacking:
+            async with pair(whole, lacking) as both:
+                yield both
+
+    return opened
+
+
 def answered(requests: Sequence[Request]) -> int:
     return sum(request.status == 200 for request in requests)
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from deploy.children import bound_to_us
 from deploy.embedded import EmbeddedServer
 from loadtest.arrivals import Request, Stream
 from loadtest.database import BEST
-from tests.e2e.controls import Pair, Side, answered, broken, latency_s, pair, started, turned_away
+from tests.e2e.controls import Lacking, Side, answered, beside, broken, latency_s, pair, started, turned_away
 from tests.e2e.system import ROOT, System
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -37,18 +37,9 @@ def whole(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
-Lacking = Callable[[str], contextlib.AbstractAsyncContextManager[Pair]]
-
-
 @pytest.fixture
 def without(whole: System, server: EmbeddedServer, tmp_path: Path) -> Lacking:
-    @contextlib.asynccontextmanager
-    async def opened(name: str) -> AsyncIterator[Pair]:
-        with started(tmp_path, server.url, name) as lacking:
-            async with pair(whole, lacking) as both:
-                yield both
-
-    return opened
+    return beside(whole, tmp_path, server.url)
 
 
 async def test_without_the_predicted_wait_the_admitted_are_late(without: Lacking) -> None:

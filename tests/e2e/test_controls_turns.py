@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from deploy.embedded import EmbeddedServer
 from loadtest.arrivals import Request, Stream
 from loadtest.overload_measuring import jain, share
 from loadtest.overload_turns import max_min
-from tests.e2e.controls import Pair, Side, answered, broken, latency_s, pair, started, turned_away
+from tests.e2e.controls import Lacking, Side, answered, beside, broken, latency_s, started, turned_away
 from tests.e2e.system import System
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -43,18 +42,9 @@ def whole(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
-Lacking = Callable[[str], contextlib.AbstractAsyncContextManager[Pair]]
-
-
 @pytest.fixture
 def without(whole: System, server: EmbeddedServer, tmp_path: Path) -> Lacking:
-    @contextlib.asynccontextmanager
-    async def opened(name: str) -> AsyncIterator[Pair]:
-        with started(tmp_path, server.url, name) as lacking:
-            async with pair(whole, lacking) as both:
-                yield both
-
-    return opened
+    return beside(whole, tmp_path, server.url)
 
 
 async def test_without_fair_order_a_noisy_tenant_takes_what_is_theirs(without: Lacking) -> None:
