@@ -1,6 +1,6 @@
 """The rules of the house that no other tool checks: `make check` runs this.
 
-Owns sizes, module names, what a module's text begins with, and what must never
+Owns sizes, what a module's text begins with, and what must never
 be committed. Must not import what it reads.
 """
 
@@ -13,11 +13,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-MODULE_LINES = 300
-FUNCTION_LINES = 40
-SCRIPT_LINES = 60
+MODULE_LINES = 400
+FUNCTION_LINES = 60
+"""About 40 is usual; beyond 60 a function does two things. Scripts have no limit: an algorithm is read as a whole."""
 HEADER_LINES = range(1, 9)
-FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 # Registries change and mirrors differ: a lock file works with whatever the machine is set up with.
 # Written in pieces, so that this file passes itself.
 REGISTRIES = ("pyp" + "i.org", "pythonhost" + "ed.org", "deb" + ".debian.org", "registry.npm" + "js", "/simp" + "le/")
@@ -42,15 +41,11 @@ def breaches_of(path: Path, text: str) -> Iterator[str]:
             yield f"{path}:{number}: names a path of one machine ({found.group()})"
     if path.suffix == ".py":
         yield from _python(path, text)
-    elif path.suffix == ".lua" and (lines := text.count("\n")) > SCRIPT_LINES:
-        yield f"{path}: {lines} lines, and a script has at most {SCRIPT_LINES}"
 
 
 def _python(path: Path, text: str) -> Iterator[str]:
     if (lines := text.count("\n")) > MODULE_LINES:
         yield f"{path}: {lines} lines, and a module has at most {MODULE_LINES}"
-    if path.stem in FORBIDDEN_NAMES:
-        yield f"{path}: a noun is missing; call it by what it owns"
     tree = ast.parse(text)
     header = ast.get_docstring(tree)
     if text.strip() and (header is None or len(header.splitlines()) not in HEADER_LINES):
