@@ -68,6 +68,7 @@ def completion(
     run_ms: int = 100,
     in_time: bool = True,
     sample: bool = True,
+    failed: bool = False,
     budget_ms: int = BUDGET_MS,
     lane: str = LANE,
     flow: str | None = None,
@@ -79,4 +80,6 @@ def completion(
     if inbox is None:
         inbox = "=60=box" if flow.endswith("|~") else "box"
     reply = b"done " + id.encode()
-    return calls.Completion(lease, id, route_of(id), lane, flow, inbox, budget_ms, run_ms, in_time, sample, reply)
+    return calls.Completion(
+        lease, id, route_of(id), lane, flow, inbox, budget_ms, run_ms, in_time, sample, reply, failed
+    )

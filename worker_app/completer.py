@@ -70,6 +70,7 @@ class Completer:
                 ended.in_time,
                 not run.stopped,
                 reply,
+                ended.reply.outcome is Outcome.FAILED,
             )
         )
 

@@ -120,10 +120,9 @@ class Executor:
             self._threads.close()
 
     async def _run(self, run: Run) -> None:
-        in_time, outcome, answer = False, Outcome.FAILED, NOTHING
+        outcome, answer = Outcome.FAILED, NOTHING
         try:
             outcome, answer = await self._answer(run)
-            in_time = outcome is not Outcome.EXPIRED
         except BaseException as error:  # a handler may raise anything, SystemExit and CancelledError too
             if not run.stopped and not run.released:
                 self._say(run, "handler failed", error)
@@ -132,6 +131,7 @@ class Executor:
             self.gained_room.set()
             if not run.released:
                 run_ms = round((time.monotonic() - run.started_s) * 1000)
+                in_time = outcome is not Outcome.EXPIRED and run.context.seconds_left > 0
                 wait_ms = max(0, round(run.task.budget_ms - run.left_s * 1000))
                 reply = TaskReply(run.task_id, outcome, answer.status, answer.headers, answer.body, wait_ms, run_ms)
                 self._on_end(Ended(run, reply, run_ms, in_time))

@@ -161,8 +161,16 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("of neither sort", "claim", "'mark', '~mark')", "field(t.flow, 'mark'))"),
         Mutation("a gone lease measures nothing", "complete", "if b.ended then measure", "if true then measure"),
         Mutation("a cancelled run is no sample", "complete", "if wanted and ARGV[i + 9]", "if ARGV[i + 9]"),
-        Mutation("a late run is not done", "complete", "ARGV[i + 6])) else", "ARGV[i + 6])) end do"),
-        Mutation("no sample, no mean", "complete", "if #b.runs > 0 then", "if true then"),
+        Mutation("a late run is not done", "complete", "[i + 6]))\n", "[i + 6])) b.in_time = b.in_time + 1\n"),
+        Mutation("no sample, no mean", "complete", "if sampled then", "if true then"),
+        Mutation("a failure is not late", "complete", "elseif ARGV[i + 9] == '2' then", "elseif false then"),
+        Mutation("a quick failure is no whole completion", "complete", "math.min(1, failure.run / usual)", "1"),
+        Mutation(
+            "a slow failure is no more than one", "complete", "math.min(1, failure.run / usual)", "failure.run / usual"
+        ),
+        Mutation("a quick failure is no sample", "complete", "if failure.run > usual then", "if true then"),
+        Mutation("a slow failure is a sample", "complete", "if failure.run > usual then", "if false then"),
+        Mutation("without a mean, of a quarter of the budget", "complete", "failure.budget / 4", "1"),
         Mutation("pace while some wait for places", "complete", "if b.saturated then", "if true then"),
         Mutation("what is parked waits for places", "complete", "or held_back(route) > 0", ""),
         Mutation("pace while a queue stands", "complete", "if mark and call('ZCARD'", "if call('ZCARD'"),

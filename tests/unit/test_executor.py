@@ -118,6 +118,22 @@ async def test_an_async_handler_is_cancelled_when_its_time_is_used_up() -> None:
     assert (ended.reply.outcome, ended.in_time) == (Outcome.EXPIRED, False)
 
 
+async def test_a_failure_is_in_time_if_it_ended_before_its_deadline() -> None:
+    async def handler() -> None:
+        raise ValueError("no")
+
+    ended = await end(handler)
+    assert (ended.reply.outcome, ended.in_time) == (Outcome.FAILED, True)
+
+
+async def test_a_failure_after_the_deadline_is_late() -> None:
+    async def handler() -> None:
+        time.sleep(0.2)  # a loop held up sees the end of its time too late
+        raise ValueError("no")
+
+    assert not (await end(handler, left_s=0.1)).in_time
+
+
 async def test_nothing_is_started_after_its_deadline() -> None:
     started = []
 

@@ -157,7 +157,7 @@ def complete(keys: Keys, reports: Sequence[Completion]) -> Call[CompleteReply]:
     args: list[Argument] = []
     for r in reports:
         args += (r.lease, r.id, r.route, r.lane, r.flow, r.inbox, r.budget_ms, r.run_ms)
-        args += (int(r.in_time), int(r.sample), r.reply)
+        args += (int(r.in_time), int(r.sample) * (2 if r.failed else 1), r.reply)
 
     def read(reply: object) -> CompleteReply:
         now_ms, garbage, *held = numbers(reply, 2, len(reports))
