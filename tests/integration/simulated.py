@@ -130,7 +130,7 @@ class Simulation:
         while woken:
             woken = False
             for consumer in self.consumers:
-                if consumer.room > 0 and any([self.queue.take_baton(lane) for lane in consumer.lanes]):
+                if consumer.room > 0 and any(self.queue.take_baton(lane) for lane in consumer.lanes):
                     woken = True
                     serial = next(self._serials)
                     reply = self.queue.claim(serial, claimer=consumer.name, room=consumer.room, lanes=consumer.lanes)
