@@ -11,6 +11,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from gateway_app.answers import Answer, Draft, Entry, Stage, Terms, Trouble, lost
 from gateway_app.lanes import Lanes
@@ -133,12 +134,13 @@ class Dispatcher:
                     entry.settle(lost(entry))
 
     def _admit_again(self, entry: Entry) -> None:
+        """Offer it under a new id. The door judges by what is left of its time, and its refusal is not for others."""
         self._entries.pop(entry.id, None)
-        entry.id, entry.stage, entry.arrived_s = (
-            self._name(entry.handler, entry.draft.terms),
-            Stage.LOCAL,
-            time.monotonic(),
-        )
+        entry.arrived_s = time.monotonic()
+        left_ms = max(1, round((entry.deadline_s - entry.arrived_s) * 1000))
+        terms = replace(entry.draft.terms, budget_ms=left_ms, whole=False)
+        entry.draft = replace(entry.draft, terms=terms)
+        entry.id, entry.stage = self._name(entry.handler, terms), Stage.LOCAL
         self._entries[entry.id] = entry
         self._offer(entry)
 
