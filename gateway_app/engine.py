@@ -57,7 +57,7 @@ class Engine:
         process = secrets.token_hex(8)
         inbox_key = self._keys.inbox(process)
         self.metering = Metering(registry, settings.metrics_of("gateway"), lambda: self.ready, self._take)
-        self._lanes = Lanes(self._client, self._keys, self._clock, registry)
+        self._lanes = Lanes(self._client, self._keys, self._clock, registry, settings.registration_ms)
         self._admit_wire = Wire(self._pool, self._on_admit_open)
         self._inbox_wire = Wire(self._pool, self._on_inbox_open)
         rate = None if settings.rate_per_s is None else Rate(settings.rate_bucket, settings.rate_per_s)
@@ -129,12 +129,14 @@ class Engine:
 
     async def _on_admit_open(self, wire: Wire) -> None:
         self.metering.connects.opened("admit")
+        self._lanes.interrupted()
         await self._declare(wire)
         await self._lanes.survey()
         self._seeker.look_at_all()
 
     async def _on_inbox_open(self, wire: Wire) -> None:
         self.metering.connects.opened("inbox")
+        self._lanes.interrupted()
         self._seeker.look_at_all()
 
     async def _after_survey(self, declared: bool) -> None:
@@ -145,7 +147,8 @@ class Engine:
             # Reap forgets lanes that nobody serves, by which workers learn of us, and garbage in a limit's place.
             self._admitter.doubts = False
             await run(self._client, self._declaration())
-        await self.dispatcher.move_stranded()
+        if self._lanes.strands:
+            await self.dispatcher.move_stranded()
 
     async def _declare(self, wire: Wire) -> None:
         if not self._clock.known:

@@ -38,6 +38,7 @@ __all__ = [
     "LEASE_MS",
     "PERIOD_MS",
     "POOL",
+    "REGISTRATION_MS",
     "ROUTE",
     "START_MS",
     "WORKER",
@@ -211,7 +212,7 @@ class Queue:
         return set(self.send(calls.join(self.keys, claimer=claimer, last_serial=last_serial, known=known)).gone)
 
     def reap(self, batch: int = 256) -> calls.ReapReply:
-        return self.send(calls.reap(self.keys, lease_ms=LEASE_MS, period_ms=PERIOD_MS, gap_ms=GAP_MS, batch=batch))
+        return self.send(calls.reap(self.keys, lease_ms=LEASE_MS, period_ms=PERIOD_MS, batch=batch))
 
     def pass_time(self, ms: int, *, alive: Sequence[str] = (), leases: Sequence[str] = ()) -> None:
         """Let `ms` pass with a reap every second; claimers `alive` renew themselves and `leases`."""

@@ -64,7 +64,7 @@ CATALOGUE = (
     Kind("figures", "route", "hash", "limits and the fields of the admission rule", "one per route; overrides stay"),
     Kind("routes", "", "set", "what reap walks", "one per declared route"),
     Kind("lanes", "", "set", "what reap walks", "reap, when neither served nor used"),
-    Kind("reap", "", "hash", "last: when it ran; until: end of mercy", "one"),
+    Kind("reap", "", "hash", "last: when it ran; gap: too long ago; until, grace: of leases, registrations", "one"),
     Kind("dead", "", "stream", "lost tasks, about the last 1,000", "time", DEAD_S),
 )
 

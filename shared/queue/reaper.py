@@ -41,9 +41,7 @@ class Meter(Protocol):
 async def reap_forever(client: redis.Redis, keys: Keys, settings: Settings, log: logging.Logger, meter: Meter) -> None:
     """Reap once a period until cancelled; an unavailable Redis is said once, and waited for."""
     period = period_s(settings)
-    # Mercy when nobody reaped for half a lease, but two periods in a row may be missed by chance.
-    gap_ms = round(max(settings.lease_ms / 2, 2 * period * 1000))
-    call = calls.reap(keys, lease_ms=settings.lease_ms, period_ms=round(period * SKIP * 1000), gap_ms=gap_ms)
+    call = calls.reap(keys, lease_ms=settings.lease_ms, period_ms=round(period * SKIP * 1000))
     failing = False
     while True:
         more = False

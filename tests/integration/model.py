@@ -139,6 +139,9 @@ class Model:
             return False
         if not self.last_reap_ms or not 0 <= now_ms - self.last_reap_ms <= GAP_MS:
             self.mercy_until_ms = now_ms + LEASE_MS
+        if not self.last_reap_ms or not 0 <= now_ms - self.last_reap_ms <= 0.6 * GAP_MS:
+            least = now_ms + REGISTRATION_MS
+            self.registered = {claimer: max(end, least) for claimer, end in self.registered.items()}
         self.mercy_until_ms = min(self.mercy_until_ms, now_ms + LEASE_MS)
         self.last_reap_ms = now_ms
         if now_ms >= self.mercy_until_ms:

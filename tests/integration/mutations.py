@@ -202,7 +202,11 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "reap": (
         Mutation("a dead worker's run ends", "reap", "giveback(id, true, now)", "giveback(id, false, now)"),
         Mutation("mercy", "reap", "if now >= mercy then", "if true then"),
-        Mutation("mercy when the clock stepped back", "reap", "now < last or now - last", "now - last"),
+        Mutation("mercy when the clock stepped back", "reap", "now >= last and now - last or", "now - last or"),
+        Mutation("who could not renew stays", "reap", "silent > 0.6 * gap)", "false)"),
+        Mutation("registrations are in danger sooner", "reap", "silent > 0.6 * gap)", "silent > gap)"),
+        Mutation("no grace without a gap", "reap", "silent > 0.6 * gap)", "true)"),
+        Mutation("a grace ends", "reap", "math.min(grace, now + 0.6 * lease_ms)", "grace"),
         Mutation("an overrun keeps its slot", "reap", "if held[id] then", "if false then"),
         Mutation("a lost baton is laid again", "reap", "touched[lane] = true", ""),
         Mutation("places are counted again", "reap", "    count_places(lane)", ""),

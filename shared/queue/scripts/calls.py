@@ -228,14 +228,14 @@ def join(keys: Keys, *, claimer: str, last_serial: int, known: Collection[str]) 
     return Call(SCRIPTS["join"], keys.prefix, (claimer, last_serial, *known), read)
 
 
-def reap(keys: Keys, *, lease_ms: int, period_ms: int, gap_ms: int, batch: int = MAX_BATCH) -> Call[ReapReply]:
+def reap(keys: Keys, *, lease_ms: int, period_ms: int, batch: int = MAX_BATCH) -> Call[ReapReply]:
     """Mend what crashes left; does nothing if somebody did less than `period_ms` ago."""
 
     def read(reply: object) -> ReapReply:
         now_ms, ran, ended, expired, strays, garbage, more = numbers(reply, 7, 0)
         return ReapReply(now_ms, ran == 1, ended, expired, strays, garbage, more == 1)
 
-    return Call(SCRIPTS["reap"], keys.prefix, (lease_ms, period_ms, gap_ms, batch), read)
+    return Call(SCRIPTS["reap"], keys.prefix, (lease_ms, period_ms, batch), read)
 
 
 def read_contracts(stored: Mapping[bytes, bytes]) -> dict[str, dict[str, str]]:

@@ -1,14 +1,20 @@
 -- Purpose: once a second, whoever comes first: ended leases, due slots, strays, ended registrations, missing batons.
--- KEYS: prefix. ARGV: lease_ms period_ms gap_ms batch. Returns: {now, ran, ended, expired, strays, garbage, more}
--- Invariant: mercy: when the last reap is longer ago than gap_ms, in either direction, no lease ends for one lease length.
-local now, lease_ms, batch = clock(), tonumber(ARGV[1]), tonumber(ARGV[4])
+-- KEYS: prefix. ARGV: lease_ms period_ms batch. Returns: {now, ran, ended, expired, strays, garbage, more}
+-- Invariant: mercy: when the last reap is longer ago than `gap`, in either direction, no lease ends for one lease length.
+local now, lease_ms, batch = clock(), tonumber(ARGV[1]), tonumber(ARGV[3])
 heal_all()
-local r = call('HMGET', P .. 'reap', 'last', 'until')
-local last, mercy = num(r[1]), num(r[2]) or 0
+local r = call('HMGET', P .. 'reap', 'last', 'until', 'grace')
+local last, mercy, grace = num(r[1]), num(r[2]) or 0, num(r[3]) or 0
 if last and now >= last and now - last < tonumber(ARGV[2]) then return { now, 0, 0, 0, 0, garbage, 0 } end
-if not last or now < last or now - last > tonumber(ARGV[3]) then mercy = now + lease_ms end
-if mercy > now + lease_ms then mercy = now + lease_ms end
-call('HSET', P .. 'reap', 'last', now, 'until', mercy)
+-- Half a lease, but two periods in a row may be missed by chance. A registration lasts 0.6 of a lease, so it is in
+-- danger sooner, and gets its grace sooner.
+local gap = math.floor(math.max(lease_ms / 2, 2 * math.min(1000, lease_ms / 5)))
+local silent = last and now >= last and now - last or 1e15
+if silent > gap then mercy = now + lease_ms end
+if silent > 0.6 * gap then grace = now + 0.6 * lease_ms end
+mercy, grace = math.min(mercy, now + lease_ms), math.min(grace, now + 0.6 * lease_ms)
+call('HSET', P .. 'reap', 'last', now, 'until', mercy, 'grace', grace, 'gap', gap)
+sweep_registrations(now, lease_ms, silent > 0.6 * gap)
 local ended, expired, strays, more = 0, 0, 0, 0
 for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
   local running, slots, parked = P .. 'running:' .. route, P .. 'slots:' .. route, P .. 'parked:' .. route
@@ -49,7 +55,7 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
   end
 end
 promote()
-sweep_lanes(now, lease_ms)
+sweep_lanes()
 if more == 1 then call('HSET', P .. 'reap', 'last', now - tonumber(ARGV[2])) end
 send()
 lay()

@@ -13,18 +13,27 @@ local function look_again(id, t, slots, at)
     call('PEXPIRE', held, 7200000)
   end
 end
+-- Nobody could renew: who was registered when that began is given the time to. Who has left is not there any more.
+local function sweep_registrations(now, lease_ms, interrupted)
+  for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
+    local serving = P .. 'serving:' .. lane
+    for _, claimer in ipairs(interrupted and call('ZRANGE', serving, 0, -1) or {}) do
+      call('ZADD', serving, 'XX', 'GT', now + 0.6 * lease_ms, claimer)
+    end
+    call('ZREMRANGEBYSCORE', serving, '-inf', now)
+    -- a registration made before the clock stepped back would keep a dead claimer alive
+    for _, claimer in ipairs(call('ZRANGEBYSCORE', serving, now + 2 * lease_ms, '+inf')) do
+      call('ZADD', serving, 'XX', now + lease_ms, claimer)
+    end
+    count_places(lane) -- always: without places the door lets in nobody who would wait
+  end
+end
 -- Invariant: what is parked keeps its lane and its place in the turns: without the clock, newcomers would overtake it.
-local function sweep_lanes(now, lease_ms)
+local function sweep_lanes()
   local waiting, served = {}, {}
   for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
-    call('ZREMRANGEBYSCORE', P .. 'serving:' .. lane, '-inf', now)
-    -- a registration made before the clock stepped back would keep a dead claimer alive
-    for _, claimer in ipairs(call('ZRANGEBYSCORE', P .. 'serving:' .. lane, now + 2 * lease_ms, '+inf')) do
-      call('ZADD', P .. 'serving:' .. lane, 'XX', now + lease_ms, claimer)
-    end
     local n = call('ZCARD', P .. 'waiting:' .. lane)
     local claimers = call('ZCARD', P .. 'serving:' .. lane)
-    count_places(lane) -- always: without places the door lets in nobody who would wait
     waiting[pool(lane)] = (waiting[pool(lane)] or 0) + n
     if claimers > 0 then served[string.match(lane, '^[^:]*')] = true
     elseif n == 0 and not still_parked then
