@@ -96,7 +96,7 @@ class Gauges:
         claimers = {name for lane in lanes if isinstance(lane, list) for name in lane}
         places: Counter[str] = Counter()
         processes = set()
-        for claimer in claimers:  # `<process>.<kind>.<places>`
+        for claimer in claimers:  # `<process>-<lease_ms>.<kind>.<places>`
             process, kind, room = [*claimer.decode("ascii", "replace").split("."), "", ""][:3]
             processes.add(process)
             places[kind] += number(room)

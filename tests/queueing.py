@@ -124,17 +124,24 @@ class Queue:
         return self.send(calls.declare(self.keys, started_ms=started_ms, limits=limits, lanes=[LANE], **more))
 
     def register(
-        self, claimer: str = WORKER, *, lanes: Sequence[str] = (LANE,), leases: Sequence[str] = ()
+        self,
+        claimer: str = WORKER,
+        *,
+        lanes: Sequence[str] = (LANE,),
+        leases: Sequence[str] = (),
+        lease_ms: int = LEASE_MS,
     ) -> calls.RenewReply:
-        return self._renew(claimer, REGISTRATION_MS, lanes, leases)
+        return self._renew(claimer, lease_ms * REGISTRATION_MS // LEASE_MS, lanes, leases, lease_ms)
 
     def leave(self, claimer: str = WORKER, *, lanes: Sequence[str] = (LANE,)) -> calls.RenewReply:
         return self._renew(claimer, 0, lanes, ())
 
-    def _renew(self, claimer: str, ms: int, lanes: Sequence[str], leases: Sequence[str]) -> calls.RenewReply:
+    def _renew(
+        self, claimer: str, ms: int, lanes: Sequence[str], leases: Sequence[str], lease_ms: int = LEASE_MS
+    ) -> calls.RenewReply:
         named = [(route_of(lease.rpartition("#")[2]), lease) for lease in leases]
         return self.send(
-            calls.renew(self.keys, claimer=claimer, register_ms=ms, lease_ms=LEASE_MS, lanes=lanes, leases=named)
+            calls.renew(self.keys, claimer=claimer, register_ms=ms, lease_ms=lease_ms, lanes=lanes, leases=named)
         )
 
     def admit(self, *ids: str, late_ms: int = 1000, missed: Mapping[str, int] = {}, **task: Any) -> calls.AdmitReply:
@@ -166,6 +173,7 @@ class Queue:
         lanes: Sequence[str] = (LANE,),
         late_ms: int = 4000,
         max_bytes: int = BATCH_BYTES,
+        lease_ms: int = LEASE_MS,
     ) -> calls.ClaimReply:
         return self.send(
             calls.claim(
@@ -174,7 +182,7 @@ class Queue:
                 claimer=claimer,
                 serial=serial,
                 room=room,
-                lease_ms=LEASE_MS,
+                lease_ms=lease_ms,
                 max_bytes=max_bytes,
                 pool=POOL,
                 lanes=lanes,
@@ -211,8 +219,12 @@ class Queue:
     def join(self, last_serial: int, *known: str, claimer: str = WORKER) -> set[str]:
         return set(self.send(calls.join(self.keys, claimer=claimer, last_serial=last_serial, known=known)).gone)
 
-    def reap(self, batch: int = 256) -> calls.ReapReply:
-        return self.send(calls.reap(self.keys, lease_ms=LEASE_MS, period_ms=PERIOD_MS, batch=batch))
+    def reap(self, batch: int = 256, lease_ms: int = LEASE_MS) -> calls.ReapReply:
+        return self.send(
+            calls.reap(
+                self.keys, lease_ms=lease_ms, period_ms=PERIOD_MS * min(lease_ms, LEASE_MS) // LEASE_MS, batch=batch
+            )
+        )
 
     def pass_time(self, ms: int, *, alive: Sequence[str] = (), leases: Sequence[str] = ()) -> None:
         """Let `ms` pass with a reap every second; claimers `alive` renew themselves and `leases`."""

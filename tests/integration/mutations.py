@@ -199,6 +199,21 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("a forgotten lane is walked again", "reap", "call('SADD', P .. 'lanes', t.lane)", ""),
         Mutation("garbage that lets too many run goes", "reap", "garbage + call('ZREM', parked, id)", "garbage"),
     ),
+    "leases": (
+        Mutation(
+            "nobody cuts what is not its own", "reap", "local own = lease_of(z[i], lease_ms)", "local own = lease_ms"
+        ),
+        Mutation("the shortest lease says what is a gap", "reap", "shortest / 2", "longest / 2"),
+        Mutation(
+            "the longest lease says how long mercy lasts", "reap", "mercy = now + longest", "mercy = now + lease_ms"
+        ),
+        Mutation("mercy is not cut", "reap", "math.min(mercy, now + longest)", "math.min(mercy, now + lease_ms)"),
+        Mutation(
+            "a short lease ends soon after a step", "reap", "lease_ms, 2 * shortest)\n", "lease_ms, 2 * longest)\n"
+        ),
+        Mutation("a short registration, too", "reap", "2 * shortest, silent", "2 * longest, silent"),
+        Mutation("a lease is no more than a minute", "reap", "math.min(60000, ms)", "ms"),
+    ),
     "reap": (
         Mutation("a dead worker's run ends", "reap", "giveback(id, true, now)", "giveback(id, false, now)"),
         Mutation("mercy", "reap", "if now >= mercy then", "if true then"),
@@ -206,7 +221,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("who could not renew stays", "reap", "silent > 0.6 * gap)", "false)"),
         Mutation("registrations are in danger sooner", "reap", "silent > 0.6 * gap)", "silent > gap)"),
         Mutation("no grace without a gap", "reap", "silent > 0.6 * gap)", "true)"),
-        Mutation("a grace ends", "reap", "math.min(grace, now + 0.6 * lease_ms)", "grace"),
+        Mutation("a grace ends", "reap", "math.min(grace, now + 0.6 * longest)", "grace"),
         Mutation("an overrun keeps its slot", "reap", "if held[id] then", "if false then"),
         Mutation("a lost baton is laid again", "reap", "touched[lane] = true", ""),
         Mutation("places are counted again", "reap", "    count_places(lane)", ""),

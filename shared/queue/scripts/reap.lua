@@ -8,13 +8,15 @@ local last, mercy, grace = num(r[1]), num(r[2]) or 0, num(r[3]) or 0
 if last and now >= last and now - last < tonumber(ARGV[2]) then return { now, 0, 0, 0, 0, garbage, 0 } end
 -- Half a lease, but two periods in a row may be missed by chance. A registration lasts 0.6 of a lease, so it is in
 -- danger sooner, and gets its grace sooner.
-local gap = math.floor(math.max(lease_ms / 2, 2 * math.min(1000, lease_ms / 5)))
+-- Where processes differ in their lease, the shortest says what is dangerous, the longest how rarely somebody reaps.
+local shortest, longest = leases_of(lease_ms)
+local gap = math.floor(math.max(shortest / 2, 2 * math.min(1000, longest / 5)))
 local silent = last and now >= last and now - last or 1e15
-if silent > gap then mercy = now + lease_ms end
-if silent > 0.6 * gap then grace = now + 0.6 * lease_ms end
-mercy, grace = math.min(mercy, now + lease_ms), math.min(grace, now + 0.6 * lease_ms)
+if silent > gap then mercy = now + longest end
+if silent > 0.6 * gap then grace = now + 0.6 * longest end
+mercy, grace = math.min(mercy, now + longest), math.min(grace, now + 0.6 * longest)
 call('HSET', P .. 'reap', 'last', now, 'until', mercy, 'grace', grace, 'gap', gap)
-sweep_registrations(now, lease_ms, silent > 0.6 * gap)
+sweep_registrations(now, lease_ms, 2 * shortest, silent > 0.6 * gap)
 local ended, expired, strays, more = 0, 0, 0, 0
 for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
   local running, slots, parked = P .. 'running:' .. route, P .. 'slots:' .. route, P .. 'parked:' .. route
@@ -31,9 +33,7 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
   end
   -- a clock that stepped back, or garbage, would make these last for ever; no deadline is two hours ahead
   for _, id in ipairs(call('ZRANGEBYSCORE', slots, now + 7200000, '+inf', 'LIMIT', 0, batch)) do call('ZADD', slots, 'XX', now, id) end
-  for _, lease in ipairs(call('ZRANGEBYSCORE', running, now + 2 * lease_ms, '+inf', 'LIMIT', 0, batch)) do
-    call('ZADD', running, 'XX', now + lease_ms, lease)
-  end
+  bound(running, now, lease_ms, 2 * shortest)
   freed[route] = true
   local due, held = call('ZRANGEBYSCORE', slots, '-inf', now, 'LIMIT', 0, batch), nil
   if #due >= batch then more = 1 end

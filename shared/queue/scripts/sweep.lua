@@ -13,18 +13,38 @@ local function look_again(id, t, slots, at)
     call('PEXPIRE', held, 7200000)
   end
 end
+-- A claimer's name begins with `<process>-<lease_ms>`, a lease's with its claimer's: processes may differ in it.
+local function lease_of(name, otherwise)
+  local ms = tonumber(string.match(name, '^[^.#]*%-(%d+)%.') or '')
+  return ms and math.max(500, math.min(60000, ms)) or otherwise
+end
+local function leases_of(lease_ms)
+  local shortest, longest = lease_ms, lease_ms
+  for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
+    for _, claimer in ipairs(call('ZRANGE', P .. 'serving:' .. lane, 0, -1)) do
+      local own = lease_of(claimer, lease_ms)
+      shortest, longest = math.min(shortest, own), math.max(longest, own)
+    end
+  end
+  return shortest, longest
+end
+-- What was written before the clock stepped back, or garbage, would last too long: its owner never writes two leases.
+local function bound(key, now, lease_ms, least)
+  local z = call('ZRANGE', key, '+inf', now + least, 'BYSCORE', 'REV', 'LIMIT', 0, 1000, 'WITHSCORES')
+  for i = 1, #z, 2 do
+    local own = lease_of(z[i], lease_ms)
+    if tonumber(z[i + 1]) >= now + 2 * own then call('ZADD', key, 'XX', now + own, z[i]) end
+  end
+end
 -- Nobody could renew: who was registered when that began is given the time to. Who has left is not there any more.
-local function sweep_registrations(now, lease_ms, interrupted)
+local function sweep_registrations(now, lease_ms, least, interrupted)
   for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
     local serving = P .. 'serving:' .. lane
     for _, claimer in ipairs(interrupted and call('ZRANGE', serving, 0, -1) or {}) do
-      call('ZADD', serving, 'XX', 'GT', now + 0.6 * lease_ms, claimer)
+      call('ZADD', serving, 'XX', 'GT', now + 0.6 * lease_of(claimer, lease_ms), claimer)
     end
     call('ZREMRANGEBYSCORE', serving, '-inf', now)
-    -- a registration made before the clock stepped back would keep a dead claimer alive
-    for _, claimer in ipairs(call('ZRANGEBYSCORE', serving, now + 2 * lease_ms, '+inf')) do
-      call('ZADD', serving, 'XX', now + lease_ms, claimer)
-    end
+    bound(serving, now, lease_ms, least)
     count_places(lane) -- always: without places the door lets in nobody who would wait
   end
 end
