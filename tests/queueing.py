@@ -219,10 +219,14 @@ class Queue:
     def join(self, last_serial: int, *known: str, claimer: str = WORKER) -> set[str]:
         return set(self.send(calls.join(self.keys, claimer=claimer, last_serial=last_serial, known=known)).gone)
 
-    def reap(self, batch: int = 256, lease_ms: int = LEASE_MS) -> calls.ReapReply:
+    def reap(self, batch: int = 256, lease_ms: int = LEASE_MS, **more: Any) -> calls.ReapReply:
         return self.send(
             calls.reap(
-                self.keys, lease_ms=lease_ms, period_ms=PERIOD_MS * min(lease_ms, LEASE_MS) // LEASE_MS, batch=batch
+                self.keys,
+                lease_ms=lease_ms,
+                period_ms=PERIOD_MS * min(lease_ms, LEASE_MS) // LEASE_MS,
+                batch=batch,
+                **more,
             )
         )
 
@@ -295,6 +299,11 @@ class Queue:
         name = self.keys.inbox(inbox).removeprefix(self.keys.prefix)
         found = self.snapshot()
         return [outcome(data) for data in found[name].items] if name in found else []
+
+    def dead(self) -> list[dict[str, bytes]]:
+        """Return the copies of lost tasks, oldest first."""
+        found: Any = self.client.xrange(self.keys.dead())
+        return [{name.decode(): value for name, value in fields.items()} for _, fields in found]
 
     def snapshot(self) -> Snapshot:
         return snapshot(self.client, self.keys)

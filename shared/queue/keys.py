@@ -65,7 +65,9 @@ CATALOGUE = (
     Kind("routes", "", "set", "what reap walks", "one per declared route"),
     Kind("lanes", "", "set", "what reap walks", "reap, when neither served nor used"),
     Kind("reap", "", "hash", "last: when it ran; gap: too long ago; until, grace: of leases, registrations", "one"),
-    Kind("dead", "", "stream", "lost tasks, about the last 1,000", "time", DEAD_S),
+    Kind(
+        "dead", "", "stream", "lost tasks, the last 780 or what DEAD_MAX_BYTES says, each cut at 16 KiB", "time", DEAD_S
+    ),
 )
 
 

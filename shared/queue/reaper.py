@@ -41,7 +41,12 @@ class Meter(Protocol):
 async def reap_forever(client: redis.Redis, keys: Keys, settings: Settings, log: logging.Logger, meter: Meter) -> None:
     """Reap once a period until cancelled; an unavailable Redis is said once, and waited for."""
     period = period_s(settings)
-    call = calls.reap(keys, lease_ms=settings.lease_ms, period_ms=round(period * SKIP * 1000))
+    call = calls.reap(
+        keys,
+        lease_ms=settings.lease_ms,
+        period_ms=round(period * SKIP * 1000),
+        dead_bytes=settings.dead_max_bytes,
+    )
     failing = False
     while True:
         more = False

@@ -199,6 +199,14 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("a forgotten lane is walked again", "reap", "call('SADD', P .. 'lanes', t.lane)", ""),
         Mutation("garbage that lets too many run goes", "reap", "garbage + call('ZREM', parked, id)", "garbage"),
     ),
+    "dead": (
+        Mutation("a lost task is cut", "release", "string.sub(blob, 1, 16384)", "blob"),
+        Mutation("what is cut says so", "release", "if #blob > 16384 then", "if false then"),
+        Mutation("as many as may be are kept", "release", "'MAXLEN', most,", "'MAXLEN', 1000,"),
+        Mutation("not about as many", "release", "'MAXLEN', most,", "'MAXLEN', '~', most,"),
+        Mutation("the setting decides", "reap", ", 'dead', ARGV[4])", ")"),
+        Mutation("they end", "release", "redis.pcall('EXPIRE', P .. 'dead', 604800)", ""),
+    ),
     "leases": (
         Mutation(
             "nobody cuts what is not its own", "reap", "local own = lease_of(z[i], lease_ms)", "local own = lease_ms"

@@ -20,6 +20,7 @@ from shared.queue.scripts import SCRIPTS
 from tests.integration import (
     test_scripts_admission,
     test_scripts_classes,
+    test_scripts_dead,
     test_scripts_detached,
     test_scripts_door,
     test_scripts_figures,
@@ -49,6 +50,7 @@ MODULES = {
     "detached": test_scripts_detached,
     "running": test_scripts_running,
     "parked": test_scripts_parked,
+    "dead": test_scripts_dead,
     "leases": test_scripts_leases,
     "reap": test_scripts_reap,
 }

@@ -1,5 +1,5 @@
 -- Purpose: once a second, whoever comes first: ended leases, due slots, strays, ended registrations, missing batons.
--- KEYS: prefix. ARGV: lease_ms period_ms batch. Returns: {now, ran, ended, expired, strays, garbage, more}
+-- KEYS: prefix. ARGV: lease_ms period_ms batch, most entries of `dead`. Returns: {now, ran, ended, expired, strays, garbage, more}
 -- Invariant: mercy: when the last reap is longer ago than `gap`, in either direction, no lease ends for one lease length.
 local now, lease_ms, batch = clock(), tonumber(ARGV[1]), tonumber(ARGV[3])
 heal_all()
@@ -15,7 +15,7 @@ local silent = last and now >= last and now - last or 1e15
 if silent > gap then mercy = now + longest end
 if silent > 0.6 * gap then grace = now + 0.6 * longest end
 mercy, grace = math.min(mercy, now + longest), math.min(grace, now + 0.6 * longest)
-call('HSET', P .. 'reap', 'last', now, 'until', mercy, 'grace', grace, 'gap', gap)
+call('HSET', P .. 'reap', 'last', now, 'until', mercy, 'grace', grace, 'gap', gap, 'dead', ARGV[4])
 sweep_registrations(now, lease_ms, 2 * shortest, silent > 0.6 * gap)
 local ended, expired, strays, more = 0, 0, 0, 0
 for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
