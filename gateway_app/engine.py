@@ -54,7 +54,7 @@ class Engine:
         self._keys = Keys(settings.namespace)
         self._clock = RedisClock()
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
-        process = secrets.token_hex(8)
+        self._process = process = secrets.token_hex(8)
         inbox_key = self._keys.inbox(process)
         self.metering = Metering(registry, settings.metrics_of("gateway"), lambda: self.ready, self._take)
         self._lanes = Lanes(self._client, self._keys, self._clock, registry, settings.registration_ms)
@@ -62,7 +62,9 @@ class Engine:
         self._inbox_wire = Wire(self._pool, self._on_inbox_open)
         rate = None if settings.rate_per_s is None else Rate(settings.rate_bucket, settings.rate_per_s)
         refusals = Refusals(registry, rate)
-        self.dispatcher = Dispatcher(self._client, self._keys, self._lanes, self._offer, refusals, self.metering)
+        self.dispatcher = Dispatcher(
+            process, self._client, self._keys, self._lanes, self._offer, refusals, self.metering
+        )
         self.results = Results(self._client, self._keys)
         self._admitter = Admitter(
             self._admit_wire,
@@ -103,7 +105,9 @@ class Engine:
                 group.create_task(self.dispatcher.cancel_forever()),
                 group.create_task(look_forever(self._seeker, LOOK_S)),
                 group.create_task(survey_forever(self._lanes, SURVEY_S, self._after_survey)),
-                group.create_task(reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps)),
+                group.create_task(
+                    reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps, self._process)
+                ),
                 group.create_task(self.metering.vitals.beat_forever()),
             ]
             await stop.wait()

@@ -230,15 +230,18 @@ class Queue:
             )
         )
 
-    def pass_time(self, ms: int, *, alive: Sequence[str] = (), leases: Sequence[str] = ()) -> None:
-        """Let `ms` pass with a reap every second; claimers `alive` renew themselves and `leases`."""
+    def pass_time(
+        self, ms: int, *, alive: Sequence[str] = (), leases: Sequence[str] = (), gateways: Sequence[str] = ()
+    ) -> None:
+        """Let `ms` pass with a reap every second; `alive` renew themselves and `leases`, `gateways` are there."""
         while ms > 0:
             step = min(ms, 1000)
             self.advance(step)
             ms -= step
             for claimer in alive:
                 self.register(claimer, leases=[lease for lease in leases if lease.startswith(claimer + "#")])
-            self.reap()
+            for gateway in gateways or ("",):
+                self.reap(gateway=gateway)
 
     # What is there
 

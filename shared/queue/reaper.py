@@ -38,14 +38,20 @@ class Meter(Protocol):
     def failed(self) -> None: ...
 
 
-async def reap_forever(client: redis.Redis, keys: Keys, settings: Settings, log: logging.Logger, meter: Meter) -> None:
-    """Reap once a period until cancelled; an unavailable Redis is said once, and waited for."""
+async def reap_forever(
+    client: redis.Redis, keys: Keys, settings: Settings, log: logging.Logger, meter: Meter, gateway: str = ""
+) -> None:
+    """Reap once a period until cancelled; an unavailable Redis is said once, and waited for.
+
+    A gateway gives its inbox's name, and is present by that.
+    """
     period = period_s(settings)
     call = calls.reap(
         keys,
         lease_ms=settings.lease_ms,
         period_ms=round(period * SKIP * 1000),
         dead_bytes=settings.dead_max_bytes,
+        gateway=gateway,
     )
     failing = False
     while True:

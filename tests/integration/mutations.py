@@ -207,6 +207,25 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("the setting decides", "reap", ", 'dead', ARGV[4])", ")"),
         Mutation("they end", "release", "redis.pcall('EXPIRE', P .. 'dead', 604800)", ""),
     ),
+    "gateways": (
+        Mutation("what waits for nobody is not started", "claim", "or is_for_nobody(id, t, now) then", "then"),
+        Mutation("its gateway is told", "claim", "and 'expired' or 'dropped'", "and 'expired' or 'expired'"),
+        Mutation("no record is no absence", "claim", "inbox)) or 1e15", "inbox)) or 0"),
+        Mutation("who is there is not gone", "claim", "if presences[inbox] > now then", "if false then"),
+        Mutation("nobody is gone who could not say so", "claim", "if grace == nil then", "if false then"),
+        Mutation("nor after mercy began", "claim", "now < mercy or", ""),
+        Mutation("nor before a reap was late", "claim", " or now - last > gap", ""),
+        Mutation("nor after a clock stepped back", "claim", "or now < last", ""),
+        Mutation("what had started is started again", "claim", " and not mark_of(id)\n", "\n"),
+        Mutation("slots come free without a claim", "reap", "if drop_of_the_gone(", "if false and drop_of_the_gone("),
+        Mutation("of the parked, too", "reap", "drop_from(P .. 'parked:' .. route)", ""),
+        Mutation("not in the grace", "reap", "if in_grace(now) then return false end", "in_grace(now)"),
+        Mutation("a batch of them", "reap", "dropped < batch and string", "string"),
+        Mutation("and then the rest", "reap", "return dropped >= batch", "return false"),
+        Mutation("presences end", "reap", "call('ZREMRANGEBYSCORE', key, '-inf', now - 7200000)", ""),
+        Mutation("they are kept for two hours", "reap", "now - 7200000)", "now)"),
+        Mutation("none lasts beyond a minute", "reap", "now + 60001", "now + 1e12"),
+    ),
     "leases": (
         Mutation(
             "nobody cuts what is not its own", "reap", "local own = lease_of(z[i], lease_ms)", "local own = lease_ms"

@@ -26,6 +26,12 @@ async def quick() -> str:
     return "done"
 
 
+@queued("/slow", 100, method="POST", timeout_s=12)
+async def slow() -> str:
+    await asyncio.sleep(0.3)
+    return "done"
+
+
 @pytest.fixture
 def lasting() -> Iterator[EmbeddedServer]:
     with EmbeddedServer(args=("--appendonly", "yes", "--appendfsync", "always")) as running:
@@ -55,7 +61,7 @@ async def register(system: System) -> None:
 
 
 async def waiting(system: System, url: str, count: int) -> None:
-    (handler,) = system.registry.handlers
+    handler = next(handler for handler in system.registry.handlers if handler.path == "/quick")
     async with Redis.from_url(url) as client, asyncio.timeout(5):
         while await client.zcard(Keys(system.settings.namespace).slots(handler.route)) < count:
             await asyncio.sleep(0.02)
@@ -88,3 +94,14 @@ async def test_who_waits_is_not_refused_because_the_workers_could_not_renew(last
         system.start_worker()
         answers: list[httpx.Response] = await asyncio.gather(*asking)
         assert [answer.status_code for answer in answers] == [200] * 3
+
+
+@pytest.mark.slow
+async def test_no_gateway_seems_gone_because_redis_was(lasting: EmbeddedServer) -> None:
+    async with Kit(lasting.url, "away")(__name__, worker_places=1, lease_s=1) as system:
+        assert (await system.post("/slow")).status_code == 200
+        asking = [asyncio.create_task(system.post("/slow")) for _ in range(6)]
+        await asyncio.sleep(0.4)
+        await outage(lasting)
+        answers: list[httpx.Response] = await asyncio.gather(*asking)
+        assert [answer.status_code for answer in answers] == [200] * 6

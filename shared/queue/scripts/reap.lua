@@ -1,9 +1,10 @@
 -- Purpose: once a second, whoever comes first: ended leases, due slots, strays, ended registrations, missing batons.
--- KEYS: prefix. ARGV: lease_ms period_ms batch, most entries of `dead`. Returns: {now, ran, ended, expired, strays, garbage, more}
+-- KEYS: prefix. ARGV: lease_ms period_ms batch, most entries of `dead`, the gateway that calls or ''. Returns: {now, ran, ended, expired, strays, garbage, more}
 -- Invariant: mercy: when the last reap is longer ago than `gap`, in either direction, no lease ends for one lease length.
 local now, lease_ms, batch = clock(), tonumber(ARGV[1]), tonumber(ARGV[3])
 heal_all()
-local r = call('HMGET', P .. 'reap', 'last', 'until', 'grace')
+if ARGV[5] ~= '' then call('ZADD', P .. 'gateways', now + lease_ms, ARGV[5]) end
+local r = call('HMGET', P .. 'reap', 'last', 'until', 'grace', 'dropped')
 local last, mercy, grace = num(r[1]), num(r[2]) or 0, num(r[3]) or 0
 if last and now >= last and now - last < tonumber(ARGV[2]) then return { now, 0, 0, 0, 0, garbage, 0 } end
 -- Half a lease, but two periods in a row may be missed by chance. A registration lasts 0.6 of a lease, so it is in
@@ -54,6 +55,7 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
     end
   end
 end
+if drop_of_the_gone(now, num(r[4]) or 0, batch) then more = 1 end
 promote()
 sweep_lanes()
 if more == 1 then call('HSET', P .. 'reap', 'last', now - tonumber(ARGV[2])) end

@@ -48,6 +48,32 @@ local function sweep_registrations(now, lease_ms, least, interrupted)
     count_places(lane) -- always: without places the door lets in nobody who would wait
   end
 end
+-- Once per gateway that is gone, and that slots come free: whatever is missed or goes back later, claim drops. An id is
+-- `<route>.<gateway><serial>`. Returns whether there is more.
+local function drop_of_the_gone(now, since, batch)
+  local key = P .. 'gateways'
+  call('ZREMRANGEBYSCORE', key, '-inf', now - 7200000) -- no deadline is further ahead
+  for _, name in ipairs(call('ZRANGEBYSCORE', key, now + 60001, '+inf')) do call('ZADD', key, now + 60000, name) end
+  if in_grace(now) then return false end
+  local names, dropped = call('ZRANGEBYSCORE', key, since > now and '-inf' or '(' .. since, now), 0
+  local function drop_from(queue)
+    for _, id in ipairs(call('ZRANGE', queue, 0, -1)) do
+      for _, name in ipairs(names) do
+        local t = dropped < batch and string.find(id, '.' .. name, 1, true) and load(id)
+        if t and is_for_nobody(id, t, now) and call('ZREM', queue, id) == 1 then
+          finish_as(id, t, 'dropped')
+          dropped = dropped + 1
+        end
+      end
+    end
+  end
+  if #names > 0 then
+    for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do drop_from(P .. 'waiting:' .. lane) end
+    for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do drop_from(P .. 'parked:' .. route) end
+  end
+  if dropped < batch then call('HSET', P .. 'reap', 'dropped', now) end
+  return dropped >= batch
+end
 -- Invariant: what is parked keeps its lane and its place in the turns: without the clock, newcomers would overtake it.
 local function sweep_lanes()
   local waiting, served = {}, {}
