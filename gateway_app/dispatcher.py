@@ -28,7 +28,12 @@ from shared.registry import Handler
 
 BATCH = 256
 
-_TROUBLES = {Outcome.FAILED: Trouble.FAILED, Outcome.EXPIRED: Trouble.LATE, Outcome.LOST: Trouble.LOST}
+_TROUBLES = {
+    Outcome.FAILED: Trouble.FAILED,
+    Outcome.EXPIRED: Trouble.LATE,
+    Outcome.LOST: Trouble.LOST,
+    Outcome.DROPPED: Trouble.UNAVAILABLE,
+}
 
 
 class Dispatcher:
@@ -36,6 +41,7 @@ class Dispatcher:
 
     def __init__(
         self,
+        process: str,
         client: Client,
         keys: Keys,
         lanes: Lanes,
@@ -51,7 +57,7 @@ class Dispatcher:
         self.metering = metering
         self._loop = asyncio.get_running_loop()
         self._entries: dict[str, Entry] = {}
-        self._process = secrets.token_hex(8)
+        self._process = process
         self._serial = itertools.count()
         self._unwanted: list[str] = []
         self._some_unwanted = asyncio.Event()
@@ -147,6 +153,7 @@ class Dispatcher:
     def _name(self, handler: Handler, terms: Terms) -> str:
         if terms.detached:  # whoever knows it may fetch the result
             return f"{handler.route}.{secrets.token_hex(16)}"
+        # reap finds by it what waits for a gateway that is gone
         return f"{handler.route}.{self._process}{next(self._serial):x}"
 
 

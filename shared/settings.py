@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     rate_per_s: float | None = Field(None, gt=0, description="requests a second to queued routes, per gateway process")
     rate_bucket: float = Field(1000, ge=1, description="how many may come at once under RATE_PER_S")
     result_ttl_s: int = Field(3600, ge=1, le=604800, description="how long the result of a 202 can be fetched")
+    dead_max_bytes: int = Field(
+        16 << 20, ge=0, description="memory for copies of lost tasks, the last ones, each cut at 16 KiB"
+    )
 
     max_body_bytes: int = Field(1 << 20, ge=0, description="of a request; above it: 413")
     max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")

@@ -43,6 +43,7 @@ def admission(
     tenant: str = "",
     detached: bool = False,
     body: bytes = b"",
+    inbox: str = "box",
 ) -> calls.Admission:
     """Return a request as a gateway asks for it; `left_ms` of its budget are left."""
     id, flow = task_id(name, route), flow_of(route, weight, tenant, detached)
@@ -51,7 +52,7 @@ def admission(
         deadline_ms=deadline,
         route=route,
         lane=lane,
-        inbox="=60=box" if detached else "box",
+        inbox=f"=60={inbox}" if detached else inbox,
         attempts=tries,
         flow=flow,
         weight=weight,

@@ -62,7 +62,8 @@ class Claimer:
         lease_ms: int,
         metering: Metering,
     ) -> None:
-        self.name = f"{process}.{executor.kind}.{executor.places}"
+        # reap knows by it how long its registration and its leases last: processes may differ
+        self.name = f"{process}-{lease_ms}.{executor.kind}.{executor.places}"
         self.lanes = lanes
         self.executor = executor
         self._keys = keys

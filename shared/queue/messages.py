@@ -45,6 +45,8 @@ class Outcome(StrEnum):
     """Nobody answered by the deadline."""
     LOST = "lost"
     """Its worker died, and it may not be started again."""
+    DROPPED = "dropped"
+    """It was not started, since its gateway seemed to be gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ def unpack_reply(data: bytes) -> TaskReply:
     (parts,) = _unpack_all(data, 1)
     _check_version(parts)
     types = _types(parts)
-    if types == _SHORT_REPLY and parts[2] in ("expired", "lost"):
+    if types == _SHORT_REPLY and parts[2] in ("expired", "lost", "dropped"):
         return TaskReply(parts[1], Outcome(parts[2]))
     if types != _REPLY or parts[2] not in ("done", "failed", "expired"):
         raise Garbled("a reply of a strange form")

@@ -207,10 +207,56 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("a forgotten lane is walked again", "reap", "call('SADD', P .. 'lanes', t.lane)", ""),
         Mutation("garbage that lets too many run goes", "reap", "garbage + call('ZREM', parked, id)", "garbage"),
     ),
+    "dead": (
+        Mutation("a lost task is cut", "release", "string.sub(blob, 1, 16384)", "blob"),
+        Mutation("what is cut says so", "release", "if #blob > 16384 then", "if false then"),
+        Mutation("as many as may be are kept", "release", "'MAXLEN', most,", "'MAXLEN', 1000,"),
+        Mutation("not about as many", "release", "'MAXLEN', most,", "'MAXLEN', '~', most,"),
+        Mutation("the setting decides", "reap", ", 'dead', ARGV[4])", ")"),
+        Mutation("they end", "release", "redis.pcall('EXPIRE', P .. 'dead', 604800)", ""),
+    ),
+    "gateways": (
+        Mutation("what waits for nobody is not started", "claim", "or is_for_nobody(id, t, now) then", "then"),
+        Mutation("its gateway is told", "claim", "and 'expired' or 'dropped'", "and 'expired' or 'expired'"),
+        Mutation("no record is no absence", "claim", "inbox)) or 1e15", "inbox)) or 0"),
+        Mutation("who is there is not gone", "claim", "if presences[inbox] > now then", "if false then"),
+        Mutation("nobody is gone who could not say so", "claim", "if grace == nil then", "if false then"),
+        Mutation("nor after mercy began", "claim", "now < mercy or", ""),
+        Mutation("nor before a reap was late", "claim", " or now - last > gap", ""),
+        Mutation("nor after a clock stepped back", "claim", "or now < last", ""),
+        Mutation("what had started is started again", "claim", " and not mark_of(id)\n", "\n"),
+        Mutation("slots come free without a claim", "reap", "if drop_of_the_gone(", "if false and drop_of_the_gone("),
+        Mutation("of the parked, too", "reap", "drop_from(P .. 'parked:' .. route)", ""),
+        Mutation("not in the grace", "reap", "if in_grace(now) then return false end", "in_grace(now)"),
+        Mutation("a batch of them", "reap", "dropped < batch and string", "string"),
+        Mutation("and then the rest", "reap", "return dropped >= batch", "return false"),
+        Mutation("presences end", "reap", "call('ZREMRANGEBYSCORE', key, '-inf', now - 7200000)", ""),
+        Mutation("they are kept for two hours", "reap", "now - 7200000)", "now)"),
+        Mutation("none lasts beyond a minute", "reap", "now + 60001", "now + 1e12"),
+    ),
+    "leases": (
+        Mutation(
+            "nobody cuts what is not its own", "reap", "local own = lease_of(z[i], lease_ms)", "local own = lease_ms"
+        ),
+        Mutation("the shortest lease says what is a gap", "reap", "shortest / 2", "longest / 2"),
+        Mutation(
+            "the longest lease says how long mercy lasts", "reap", "mercy = now + longest", "mercy = now + lease_ms"
+        ),
+        Mutation("mercy is not cut", "reap", "math.min(mercy, now + longest)", "math.min(mercy, now + lease_ms)"),
+        Mutation(
+            "a short lease ends soon after a step", "reap", "lease_ms, 2 * shortest)\n", "lease_ms, 2 * longest)\n"
+        ),
+        Mutation("a short registration, too", "reap", "2 * shortest, silent", "2 * longest, silent"),
+        Mutation("a lease is no more than a minute", "reap", "math.min(60000, ms)", "ms"),
+    ),
     "reap": (
         Mutation("a dead worker's run ends", "reap", "giveback(id, true, now)", "giveback(id, false, now)"),
         Mutation("mercy", "reap", "if now >= mercy then", "if true then"),
-        Mutation("mercy when the clock stepped back", "reap", "now < last or now - last", "now - last"),
+        Mutation("mercy when the clock stepped back", "reap", "now >= last and now - last or", "now - last or"),
+        Mutation("who could not renew stays", "reap", "silent > 0.6 * gap)", "false)"),
+        Mutation("registrations are in danger sooner", "reap", "silent > 0.6 * gap)", "silent > gap)"),
+        Mutation("no grace without a gap", "reap", "silent > 0.6 * gap)", "true)"),
+        Mutation("a grace ends", "reap", "math.min(grace, now + 0.6 * longest)", "grace"),
         Mutation("an overrun keeps its slot", "reap", "if held[id] then", "if false then"),
         Mutation("a lost baton is laid again", "reap", "touched[lane] = true", ""),
         Mutation("places are counted again", "reap", "    count_places(lane)", ""),
