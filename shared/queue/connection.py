@@ -32,6 +32,16 @@ CALL_S = 2.0
 CONNECT_S = 2.0
 """Until a connection stands: a live server takes a millisecond, a lost packet one second."""
 
+_NOT_HERE = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "MOVED", "UNBLOCKED")
+"""How the errors of a server begin that is not the primary, or not yet, or no more; another may be by now."""
+_NOT_HERE_KINDS = (
+    exceptions.ReadOnlyError,
+    exceptions.BusyLoadingError,
+    exceptions.ClusterDownError,  # and MasterDownError
+    exceptions.MovedError,
+)
+"""Those of which redis-py makes classes; their texts have lost the first word."""
+
 _CLOSED_TRANSPORT = "unable to perform operation on"
 """How uvloop begins the RuntimeError for a write on a connection that was reset."""
 
@@ -81,11 +91,31 @@ async def run(client: redis.Redis, call: Call[T], timeout_s: float = CALL_S) -> 
 
     Raises `Unavailable` when Redis does not answer in `timeout_s` or is in no
     state to (whether the script ran is then unknown), `Full` when it has no memory
-    left, `Garbled` when the reply is none of the script's.
+    left, `Garbled` when the reply is none of the script's. A server that is not the
+    primary loses all connections of the client, so that the next call asks the name anew.
     """
     with translated():
         async with asyncio.timeout(timeout_s):
-            return call.read(await _evaluate(client, call))
+            try:
+                return call.read(await _evaluate(client, call))
+            except exceptions.RedisError as error:
+                if is_not_here(error):
+                    await _leave(client.connection_pool)
+                raise
+
+
+def is_not_here(error: Exception) -> bool:
+    """Tell whether a server says that it is not the one to write to."""
+    return isinstance(error, _NOT_HERE_KINDS) or str(error).startswith(_NOT_HERE)
+
+
+async def _leave(pool: Pool) -> None:
+    """Close what is idle, and have closed what is in use when it comes back."""
+    await pool.update_active_connections_for_reconnect()
+    idle = [pool.get_available_connection() for _ in range(pool.get_connection_count()[0][0])]
+    for connection in idle:  # taken out first: nobody can be given one that is about to be closed
+        await connection.disconnect(nowait=True)
+        await pool.release(connection)
 
 
 @contextmanager

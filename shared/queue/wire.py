@@ -17,7 +17,7 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from shared.errors import Unavailable
-from shared.queue.connection import CALL_S, is_closed, translated
+from shared.queue.connection import CALL_S, is_closed, is_not_here, translated
 from shared.queue.scripts.calls import Argument, Call
 
 T = TypeVar("T")
@@ -68,8 +68,9 @@ class Wire:
     async def exchange(self, commands: Sequence[Command], timeout_s: float) -> list[object]:
         """Write all commands at once, return a reply or an error *value* for each.
 
-        A connection that was cut while it was idle is opened anew before. Raises
-        `Unavailable` when it broke or the time ran out.
+        A connection that was cut while it was idle is opened anew before. A
+        server that is not the primary (any more) is left, its errors are returned. Raises
+        `Unavailable` when the connection broke or the time ran out.
         """
         if not self._opening:
             await self.open()
@@ -80,10 +81,13 @@ class Wire:
             with translated():
                 async with asyncio.timeout(timeout_s):
                     await connection.send_packed_command([_packed(commands)], check_health=False)
-                    return [await _read(connection) for _ in commands]
+                    replies = [await _read(connection) for _ in commands]
         except BaseException:
             await self.close()
             raise
+        if any(isinstance(reply, Exception) and is_not_here(reply) for reply in replies):
+            await self.close()  # and the next one asks the name anew
+        return replies
 
     async def run(self, call: Call[T], timeout_s: float) -> T:
         """Make one script call; raises `Unavailable`, `Full`, `Garbled`."""
