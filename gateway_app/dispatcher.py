@@ -59,6 +59,7 @@ class Dispatcher:
         self._entries: dict[str, Entry] = {}
         self._process = process
         self._serial = itertools.count()
+        self._closed = False
         self._unwanted: list[str] = []
         self._some_unwanted = asyncio.Event()
 
@@ -67,6 +68,8 @@ class Dispatcher:
 
     async def dispatch(self, handler: Handler, draft: Draft, receive: Receive) -> Answer:
         """Send one request through the queue; `receive` tells when its client leaves. Never raises for an outcome."""
+        if self._closed:
+            return Answer(trouble=Trouble.UNAVAILABLE)
         now_s = time.monotonic()
         answer: asyncio.Future[Answer] = self._loop.create_future()
         deadline_s = now_s + draft.terms.budget_ms / 1000
@@ -106,7 +109,12 @@ class Dispatcher:
     def give_up(self) -> None:
         """Answer whoever still waits: this process leaves now."""
         for entry in self.waiting():
-            entry.settle(lost(entry))
+            entry.settle(Answer(trouble=Trouble.UNAVAILABLE) if entry.stage is Stage.LOCAL else lost(entry))
+
+    def close(self) -> None:
+        """Answer whoever waits, and whoever still comes at once: nothing is behind this any more."""
+        self._closed = True
+        self.give_up()
 
     async def cancel_forever(self) -> None:
         """Tell the queue of withdrawn tasks; ends by cancellation. What cannot be told ends at its deadline."""

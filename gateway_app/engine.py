@@ -49,6 +49,7 @@ class Engine:
         self._registry = registry
         self._loop = asyncio.get_running_loop()
         self.draining = False
+        self._ended = False
         self._client = connect(settings)
         self._pool = self._client.connection_pool
         self._keys = Keys(settings.namespace)
@@ -83,7 +84,7 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        return not self.draining and self._admit_wire.is_open and self._inbox_wire.is_open
+        return not (self.draining or self._ended) and self._admit_wire.is_open and self._inbox_wire.is_open
 
     def begin_drain(self) -> None:
         """Say not ready, end kept-alive connections; answer whoever still waits when the drain is over."""
@@ -96,7 +97,16 @@ class Engine:
             self._loop.call_later(self._settings.unready_s + self._settings.drain_s, self.dispatcher.give_up)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set."""
+        """Run until `stop` is set; when a loop fails, whoever waits is answered at once, and nobody waits any more."""
+        try:
+            await self._work(stop)
+        finally:
+            self._ended = True
+            self.dispatcher.close()
+            await self._client.aclose()
+        self.metering.ledger.close()
+
+    async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(self._admitter.run()),
@@ -113,8 +123,6 @@ class Engine:
             await stop.wait()
             for loop in loops:
                 loop.cancel()
-        await self._client.aclose()
-        self.metering.ledger.close()
 
     async def figures(self) -> Snapshot:
         """Return what is counted here and in the sibling processes, and what stands in Redis."""

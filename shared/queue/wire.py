@@ -16,13 +16,12 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from shared.queue.connection import translated
+from shared.errors import Unavailable
+from shared.queue.connection import CALL_S, is_closed, is_not_here, translated
 from shared.queue.scripts.calls import Argument, Call
 
 T = TypeVar("T")
 Command = tuple[Argument, ...]
-
-OPEN_S = 5.0
 
 
 class Wire:
@@ -35,25 +34,29 @@ class Wire:
         self._pool = pool
         self._on_open = on_open
         self._connection: AbstractConnection | None = None
+        self._opening = False
 
     @property
     def is_open(self) -> bool:
-        return self._connection is not None
+        return self._connection is not None and not is_closed(self._connection)
 
     async def open(self) -> None:
-        """Connect if it is not, or if the other side has closed it since; raises `Unavailable`."""
+        """Connect if it is not, or if the other side has closed or reset it since; raises `Unavailable`."""
         if self._connection is not None and not await _is_cut(self._connection):
             return
         await self.close()
         with translated():
-            async with asyncio.timeout(OPEN_S):
+            async with asyncio.timeout(CALL_S):
                 self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call, unused-ignore]
         if self._on_open is not None:
+            self._opening = True
             try:
                 await self._on_open(self)
             except BaseException:
                 await self.close()
                 raise
+            finally:
+                self._opening = False
 
     async def close(self) -> None:
         """Drop the connection; what was under way is unknown from now on."""
@@ -65,20 +68,26 @@ class Wire:
     async def exchange(self, commands: Sequence[Command], timeout_s: float) -> list[object]:
         """Write all commands at once, return a reply or an error *value* for each.
 
-        Raises `Unavailable` when the connection broke or the time ran out.
+        A connection that was cut while it was idle is opened anew before. A
+        server that is not the primary (any more) is left, its errors are returned. Raises
+        `Unavailable` when the connection broke or the time ran out.
         """
-        if self._connection is None:
+        if not self._opening:
             await self.open()
         connection = self._connection
-        assert connection is not None
+        if connection is None:  # only while it opens: the one who opens it tries again
+            raise Unavailable("Redis does not answer (the connection broke while it was opened)")
         try:
             with translated():
                 async with asyncio.timeout(timeout_s):
                     await connection.send_packed_command([_packed(commands)], check_health=False)
-                    return [await _read(connection) for _ in commands]
+                    replies = [await _read(connection) for _ in commands]
         except BaseException:
             await self.close()
             raise
+        if any(isinstance(reply, Exception) and is_not_here(reply) for reply in replies):
+            await self.close()  # and the next one asks the name anew
+        return replies
 
     async def run(self, call: Call[T], timeout_s: float) -> T:
         """Make one script call; raises `Unavailable`, `Full`, `Garbled`."""
@@ -98,9 +107,9 @@ class Wire:
 
 
 async def _is_cut(connection: AbstractConnection) -> bool:
-    """Tell whether an idle connection is closed or out of step: what is sent now would be lost, and nobody knew."""
+    """Tell whether an idle connection is gone or out of step: what is sent now would be lost, and nobody knew."""
     try:
-        return await connection.can_read()
+        return is_closed(connection) or await connection.can_read()
     except (RedisError, OSError):
         return True
 
