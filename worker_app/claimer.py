@@ -27,6 +27,7 @@ from worker_app.completer import Completer
 from worker_app.executor import Executor
 from worker_app.lease import Keeper
 from worker_app.metering import GIVEN_BACK, Metering
+from worker_app.runs import Event
 
 log = logging.getLogger("floodgate.worker")
 
@@ -119,8 +120,7 @@ class Claimer:
         if not runs:
             return
         for run in runs:
-            run.released = True
-            self.executor.stop(run.lease)
+            self.executor.tell(run, Event.RELEASE)
         # First the end, then the release: the next start then overlaps only with what does not let itself be stopped.
         await asyncio.wait([run.work for run in runs if run.work is not None], timeout=STOP_S)
         for run in runs:
