@@ -81,9 +81,9 @@ class Claimer:
 
     @property
     def working(self) -> bool:
-        """Tell whether it is registered, and claims or has no room to."""
+        """Tell whether it is registered, and claims or has no room to; not while all its places are stuck."""
         claims = self.executor.room == 0 or time.monotonic() - self._answered_s < SILENT_S
-        return claims and self._keeper.registers(self)
+        return claims and not self.executor.stuck and self._keeper.registers(self)
 
     def leases(self) -> Mapping[str, str]:
         """Return lease to route of everything this claimer holds, unacknowledged ends included."""

@@ -57,6 +57,16 @@ class Executor:
     def room(self) -> int:
         return self.places - len(self.runs)
 
+    @property
+    def overdue(self) -> int:
+        """Return how many places are held by runs past their deadline: threads that hang, for the most part."""
+        return sum(run.context.seconds_left == 0 for run in self.runs.values())
+
+    @property
+    def stuck(self) -> bool:
+        """Tell whether nothing can be started, and nobody waits for anything that runs."""
+        return self.room == 0 and self.overdue == self.places
+
     def start(self, lease: str, task_id: str, task: Task, tries_used: int, left_s: float) -> None:
         """Begin a run; at most `room` times."""
         caller = None if task.caller is None else Caller(task.caller, task.claims)
