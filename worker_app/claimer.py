@@ -21,7 +21,7 @@ from shared.queue.clock import RedisClock
 from shared.queue.connection import Pool
 from shared.queue.keys import Keys, lease_of
 from shared.queue.messages import unpack_task
-from shared.queue.scripts.calls import Call, Claimed, ClaimReply, Released, claim, join, release
+from shared.queue.scripts.calls import MAX_BATCH, Call, Claimed, ClaimReply, Released, claim, join, release
 from shared.queue.wire import Wire
 from worker_app.completer import Completer
 from worker_app.executor import Executor
@@ -126,7 +126,8 @@ class Claimer:
         for run in runs:
             self._metering.routes[run.task.route].ended(GIVEN_BACK, time.monotonic() - run.started_s)
         items = [Released(run.lease, run.task_id, run.task.route, True) for run in runs]
-        await self._wire.run(release(self._keys, items), CALL_S)
+        for at in range(0, len(items), MAX_BATCH):
+            await self._wire.run(release(self._keys, items[at : at + MAX_BATCH]), CALL_S)
         log.warning("gave back unfinished work", extra=fields(claimer=self.name, tasks=len(runs)))
 
     async def _on_open(self, wire: Wire) -> None:
