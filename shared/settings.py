@@ -48,6 +48,9 @@ class Settings(BaseSettings):
 
     worker_places: int = Field(100, ge=1, le=10_000, description="async handlers at once, per process")
     worker_threads: int = Field(16, ge=1, le=1_000, description="sync handlers at once, per process")
+    stuck_s: float = Field(
+        30, gt=0, le=3600, description="how long runs past their deadline may hold all places before a worker ends"
+    )
     worker_max_level: int = Field(9, ge=0, le=9, description="the dearest tasks this worker takes")
 
     rate_per_s: float | None = Field(None, gt=0, description="requests a second to queued routes, per gateway process")
