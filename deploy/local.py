@@ -47,6 +47,7 @@ def main() -> int:
     try:
         with contextlib.ExitStack() as stack:
             if settings.redis_url is None:
+                environment["NAMESPACE"] = settings.namespace
                 environment["REDIS_URL"] = stack.enter_context(EmbeddedServer(unix=True)).url
             return asyncio.run(_run(settings, environment))
     except ServerFailed as error:

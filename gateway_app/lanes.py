@@ -16,7 +16,7 @@ from shared.queue.clock import RedisClock
 from shared.queue.connection import Client, translated
 from shared.queue.keys import Keys, lane_of
 from shared.queue.scripts.calls import read_contracts
-from shared.registry import Handler, Registry
+from shared.registry import STRANGER, Handler, Registry
 
 log = logging.getLogger("floodgate.gateway")
 
@@ -34,6 +34,7 @@ class Lanes:
         self._others: dict[str, dict[str, str]] = {}
         self._served: set[str] = set()
         self._disagreed: set[tuple[str, str]] = set()
+        self._strangers: set[str] = set()
 
     def lane(self, handler: Handler, level: int) -> str:
         """Return the lane for a new task; if nobody serves the route, the own, where `admit` refuses it."""
@@ -85,6 +86,10 @@ class Lanes:
                 extra=fields(route=label, contract=contract),
             )
         self._disagreed = found
+        strangers = self._registry.strangers(self._others)
+        for contract in sorted(strangers - self._strangers):
+            log.error(STRANGER, extra=fields(contract=contract))
+        self._strangers = strangers
 
 
 async def survey_forever(lanes: Lanes, period_s: float, after: Any) -> None:

@@ -217,6 +217,7 @@ def test_a_mistake_in_the_gateways_own_part_is_shown_and_the_old_one_goes_on(cop
     ("environment", "said"),
     [
         ({"GATEWAY_PORT": "80000"}, "GATEWAY_PORT: Input should be less than or equal to 65535"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "NAMESPACE: name it where REDIS_URL is set"),
         ({"WORKER_PLACES": "many"}, "WORKER_PLACES: Input should be a valid integer"),
         ({"GATEWAY_PORT": "8100", "WORKER_PORT": "8100"}, "GATEWAY_PORT and WORKER_PORT are both 8100"),
     ],

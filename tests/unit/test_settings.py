@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from redis.asyncio.connection import SSLConnection
 
 from shared.errors import ConfigurationError
-from shared.settings import QUERY, TLS_QUERY, Settings, faults
+from shared.settings import NAMESPACE, QUERY, TLS_QUERY, UNNAMED, Settings, faults
 
 
 @pytest.mark.parametrize("url", ["localhost:6379", "127.0.0.1", "http://127.0.0.1:6379", "redis://:s3cret/x@host:6379"])
@@ -34,7 +34,7 @@ def test_an_address_that_no_client_can_read_is_named_with_one_that_it_can(url: s
     ],
 )
 def test_the_addresses_of_redis_are_taken(url: str) -> None:
-    assert Settings.model_validate({"redis_url": url}).redis == url
+    assert Settings.model_validate({"redis_url": url, "namespace": "shop"}).redis == url
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,13 @@ def test_what_a_query_may_have_is_known_to_the_client() -> None:
 def test_an_empty_address_is_none() -> None:
     with pytest.raises(ConfigurationError, match="REDIS_URL is not set"):
         _ = Settings.model_validate({"redis_url": ""}).redis
+
+
+@pytest.mark.parametrize("given", [{}, {"namespace": ""}, {"namespace": UNNAMED}])
+def test_on_a_redis_of_ones_own_the_namespace_is_named(given: dict[str, str]) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Settings.model_validate({"redis_url": "redis://h:6379/0", **given})
+    (said,) = faults(raised.value)
+    assert said.startswith("NAMESPACE: name it where REDIS_URL is set: ")
+    assert Settings.model_validate({"redis_url": "redis://h:6379/0", "namespace": "shop"}).namespace == "shop"
+    assert Settings.model_validate(given).namespace == NAMESPACE
