@@ -19,7 +19,7 @@ from shared.queue.connection import Client, translated
 from shared.queue.keys import Keys, lane_of
 from shared.queue.scripts.calls import read_contracts
 from shared.queue.scripts.reading import number
-from shared.registry import Handler, Registry
+from shared.registry import STRANGER, Handler, Registry
 
 log = logging.getLogger("floodgate.gateway")
 
@@ -40,6 +40,7 @@ class Lanes:
         self._others: dict[str, dict[str, str]] = {}
         self._served: set[str] = set()
         self._disagreed: set[tuple[str, str]] = set()
+        self._strangers: set[str] = set()
 
     def lane(self, handler: Handler, level: int) -> str:
         """Return the lane for a new task; if nobody serves the route, the own, where `admit` refuses it."""
@@ -103,6 +104,10 @@ class Lanes:
                 extra=fields(route=label, contract=contract),
             )
         self._disagreed = found
+        strangers = self._registry.strangers(self._others)
+        for contract in sorted(strangers - self._strangers):
+            log.error(STRANGER, extra=fields(contract=contract))
+        self._strangers = strangers
 
 
 def _ms(at: tuple[Any, Any]) -> int:

@@ -79,7 +79,8 @@ def connect(settings: Settings, *, max_connections: int = 64) -> redis.Redis:
         retry=Retry(NoBackoff(), 0),
         socket_connect_timeout=CONNECT_S,
         socket_timeout=None,
-        socket_keepalive=True,
+        # redis-py refuses the option for a unix socket, which needs none.
+        **({} if settings.redis.startswith("unix:") else {"socket_keepalive": True}),
         health_check_interval=0,
         max_connections=max_connections,
     )

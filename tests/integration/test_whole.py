@@ -87,6 +87,12 @@ async def test_a_request_travels_there_and_back(system: System) -> None:
     assert result(await system.get("/quick?x=7")) == 7
 
 
+async def test_a_request_travels_over_a_unix_socket_too() -> None:
+    with EmbeddedServer(unix=True) as server:
+        async with Kit(server.url, "unix")(__name__, lease_s=1) as system:
+            assert result(await system.get("/quick?x=7")) == 7
+
+
 async def test_a_parked_claimer_is_woken_at_once(system: System) -> None:
     await asyncio.sleep(0.1)
     took = []
