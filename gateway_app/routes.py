@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from copy import copy
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ from gateway_app.answers import Answer, Trouble
 from gateway_app.dispatcher import Dispatcher
 from gateway_app.drafts import Drafter
 from gateway_app.exact import ExactRoutes
+from gateway_app.identity import within
 from gateway_app.requests import Facts, facts_of
 from gateway_app.responses import documented, respond
 from gateway_app.terms import Terming
@@ -32,7 +33,7 @@ from shared.context import Caller
 from shared.registry import Handler, Registry
 from shared.sealing import is_json
 
-Identify = Callable[[Request], Awaitable[Caller | None]]
+Identify = Callable[[Request], Coroutine[Any, Any, Caller | None]]
 
 _NO_STACK = AsyncExitStack()
 _REQUEST = "floodgate_request"
@@ -99,8 +100,7 @@ def _lean(handler: Handler, identify: Identify, route: APIRoute) -> ASGIApp:
             return over
         limit = asyncio.timeout(handler.timeout_s)
         try:
-            async with limit:
-                facts.caller = await identify(request)
+            facts.caller = await within(limit, identify(request))
         except TimeoutError:
             if not limit.expired():
                 raise
