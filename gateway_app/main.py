@@ -18,8 +18,9 @@ from fastapi.security.base import SecurityBase
 from gateway_app import extend
 from gateway_app.calling import Callees, answer_call_errors
 from gateway_app.engine import Engine
+from gateway_app.exact import FastPath
 from gateway_app.identity import Identity
-from gateway_app.requests import HEADER, BodyLimit, RequestMiddleware, facts_of
+from gateway_app.requests import HEADER, RequestMiddleware, facts_of
 from gateway_app.responses import invalid, unexpected
 from gateway_app.routes import add_routes
 from gateway_app.tasks import add_tasks
@@ -107,8 +108,8 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
     app.add_exception_handler(RequestValidationError, invalid)
     answer_call_errors(app)
     add_tasks(app, registry)
-    add_routes(app, registry, identity, extension.security)
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    routes = add_routes(app, registry, identity, extension.security)
+    app.add_middleware(FastPath, routes=routes, max_body_bytes=settings.max_body_bytes)
     extension.extend(app)
     # The last one added is the outermost: it sees every request and every answer.
     gate = Gate(Pages({"metrics": MetricsPage(app.figures)}), settings.ops_token, lambda: app.ready)

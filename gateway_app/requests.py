@@ -113,19 +113,6 @@ class RequestMiddleware:
             _write(scope, facts, total_s)
 
 
-class BodyLimit:
-    """Innermost: a 413 that is raised outside a user's middleware arrives here wrapped, and as something else."""
-
-    def __init__(self, app: App, max_body_bytes: int) -> None:
-        self._app = app
-        self._max_body_bytes = max_body_bytes
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            receive = limited(receive, scope["headers"], self._max_body_bytes)
-        await self._app(scope, receive, send)
-
-
 def limited(receive: Receive, headers: list[tuple[bytes, bytes]], most_bytes: int) -> Receive:
     """Return a `receive` that raises 413 once a body is too large; what is declared too large is not read at all.
 
