@@ -28,7 +28,7 @@ from shared import supervision
 from shared.context import Caller
 from shared.discovery import check_times, discover
 from shared.gate import Gate, Pages
-from shared.logs import configure
+from shared.logs import configure, gathering
 from shared.metrics.page import MetricsPage
 from shared.metrics.snapshot import Snapshot
 from shared.registry import Registry
@@ -93,7 +93,8 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
         if app.leaving:
             engine.begin_drain()
         try:
-            yield
+            with gathering():
+                yield
         finally:
             app.begin_drain()
             stop.set()

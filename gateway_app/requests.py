@@ -21,7 +21,7 @@ from gateway_app.answers import Answer, Terms, Trouble
 from gateway_app.metering import RouteMeter
 from shared.context import Caller
 from shared.gate import is_engine_path
-from shared.logs import fields
+from shared.logs import fields, gatherer_for, line_of, shown, to_json
 
 log = logging.getLogger("floodgate.request")
 
@@ -145,17 +145,28 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
 
 
 def _write(scope: Message, facts: Facts, total_s: float) -> None:
+    route = facts.route or shown(f"{scope['method']} {scope['path']}")
+    caller = None if facts.caller is None else shown(facts.caller.id)
+    total_ms = round(total_s * 1000)
+    if gatherer := gatherer_for(log):  # a record and its formatting take eight times as long
+        who = "" if caller is None else f', "caller": {to_json(caller)}'
+        gatherer.add(
+            f'{line_of(log.name, "request")}"request_id": "{facts.request_id}", "route": {to_json(route)}, '
+            f'"status": {facts.status}, "outcome": "{facts.outcome}", "total_ms": {total_ms}, '
+            f'"predicted_ms": {facts.predicted_ms}, "wait_ms": {facts.wait_ms}, "run_ms": {facts.run_ms}{who}}}\n'
+        )
+        return
     log.info(
         "request",
         extra=fields(
             request_id=facts.request_id,
-            route=facts.route or f"{scope['method']} {scope['path']}",
+            route=route,
             status=facts.status,
             outcome=facts.outcome,
-            total_ms=round(total_s * 1000),
+            total_ms=total_ms,
             predicted_ms=facts.predicted_ms,
             wait_ms=facts.wait_ms,
             run_ms=facts.run_ms,
-            **({} if facts.caller is None else {"caller": facts.caller.id}),
+            **({} if caller is None else {"caller": caller}),
         ),
     )
