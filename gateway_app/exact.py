@@ -1,7 +1,8 @@
-"""Finds queued routes without parameters by their path at once, and answers them past FastAPI's inner layers.
+"""Finds queued routes without parameters by their path at once, and answers them past the layers of FastAPI.
 
 FastAPI tries its routes one after the other; with a hundred of them that costs as
-much as the queue. Must not know handlers.
+much as the queue. Its layers that wait for an exception are entered when there is
+one. Must not know handlers.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 
 from fastapi import Response
 from fastapi.routing import APIRoute
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
-from gateway_app.requests import limited
+from gateway_app.requests import RequestMiddleware, facts_of, limited
 
 Respond = Callable[[Scope, Receive, Send], Awaitable[Response]]
 
@@ -91,3 +93,40 @@ class FastPath:
             await self._app(scope, receive, send)
         else:
             await response(scope, receive, send)
+
+
+class ErrorsLast:
+    """Outermost: begins at `RequestMiddleware`, and enters Starlette's error layer only with an error.
+
+    Where anything else than FastAPI's own layers stands before it, nothing is left out.
+    """
+
+    def __init__(self, stack: ASGIApp, on_error: ExceptionHandler | None) -> None:
+        self._stack = stack
+        self._first = _past_layers_of_fastapi(stack)
+        self._errors = ServerErrorMiddleware(_raise, handler=on_error)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or "fastapi.telemetry" in scope:
+            await self._stack(scope, receive, send)
+            return
+        try:
+            await self._first(scope, receive, send)
+        except Exception as error:
+            if self._first is self._stack or facts_of(scope).started:
+                raise
+            scope[_RAISED] = error
+            await self._errors(scope, receive, send)
+
+
+def _past_layers_of_fastapi(stack: ASGIApp) -> ASGIApp:
+    app = stack
+    while not isinstance(app, RequestMiddleware):
+        if type(app).__module__.partition(".")[0] not in ("starlette", "fastapi"):
+            return stack
+        app = app.app  # type: ignore[attr-defined]
+    return app
+
+
+async def _raise(scope: Scope, receive: Receive, send: Send) -> None:
+    raise scope.pop(_RAISED)

@@ -50,6 +50,8 @@ class Facts:
     wait_ms: int = 0
     run_ms: int = 0
     status: int = 0
+    started: bool = False
+    """Its answer has begun."""
     caller: Caller | None = None
     terms: Terms = ANY_TERMS
     at_door: bool = False
@@ -90,7 +92,7 @@ class RequestMiddleware:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                facts.status = message["status"]
+                facts.status, facts.started = message["status"], True
                 message["headers"] = [*message.get("headers", ()), (HEADER, facts.request_id.encode())]
                 if self._is_draining():
                     message["headers"].append((b"connection", b"close"))
