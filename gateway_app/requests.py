@@ -50,6 +50,8 @@ class Facts:
     wait_ms: int = 0
     run_ms: int = 0
     status: int = 0
+    started: bool = False
+    """Its answer has begun."""
     caller: Caller | None = None
     terms: Terms = ANY_TERMS
     at_door: bool = False
@@ -90,7 +92,7 @@ class RequestMiddleware:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                facts.status = message["status"]
+                facts.status, facts.started = message["status"], True
                 message["headers"] = [*message.get("headers", ()), (HEADER, facts.request_id.encode())]
                 if self._is_draining():
                     message["headers"].append((b"connection", b"close"))
@@ -111,19 +113,6 @@ class RequestMiddleware:
             else:
                 self._on_other(facts.status)
             _write(scope, facts, total_s)
-
-
-class BodyLimit:
-    """Innermost: a 413 that is raised outside a user's middleware arrives here wrapped, and as something else."""
-
-    def __init__(self, app: App, max_body_bytes: int) -> None:
-        self._app = app
-        self._max_body_bytes = max_body_bytes
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            receive = limited(receive, scope["headers"], self._max_body_bytes)
-        await self._app(scope, receive, send)
 
 
 def limited(receive: Receive, headers: list[tuple[bytes, bytes]], most_bytes: int) -> Receive:

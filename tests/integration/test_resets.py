@@ -46,7 +46,7 @@ async def test_an_idle_connection_of_the_ordinary_client_that_was_reset_is_not_u
     proxy: Proxy, namespace: str
 ) -> None:
     client = connect(Settings(redis_url=proxy.url, namespace=namespace))
-    call = reap(Keys(namespace), lease_ms=1000, period_ms=0, gap_ms=1000)
+    call = reap(Keys(namespace), lease_ms=1000, period_ms=0)
     try:
         await run(client, call)
         for _ in range(3):
@@ -57,7 +57,7 @@ async def test_an_idle_connection_of_the_ordinary_client_that_was_reset_is_not_u
 
 
 async def test_an_idle_wire_that_was_reset_is_opened_anew_before_anything_is_sent(proxy: Proxy) -> None:
-    client = connect(Settings(redis_url=proxy.url))
+    client = connect(Settings(redis_url=proxy.url, namespace="wire"))
     opened: list[Wire] = []
 
     async def on_open(wire: Wire) -> None:
