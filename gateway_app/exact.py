@@ -6,7 +6,10 @@ much as the queue. Must not know handlers.
 
 from __future__ import annotations
 
-from starlette.routing import BaseRoute, Match
+from typing import Any
+
+from starlette.datastructures import URLPath
+from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 
@@ -25,6 +28,10 @@ class ExactRoutes(BaseRoute):
         """Let the route itself say that it matches, and what it adds to the scope."""
         route = self._routes.get((scope.get("method", ""), scope["path"])) if scope["type"] == "http" else None
         return (Match.NONE, {}) if route is None else route.matches(scope)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Find nothing: the routes themselves stand further down, and know their names."""
+        raise NoMatchFound(name, path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer by the route that matched."""

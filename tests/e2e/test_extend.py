@@ -169,6 +169,15 @@ def test_a_plain_route_and_a_router_are_open_and_not_queued(server: EmbeddedServ
     assert not any(request_id in line for line in sent)
 
 
+def test_queued_and_plain_routes_are_found_by_their_names(gateway: App) -> None:
+    answer = ask(gateway, "/links")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        [f"{gateway.url}/whoami", "/everything/a/b", f"{gateway.url}/own/hello"],
+    )
+    assert ask(gateway, "/links/none").status_code == 404
+
+
 def test_a_bug_in_a_plain_route_is_a_problem_without_its_text(gateway: App) -> None:
     answer = ask(gateway, "/bug", headers={"x-request-id": "a-bug"})
     assert_problem(answer, 500)
