@@ -13,12 +13,14 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from fastapi import HTTPException
 
 from gateway_app.answers import Answer, Terms, Trouble
 from gateway_app.metering import RouteMeter
+from gateway_app.responses import head_too_large
 from shared.context import Caller
 from shared.gate import is_engine_path
 from shared.logs import fields
@@ -32,6 +34,8 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HEADER = b"x-request-id"
 SCOPE_KEY = "floodgate"
+MOST_HEAD_BYTES = 64 * 1024
+"""Of all header names and values, which may travel to Redis; uvicorn itself has no limit."""
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -96,11 +100,14 @@ class RequestMiddleware:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        if is_engine_path(scope):
+        app = self._app
+        if sum(map(len, chain.from_iterable(scope["headers"]))) > MOST_HEAD_BYTES:
+            app = head_too_large(facts.request_id)
+        elif is_engine_path(scope):
             await self._gate(scope, receive, send_with_id)
             return
         try:
-            await self._app(scope, receive, send_with_id)
+            await app(scope, receive, send_with_id)
         except Exception:  # Starlette answers it, further out
             facts.status, facts.outcome = facts.status or 500, facts.outcome or Trouble.FAILED.value
             raise

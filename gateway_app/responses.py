@@ -112,6 +112,13 @@ def unknown_task(request_id: str) -> Response:
     return problem(_Row(404, "Unknown task", "There is no such task, or its result is no longer kept."), request_id)
 
 
+def head_too_large(request_id: str) -> Response:
+    """Return 431, and end the connection: a body may follow that nobody reads."""
+    response = problem(_Row(431, "Head too large", "The request has more than 64 KiB of headers."), request_id)
+    response.headers["connection"] = "close"
+    return response
+
+
 def problem(row: _Row, request_id: str, retry_after_s: float = 0) -> Response:
     """Render one row of the table as a problem document."""
     body = Problem(type=row.type, title=row.title, status=row.status, detail=row.detail, request_id=request_id)

@@ -190,6 +190,23 @@ def test_the_log_says_500_of_a_bug(gateway: App) -> None:
     until(lambda: gateway.said(request_id="logged-bug", outcome="failed", status=500) != [])
 
 
+@pytest.mark.parametrize("path", ["/items", "/own/hello", "/-/live", "/nowhere"])
+def test_a_head_beyond_64_kib_is_431_before_anything_else(server: EmbeddedServer, gateway: App, path: str) -> None:
+    request_id = uuid.uuid4().hex
+    headers = {**keyed("key-of-ann", request_id), "cookie": "a" * 40_000, "x-trace": "b" * 26_000}
+    with commands(server) as sent:
+        answer = ask(gateway, path, "POST", json={"fullName": "a"}, headers=headers)
+    assert_problem(answer, 431)
+    assert (answer.headers["x-request-id"], answer.headers["connection"]) == (request_id, "close")
+    assert not any(request_id in line for line in sent)
+    assert ask(gateway, f"/asked/{request_id}").json() == 0
+
+
+@pytest.mark.parametrize("path", ["/whoami", "/-/live"])
+def test_a_head_of_less_than_64_kib_is_taken(gateway: App, path: str) -> None:
+    assert ask(gateway, path, headers={**KEY, "cookie": "a" * 60_000}).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/items", "/reads-later"])
 @pytest.mark.parametrize("content", [LARGE, Chunked()], ids=["declared", "chunked"])
 def test_a_body_that_is_too_large_is_413_behind_users_middleware_too(gateway: App, path: str, content: Any) -> None:
