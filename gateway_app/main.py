@@ -14,8 +14,9 @@ from typing import Protocol
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security.base import SecurityBase
+from starlette.types import Receive, Scope, Send
 
-from gateway_app import extend
+from gateway_app import connections, extend
 from gateway_app.calling import Callees, answer_call_errors
 from gateway_app.engine import Engine
 from gateway_app.identity import Identity
@@ -42,6 +43,11 @@ class GatewayApp(FastAPI):
     """How long it goes on taking requests after `begin_drain`, for balancers to notice."""
     leaving = False
     """Told to leave: perhaps before there is an engine."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            connections.note(scope, send)
+        await super().__call__(scope, receive, send)
 
     def begin_drain(self) -> None:
         """Begin to leave; may be called twice, from a signal handler, and before the start."""

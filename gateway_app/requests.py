@@ -19,6 +19,7 @@ from typing import Any
 from fastapi import HTTPException
 
 from gateway_app.answers import Answer, Terms, Trouble
+from gateway_app.connections import connection_of
 from gateway_app.metering import RouteMeter
 from gateway_app.responses import head_too_large
 from shared.context import Caller
@@ -60,6 +61,10 @@ class Facts:
     """What became of it was decided here, without asking Redis."""
     meter: RouteMeter | None = None
 
+    def left(self) -> None:
+        """Note that the client did not take its answer."""
+        self.outcome = Trouble.LEFT.value
+
     def note(self, answer: Answer) -> None:
         """Take over what the queue says of the request."""
         self.outcome, self.predicted_ms = answer.outcome, answer.predicted_ms
@@ -90,6 +95,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         started_s = time.monotonic()
+        connection = connection_of(scope, send)
         facts = scope[SCOPE_KEY] = Facts(_request_id(scope["headers"]))
 
         async def send_with_id(message: Message) -> None:
@@ -98,7 +104,13 @@ class RequestMiddleware:
                 message["headers"] = [*message.get("headers", ()), (HEADER, facts.request_id.encode())]
                 if self._is_draining():
                     message["headers"].append((b"connection", b"close"))
-            await send(message)
+            try:
+                await send(message)
+            except RuntimeError:
+                if not connection.is_closed:
+                    raise
+                facts.left()
+                connection.give_up()
 
         app = self._app
         if sum(map(len, chain.from_iterable(scope["headers"]))) > MOST_HEAD_BYTES:

@@ -190,6 +190,23 @@ def test_the_log_says_500_of_a_bug(gateway: App) -> None:
     until(lambda: gateway.said(request_id="logged-bug", outcome="failed", status=500) != [])
 
 
+def test_a_pipelining_client_that_leaves_is_one_that_left(extended: System, gateway: App) -> None:
+    host, port = gateway.url.removeprefix("http://").split(":")
+    tag = f"pipelined-{uuid.uuid4().hex}"
+    target = f"/sleep?tag={tag}&seconds=0.5"
+    head = f"GET {target} HTTP/1.1\r\nHost: x\r\nX-API-Key: key-of-ann\r\nX-Request-ID: {tag}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=5) as client:
+        client.sendall(head.encode() * 2)
+        until(lambda: extended.noted(tag) == ["start"])
+    until(lambda: gateway.said(request_id=tag) != [])
+    assert [line["outcome"] for line in gateway.said(request_id=tag)] == ["client left"]
+    assert ask(gateway, "/whoami").status_code == 200
+    log = gateway.log.read_text()
+    assert "handler is closed" not in log
+    assert "without completing" not in log
+    assert extended.noted(tag) == ["start", "end"]
+
+
 @pytest.mark.parametrize("path", ["/items", "/own/hello", "/-/live", "/nowhere"])
 def test_a_head_beyond_64_kib_is_431_before_anything_else(server: EmbeddedServer, gateway: App, path: str) -> None:
     request_id = uuid.uuid4().hex
