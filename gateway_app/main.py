@@ -136,4 +136,5 @@ async def _on_bug(request: Request, error: Exception) -> Response:
     request_id = facts_of(request.scope).request_id
     response = unexpected(request_id)  # Starlette sends it from outside all middleware
     response.headers[HEADER.decode()] = request_id
+    response.headers["connection"] = "close"  # Starlette raises again, for which uvicorn closes it
     return response

@@ -31,6 +31,9 @@ REDUCED = "https://iana.org/assignments/http-problem-types#temporary-reduced-cap
 """Problem type of RFC 9457's registry for a server that is short of capacity."""
 
 
+_DETAIL = {"type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
+
+
 class Problem(BaseModel):
     """What a client gets instead of an answer (RFC 9457)."""
 
@@ -131,13 +134,19 @@ def spread(bare_s: float) -> int:
     return min(60, max(1, math.ceil(bare_s * random.uniform(0.5, 1.5))))
 
 
-def documented() -> dict[int | str, dict[str, Any]]:
-    """Return the refusals for OpenAPI: problem documents alone, with their schema."""
+def documented(reads_body: bool) -> dict[int | str, dict[str, Any]]:
+    """Return the refusals for OpenAPI: problem documents alone, with their schema, and FastAPI's own of a body."""
     texts = {
         429: "Refused: over the rate, or over the caller's share. It may be sent again; see Retry-After.",
+        500: "The request failed. Its id leads to the reason in the log.",
         502: "The worker was lost or the outcome is unknown: the request may have been carried out.",
         503: "Refused: no room, no worker, paused, or no queue. It may be sent again; see Retry-After.",
         504: "Admitted, but not answered in time.",
     }
     content = {PROBLEM_JSON: {"schema": Problem.model_json_schema()}}
-    return {status: {"description": text, "content": content} for status, text in texts.items()}
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": text, "content": content} for status, text in texts.items()
+    }
+    if reads_body:
+        found[400] = {"description": "The body cannot be read.", "content": {"application/json": {"schema": _DETAIL}}}
+    return found

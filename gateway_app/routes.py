@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway_app.answers import Answer, Trouble
 from gateway_app.dispatcher import Dispatcher
-from gateway_app.drafts import Drafter
+from gateway_app.drafts import Drafter, places_of
 from gateway_app.exact import ExactRoutes
 from gateway_app.requests import Facts, facts_of
 from gateway_app.responses import documented, respond
@@ -61,7 +61,7 @@ def add_routes(app: FastAPI, registry: Registry, identify: Identify, security: S
             summary=shown.summary,
             deprecated=shown.deprecated,
             include_in_schema=shown.include_in_schema,
-            responses=documented(),
+            responses=documented(bool(places_of(handler).body_params)),
             openapi_extra=secured,
             **_result(handler),
         )
