@@ -79,12 +79,12 @@ _ROWS: Mapping[Trouble, _Row] = {
 }
 
 
-def respond(answer: Answer, request_id: str) -> Response:
-    """Return the response of a queued route."""
+def respond(answer: Answer, request_id: str, root_path: str = "") -> Response:
+    """Return the response of a queued route; `root_path` is what stands before all paths, for the place of a 202."""
     if answer.trouble is not None:
         return problem(_ROWS[answer.trouble], request_id, answer.retry_after_s)
     if answer.accepted is not None:
-        return pending(answer.accepted, "waiting", request_id)
+        return pending(answer.accepted, "waiting", request_id, root_path)
     reply = answer.reply
     assert reply is not None
     response = Response(reply.body, reply.status)
@@ -103,10 +103,10 @@ def unexpected(request_id: str) -> Response:
     return problem(_ROWS[Trouble.FAILED], request_id)
 
 
-def pending(task_id: str, state: str, request_id: str) -> Response:
+def pending(task_id: str, state: str, request_id: str, root_path: str) -> Response:
     """Return 202 (RFC 7240): where the result will be, and when to look again."""
     body = Pending(id=task_id, state=state, request_id=request_id)
-    headers = {"location": f"/tasks/{task_id}", "retry-after": "1", "preference-applied": "respond-async"}
+    headers = {"location": f"{root_path}/tasks/{task_id}", "retry-after": "1", "preference-applied": "respond-async"}
     return Response(body.model_dump_json(), 202, headers, "application/json")
 
 

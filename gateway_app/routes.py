@@ -141,7 +141,7 @@ def _endpoint(handler: Handler) -> Any:
         dispatcher: Dispatcher = request.app.state.dispatcher
         answer = await dispatcher.dispatch(handler, draft, request.receive)
         facts.note(answer)
-        return respond(answer, facts.request_id)
+        return respond(answer, facts.request_id, request.scope.get("root_path", ""))
 
     endpoint.__name__ = handler.name
     endpoint.__doc__ = handler.function.__doc__
