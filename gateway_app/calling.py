@@ -32,6 +32,7 @@ __all__ = ["CallError", "Callees", "HandlerFailed", "Late", "Lost", "Refused", "
 Result = TypeVar("Result")
 
 _SHORTEST_RETRY_S = 1.0
+_BODY_LOCK = "floodgate_body_lock"
 
 
 class CallError(FloodgateError):
@@ -122,6 +123,7 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
         raise
     terms = callee.terming.terms(request, caller, heed_prefer=False)
     draft = callee.draft(arguments, facts.request_id, caller, terms)
+    leaving = await _leaving(request)
     dispatcher: Dispatcher = request.app.state.dispatcher
     meter = dispatcher.metering.of(callee.handler)
     meter.offered()
@@ -130,7 +132,7 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
     )
     at_door = answer is not None
     if answer is None:
-        answer = await dispatcher.dispatch(callee.handler, draft, _leaving(request))
+        answer = await dispatcher.dispatch(callee.handler, draft, leaving)
     meter.called(answer, at_door)
     facts.note(answer)
     return _result(callee, answer)
@@ -154,17 +156,21 @@ def _result(callee: Callee, answer: Answer) -> Any:
     return callee.result(answer.reply)
 
 
-def _leaving(request: HTTPConnection) -> Callable[[], Awaitable[Any]]:
+async def _leaving(request: HTTPConnection) -> Callable[[], Awaitable[Any]]:
     """Return what tells that the client leaves.
 
     Whoever listens takes what comes from the route, so that is only for a request
-    whose body is read or that has none.
+    whose body is read or that has none; the empty one is read here and kept for the route.
     """
     if not isinstance(request, Request):
         return _never
-    headers = request.headers
-    bodiless = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
-    return request.receive if bodiless or request._stream_consumed else _never
+    if not request._stream_consumed:
+        headers = request.headers
+        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+            return _never
+        async with request.scope.setdefault(_BODY_LOCK, asyncio.Lock()):  # several calls of one route may be the first
+            await request.body()
+    return request.receive
 
 
 async def _never() -> Any:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Response
 from fastapi.routing import APIRoute
+from starlette.datastructures import URLPath
 from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
 from gateway_app.requests import RequestMiddleware, facts_of, limited
@@ -51,6 +53,10 @@ class ExactRoutes(BaseRoute):
             return Match.FULL, {}
         found = self.known.get((scope.get("method", ""), scope["path"])) if scope["type"] == "http" else None
         return (Match.NONE, {}) if found is None else found.route.matches(scope)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Find nothing: the routes themselves stand further down, and know their names."""
+        raise NoMatchFound(name, path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer by the route that matched; raises what `FastPath` handed over."""

@@ -18,7 +18,7 @@ from fastapi.security.base import SecurityBase
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway_app import extend
+from gateway_app import connections, extend
 from gateway_app.calling import Callees, answer_call_errors
 from gateway_app.engine import Engine
 from gateway_app.exact import ErrorsLast, FastPath
@@ -55,6 +55,8 @@ class GatewayApp(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; FastAPI asks for every one whether it is to be traced, here it is asked once a second."""
+        if scope["type"] == "http":
+            connections.note(scope, send)
         if scope["type"] != "http" or self._is_traced():
             await super().__call__(scope, receive, send)
             return
@@ -161,4 +163,5 @@ async def _on_bug(request: Request, error: Exception) -> Response:
     request_id = facts_of(request.scope).request_id
     response = unexpected(request_id)  # Starlette sends it from outside all middleware
     response.headers[HEADER.decode()] = request_id
+    response.headers["connection"] = "close"  # Starlette raises again, for which uvicorn closes it
     return response

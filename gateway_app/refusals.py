@@ -32,13 +32,17 @@ class Bucket:
         self._left = rate.bucket
         self._at_s = time.monotonic()
 
-    def take(self) -> float:
-        """Take a token and return 0, or return the seconds until there is one."""
+    def wait_s(self) -> float:
+        """Return 0 if there is a token, or the seconds until there is one."""
         now_s = time.monotonic()
         self._left = min(self._rate.bucket, self._left + (now_s - self._at_s) * self._rate.per_s)
         self._at_s = now_s
-        if self._left < 1:
-            return (1 - self._left) / self._rate.per_s
+        return 0.0 if self._left >= 1 else (1 - self._left) / self._rate.per_s
+
+    def take(self) -> float:
+        """Take a token and return 0, or return the seconds until there is one."""
+        if wait_s := self.wait_s():
+            return wait_s
         self._left -= 1
         return 0.0
 
@@ -56,10 +60,13 @@ class Refusals:
         self._missed: Counter[str] = Counter()
 
     def over_rate(self, route: str) -> Answer | None:
-        """Take a token for the route; the refusal, if there is none."""
-        for bucket in self._buckets[route]:
-            if wait_s := bucket.take():
+        """Take a token from the route's bucket and the process's; the refusal, which takes none, if one is empty."""
+        buckets = self._buckets[route]
+        for bucket in buckets:
+            if wait_s := bucket.wait_s():
                 return Answer(trouble=Trouble.RATE, retry_after_s=wait_s)
+        for bucket in buckets:
+            bucket.take()
         return None
 
     def remembered(self, route: str, terms: Terms) -> Answer | None:

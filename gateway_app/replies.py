@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from shared.errors import FloodgateError, Garbled
@@ -38,6 +38,8 @@ class Inbox:
         self._handled: tuple[int, int] | None = None
         self.unclaimed = 0
         """Replies that nobody waited for."""
+        self._early: set[str] = set()
+        """Tasks whose reply was delivered before its entry was handled: it will come again."""
 
     async def run(self) -> None:
         """Read for ever; ends by cancellation."""
@@ -70,6 +72,8 @@ class Inbox:
         streams: Any = replies[-1]
         entries = streams[0][1] if streams else []
         self._meter.brought(len(entries))
+        if not entries:
+            self._early.clear()
         self.take(entries)
 
     async def _drop(self) -> None:
@@ -81,20 +85,22 @@ class Inbox:
     def take(self, entries: list[Any]) -> None:
         """Deliver the replies of stream entries and note them as handled."""
         for entry_id, values in entries:
-            self.peek(values)
+            for reply in _replies(values):
+                if not self._deliver(reply) and reply.task_id not in self._early:
+                    self.unclaimed += 1
+                self._early.discard(reply.task_id)
             ms, _, serial = entry_id.decode().partition("-")
             self._handled = int(ms), int(serial)
 
     def peek(self, values: list[bytes] | None) -> None:
         """Deliver the replies of one entry that is not handled yet; it will come again."""
-        for value in (values or [])[1::2]:
-            self._take_one(value)
+        self._early.update(reply.task_id for reply in _replies(values) if self._deliver(reply))
 
-    def _take_one(self, value: bytes) -> None:
+
+def _replies(values: list[bytes] | None) -> Iterator[TaskReply]:
+    """Yield the replies of one entry that can be read."""
+    for value in (values or [])[1::2]:
         try:
-            reply = unpack_reply(value)
+            yield unpack_reply(value)
         except Garbled as error:
             log.error("a reply that cannot be read", extra=fields(reason=str(error)))
-            return
-        if not self._deliver(reply):
-            self.unclaimed += 1

@@ -13,12 +13,15 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from fastapi import HTTPException
 
 from gateway_app.answers import Answer, Terms, Trouble
+from gateway_app.connections import connection_of
 from gateway_app.metering import RouteMeter
+from gateway_app.responses import head_too_large
 from shared.context import Caller
 from shared.gate import is_engine_path
 from shared.logs import fields, gatherer_for, line_of, shown, to_json
@@ -32,6 +35,8 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HEADER = b"x-request-id"
 SCOPE_KEY = "floodgate"
+MOST_HEAD_BYTES = 64 * 1024
+"""Of all header names and values, which may travel to Redis; uvicorn itself has no limit."""
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -57,6 +62,10 @@ class Facts:
     at_door: bool = False
     """What became of it was decided here, without asking Redis."""
     meter: RouteMeter | None = None
+
+    def left(self) -> None:
+        """Note that the client did not take its answer."""
+        self.outcome = Trouble.LEFT.value
 
     def note(self, answer: Answer) -> None:
         """Take over what the queue says of the request."""
@@ -88,6 +97,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         started_s = time.monotonic()
+        connection = connection_of(scope, send)
         facts = scope[SCOPE_KEY] = Facts(_request_id(scope["headers"]))
 
         async def send_with_id(message: Message) -> None:
@@ -96,13 +106,22 @@ class RequestMiddleware:
                 message["headers"] = [*message.get("headers", ()), (HEADER, facts.request_id.encode())]
                 if self._is_draining():
                     message["headers"].append((b"connection", b"close"))
-            await send(message)
+            try:
+                await send(message)
+            except RuntimeError:
+                if not connection.is_closed:
+                    raise
+                facts.left()
+                connection.give_up()
 
-        if is_engine_path(scope):
+        app = self._app
+        if sum(map(len, chain.from_iterable(scope["headers"]))) > MOST_HEAD_BYTES:
+            app = head_too_large(facts.request_id)
+        elif is_engine_path(scope):
             await self._gate(scope, receive, send_with_id)
             return
         try:
-            await self._app(scope, receive, send_with_id)
+            await app(scope, receive, send_with_id)
         except Exception:  # Starlette answers it, further out
             facts.status, facts.outcome = facts.status or 500, facts.outcome or Trouble.FAILED.value
             raise

@@ -31,6 +31,9 @@ REDUCED = "https://iana.org/assignments/http-problem-types#temporary-reduced-cap
 """Problem type of RFC 9457's registry for a server that is short of capacity."""
 
 
+_DETAIL = {"type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
+
+
 class Problem(BaseModel):
     """What a client gets instead of an answer (RFC 9457)."""
 
@@ -76,12 +79,12 @@ _ROWS: Mapping[Trouble, _Row] = {
 }
 
 
-def respond(answer: Answer, request_id: str) -> Response:
-    """Return the response of a queued route."""
+def respond(answer: Answer, request_id: str, root_path: str = "") -> Response:
+    """Return the response of a queued route; `root_path` is what stands before all paths, for the place of a 202."""
     if answer.trouble is not None:
         return problem(_ROWS[answer.trouble], request_id, answer.retry_after_s)
     if answer.accepted is not None:
-        return pending(answer.accepted, "waiting", request_id)
+        return pending(answer.accepted, "waiting", request_id, root_path)
     reply = answer.reply
     assert reply is not None
     response = Response(reply.body, reply.status)
@@ -100,16 +103,23 @@ def unexpected(request_id: str) -> Response:
     return problem(_ROWS[Trouble.FAILED], request_id)
 
 
-def pending(task_id: str, state: str, request_id: str) -> Response:
+def pending(task_id: str, state: str, request_id: str, root_path: str) -> Response:
     """Return 202 (RFC 7240): where the result will be, and when to look again."""
     body = Pending(id=task_id, state=state, request_id=request_id)
-    headers = {"location": f"/tasks/{task_id}", "retry-after": "1", "preference-applied": "respond-async"}
+    headers = {"location": f"{root_path}/tasks/{task_id}", "retry-after": "1", "preference-applied": "respond-async"}
     return Response(body.model_dump_json(), 202, headers, "application/json")
 
 
 def unknown_task(request_id: str) -> Response:
     """Return what an id gets that is wrong, or whose result has been dropped."""
     return problem(_Row(404, "Unknown task", "There is no such task, or its result is no longer kept."), request_id)
+
+
+def head_too_large(request_id: str) -> Response:
+    """Return 431, and end the connection: a body may follow that nobody reads."""
+    response = problem(_Row(431, "Head too large", "The request has more than 64 KiB of headers."), request_id)
+    response.headers["connection"] = "close"
+    return response
 
 
 def problem(row: _Row, request_id: str, retry_after_s: float = 0) -> Response:
@@ -124,13 +134,19 @@ def spread(bare_s: float) -> int:
     return min(60, max(1, math.ceil(bare_s * random.uniform(0.5, 1.5))))
 
 
-def documented() -> dict[int | str, dict[str, Any]]:
-    """Return the refusals for OpenAPI: problem documents alone, with their schema."""
+def documented(reads_body: bool) -> dict[int | str, dict[str, Any]]:
+    """Return the refusals for OpenAPI: problem documents alone, with their schema, and FastAPI's own of a body."""
     texts = {
         429: "Refused: over the rate, or over the caller's share. It may be sent again; see Retry-After.",
+        500: "The request failed. Its id leads to the reason in the log.",
         502: "The worker was lost or the outcome is unknown: the request may have been carried out.",
         503: "Refused: no room, no worker, paused, or no queue. It may be sent again; see Retry-After.",
         504: "Admitted, but not answered in time.",
     }
     content = {PROBLEM_JSON: {"schema": Problem.model_json_schema()}}
-    return {status: {"description": text, "content": content} for status, text in texts.items()}
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": text, "content": content} for status, text in texts.items()
+    }
+    if reads_body:
+        found[400] = {"description": "The body cannot be read.", "content": {"application/json": {"schema": _DETAIL}}}
+    return found

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway_app.answers import Answer, Trouble
 from gateway_app.dispatcher import Dispatcher
-from gateway_app.drafts import Drafter
+from gateway_app.drafts import Drafter, places_of
 from gateway_app.exact import NO_STACK, ExactRoutes, Respond
 from gateway_app.identity import within
 from gateway_app.requests import Facts, facts_of
@@ -64,7 +64,7 @@ def add_routes(
             summary=shown.summary,
             deprecated=shown.deprecated,
             include_in_schema=shown.include_in_schema,
-            responses=documented(),
+            responses=documented(bool(places_of(handler).body_params)),
             openapi_extra=secured,
             **_result(handler),
         )
@@ -151,7 +151,7 @@ def _endpoint(handler: Handler) -> Any:
         dispatcher: Dispatcher = request.app.state.dispatcher
         answer = await dispatcher.dispatch(handler, draft, request.receive)
         facts.note(answer)
-        return respond(answer, facts.request_id)
+        return respond(answer, facts.request_id, request.scope.get("root_path", ""))
 
     endpoint.__name__ = handler.name
     endpoint.__doc__ = handler.function.__doc__

@@ -30,7 +30,7 @@ async def _find(request: Request, task_id: str) -> Response:
     if found is None:
         return unknown_task(facts.request_id)
     if isinstance(found, str):
-        return pending(task_id, found, facts.request_id)
+        return pending(task_id, found, facts.request_id, request.scope.get("root_path", ""))
     facts.note(found)
     return respond(found, facts.request_id)
 

@@ -35,6 +35,7 @@ MOST_FORM_BYTES = 4096
 POLICY_VIOLATION = 1008
 
 _SAFE_NEXT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9/_.-]{0,200}")
+_OWN_HOST = re.compile(r"(?:(?:[a-z0-9_-]+\.)*localhost|127\.0\.0\.1|\[::1\])(?::[0-9]*)?", re.IGNORECASE)
 _FORWARDING = {
     b"forwarded",
     b"via",
@@ -152,11 +153,12 @@ def is_near(scope: Message) -> bool:
     """
     if not (_is_loopback(scope.get("client")) and _is_loopback(scope.get("server"))):
         return False
+    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"]
+    if not hosts or not all(map(_OWN_HOST.fullmatch, hosts)):
+        return False
     for name, value in scope["headers"]:
         plain = name.lower().replace(b"_", b"-")
         if plain in _FORWARDING or plain.startswith(b"x-forwarded"):
-            return False
-        if plain == b"host" and not _is_own_name(value.decode("latin-1").lower()):
             return False
         if plain == b"sec-fetch-site" and value not in (b"same-origin", b"none"):
             return False
@@ -172,11 +174,6 @@ def _is_loopback(address: Any) -> bool:
         return False
     mapped = getattr(found, "ipv4_mapped", None)
     return (found if mapped is None else mapped).is_loopback
-
-
-def _is_own_name(host: str) -> bool:
-    name = re.sub(r":\d*$", "", host)
-    return name in ("localhost", "127.0.0.1", "[::1]") or name.endswith(".localhost")
 
 
 def _place(scope: Message) -> tuple[str, str] | None:

@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
+from shared.queue.messages import RESERVED_HEADERS
+
 Body = TypeVar("Body")
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,8192}")
-_OURS = frozenset({"connection", "content-length", "transfer-encoding", "x-request-id"})
 
 
 class Reply(Generic[Body]):
@@ -50,7 +51,7 @@ def checked_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> t
     for name, value in pairs:
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError(f"not a header that HTTP allows: {name!r}")
-        if name.lower() in _OURS:
+        if name.lower().encode("ascii") in RESERVED_HEADERS:
             raise ValueError(f"the header {name!r} is set by the server; leave it out")
         checked.append((name.lower().encode("ascii"), value.encode("latin-1")))
     return tuple(checked)

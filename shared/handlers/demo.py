@@ -51,7 +51,7 @@ class Order(BaseModel):
 
     item: str = Field(min_length=1, max_length=100)
     quantity: int = Field(1, ge=1, le=100)
-    price: Decimal = Field(ge=0, decimal_places=2)
+    price: Decimal = Field(ge=0, le=1_000_000, decimal_places=2)
 
 
 class Receipt(BaseModel):

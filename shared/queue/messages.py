@@ -23,6 +23,10 @@ VERSION = 2
 """Of both envelopes; the scripts write it too (`ending.lua`)."""
 _DEADLINE_DIGITS = 13
 _HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+RESERVED_HEADERS = frozenset({b"connection", b"content-length", b"transfer-encoding", b"x-request-id"})
+"""Names that the gateway sets itself: a second one beside it would be another framing."""
+MOST_MS = 7_200_000
+"""Longer than any time-out."""
 _HEADER_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -217,6 +221,7 @@ def unpack_reply(data: bytes) -> TaskReply:
     _, task_id, outcome, status, headers, body, wait_ms, run_ms = parts
     if outcome == "done" and not 200 <= status <= 599:
         raise Garbled("a reply with a strange status")
+    wait_ms, run_ms = max(0, min(wait_ms, MOST_MS)), max(0, min(run_ms, MOST_MS))
     try:
         sendable = _sendable(headers)
     except TypeError as error:  # a map among them cannot be looked up
@@ -246,6 +251,8 @@ def _pairs(headers: Sequence[Any]) -> Headers:
 def _sendable(parts: tuple[Any, ...]) -> Headers:
     """Return the headers of a reply; what could break the framing of HTTP is garbage."""
     headers = _pairs(parts)
+    if any(name in RESERVED_HEADERS for name, _ in headers):
+        raise Garbled("a reply with headers of the server's own")
     if not all(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value) for name, value in headers):
         raise Garbled("a reply with strange headers")
     return headers

@@ -169,16 +169,59 @@ def test_a_plain_route_and_a_router_are_open_and_not_queued(server: EmbeddedServ
     assert not any(request_id in line for line in sent)
 
 
+def test_queued_and_plain_routes_are_found_by_their_names(gateway: App) -> None:
+    answer = ask(gateway, "/links")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        [f"{gateway.url}/whoami", "/everything/a/b", f"{gateway.url}/own/hello"],
+    )
+    assert ask(gateway, "/links/none").status_code == 404
+
+
 def test_a_bug_in_a_plain_route_is_a_problem_without_its_text(gateway: App) -> None:
     answer = ask(gateway, "/bug", headers={"x-request-id": "a-bug"})
     assert_problem(answer, 500)
     assert SECRET not in answer.text
-    assert answer.headers["x-request-id"] == "a-bug"
+    assert (answer.headers["x-request-id"], answer.headers["connection"]) == ("a-bug", "close")
 
 
 def test_the_log_says_500_of_a_bug(gateway: App) -> None:
     ask(gateway, "/bug", headers={"x-request-id": "logged-bug"})
     until(lambda: gateway.said(request_id="logged-bug", outcome="failed", status=500) != [])
+
+
+def test_a_pipelining_client_that_leaves_is_one_that_left(extended: System, gateway: App) -> None:
+    host, port = gateway.url.removeprefix("http://").split(":")
+    tag = f"pipelined-{uuid.uuid4().hex}"
+    target = f"/sleep?tag={tag}&seconds=0.5"
+    head = f"GET {target} HTTP/1.1\r\nHost: x\r\nX-API-Key: key-of-ann\r\nX-Request-ID: {tag}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=5) as client:
+        client.sendall(head.encode() * 2)
+        until(lambda: extended.noted(tag) == ["start"])
+    until(lambda: gateway.said(request_id=tag) != [])
+    assert [line["outcome"] for line in gateway.said(request_id=tag)] == ["client left"]
+    assert ask(gateway, "/whoami").status_code == 200
+    log = gateway.log.read_text()
+    assert "handler is closed" not in log
+    assert "without completing" not in log
+    assert extended.noted(tag) == ["start", "end"]
+
+
+@pytest.mark.parametrize("path", ["/items", "/own/hello", "/-/live", "/nowhere"])
+def test_a_head_beyond_64_kib_is_431_before_anything_else(server: EmbeddedServer, gateway: App, path: str) -> None:
+    request_id = uuid.uuid4().hex
+    headers = {**keyed("key-of-ann", request_id), "cookie": "a" * 40_000, "x-trace": "b" * 26_000}
+    with commands(server) as sent:
+        answer = ask(gateway, path, "POST", json={"fullName": "a"}, headers=headers)
+    assert_problem(answer, 431)
+    assert (answer.headers["x-request-id"], answer.headers["connection"]) == (request_id, "close")
+    assert not any(request_id in line for line in sent)
+    assert ask(gateway, f"/asked/{request_id}").json() == 0
+
+
+@pytest.mark.parametrize("path", ["/whoami", "/-/live"])
+def test_a_head_of_less_than_64_kib_is_taken(gateway: App, path: str) -> None:
+    assert ask(gateway, path, headers={**KEY, "cookie": "a" * 60_000}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/items", "/reads-later"])

@@ -169,6 +169,15 @@ async def test_a_route_may_read_its_body_after_a_call(client: httpx.AsyncClient)
     assert (answer.status_code, answer.json()) == (200, {"a": "ü"})
 
 
+@pytest.mark.parametrize("sent", [("GET", {}), ("POST", {}), ("POST", {"content-length": "0"})])
+async def test_a_route_may_read_the_body_that_is_not_there_after_a_call(
+    client: httpx.AsyncClient, sent: tuple[str, dict[str, str]]
+) -> None:
+    method, headers = sent
+    answer = await client.request(method, "/reads-nothing", headers=headers, timeout=5)
+    assert (answer.status_code, answer.json()) == (200, 0)
+
+
 async def test_a_route_may_call_for_every_chunk_of_its_body(client: httpx.AsyncClient) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for number in range(3):

@@ -67,6 +67,18 @@ async def test_the_client_gets_202_at_once_and_the_answer_later(client: httpx.As
     assert_problem(await client.get(location), 404)
 
 
+async def test_the_place_to_ask_is_below_the_root_path(door: System) -> None:
+    rooted = door.gateway(UVICORN_ROOT_PATH="/api/v1")
+    async with httpx.AsyncClient(base_url=rooted.url, timeout=15) as client:
+        accepted = await ask(client, "rooted", 0.6)
+        assert accepted.status_code == 202
+        assert re.fullmatch(r"/api/v1/tasks/[0-9a-f.]+", accepted.headers["location"])
+        inside = accepted.headers["location"].removeprefix("/api/v1")
+        state = await client.get(inside)
+        assert (state.status_code, state.headers["location"]) == (202, accepted.headers["location"])
+        assert (await result(client, inside)).json() == "rooted"
+
+
 async def test_a_task_that_waits_says_so(client: httpx.AsyncClient, door: System) -> None:
     held = [await ask(client, "held", 0.8) for _ in range(2)]
     await until_async(lambda: door.noted("held").count("start") == 2)

@@ -185,7 +185,8 @@ async def test_a_request_is_one_line_of_log_with_id_route_outcome_and_times(
 async def test_the_documentation_is_that_of_a_route_written_by_hand(client: httpx.AsyncClient) -> None:
     ours, theirs = (await client.get("/openapi.json")).json(), plain_app.openapi()
     operation = ours["paths"]["/inputs/{item_id}/{colour}"]["post"]
-    refusals = {status: operation["responses"].pop(status) for status in ("429", "502", "503", "504")}
+    refusals = {status: operation["responses"].pop(status) for status in ("429", "500", "502", "503", "504")}
+    assert set(operation["responses"].pop("400")["content"]) == {"application/json"}
     assert operation == theirs["paths"]["/inputs/{item_id}/{colour}"]["post"]
     for name, schema in theirs["components"]["schemas"].items():
         assert ours["components"]["schemas"][name] == schema

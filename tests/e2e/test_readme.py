@@ -157,7 +157,7 @@ class TestReadme:
         assert set(paths) <= shown
         queued = [methods for path, methods in paths.items() if path != "/plain"]
         for (operation,) in (methods.values() for methods in queued):
-            for status in ("502", "503", "504"):
+            for status in ("500", "502", "503", "504"):
                 assert list(operation["responses"][status]["content"]) == ["application/problem+json"]
 
     def test_a_handler_of_the_demo_answers_with_its_own_status(self, dev: Path, ports: tuple[int, int]) -> None:
@@ -165,6 +165,13 @@ class TestReadme:
         answer = httpx.post(f"http://127.0.0.1:{ports[0]}/orders", json=order, headers={"x-request-id": "mine"})
         assert (answer.status_code, answer.json()) == (409, {"detail": "nothing is out of stock"})
         assert answer.headers["x-request-id"] == "mine"
+
+    def test_a_price_beyond_all_measure_is_422(self, dev: Path, ports: tuple[int, int]) -> None:
+        order = '{"item": "tea", "price": 1e999999999}'
+        headers = {"content-type": "application/json"}
+        for content in (order, order.replace("1e999999999", '"1e999999999"')):
+            answer = httpx.post(f"http://127.0.0.1:{ports[0]}/orders", content=content, headers=headers)
+            assert answer.status_code == 422, content
 
     def test_an_integer_of_any_size_comes_back(self, dev: Path, ports: tuple[int, int]) -> None:
         assert len(httpx.get(f"http://127.0.0.1:{ports[0]}/async-test?n=5000").text) == 1045

@@ -72,15 +72,16 @@ async def ask(
     return answer
 
 
+OWN = {"host": "localhost:8000"}
 OPEN: list[dict[str, Any]] = [
-    {},
-    {"client": ("127.8.9.1", 1)},
-    {"client": ("::1", 1, 0, 0), "server": ("::1", 8000, 0, 0)},
-    {"client": ("::ffff:127.0.0.1", 1), "server": ("::ffff:127.0.0.1", 8000)},
+    {"headers": OWN, "client": ("127.8.9.1", 1)},
+    {"headers": OWN, "client": ("::1", 1, 0, 0), "server": ("::1", 8000, 0, 0)},
+    {"headers": OWN, "client": ("::ffff:127.0.0.1", 1), "server": ("::ffff:127.0.0.1", 8000)},
     {"headers": {"host": "localhost:8000"}},
     {"headers": {"host": "127.0.0.1:8000", "sec-fetch-site": "none"}},
     {"headers": {"host": "[::1]:8000", "sec-fetch-site": "same-origin"}},
     {"headers": {"host": "gateway.localhost"}},
+    {"headers": {"host": "One.my-gateway.LOCALHOST:80"}},
 ]
 
 
@@ -90,16 +91,17 @@ async def test_without_a_token_this_machine_itself_gets_through(asked: dict[str,
 
 
 CLOSED: list[dict[str, Any]] = [
-    {"client": FAR},
-    {"client": None},
-    {"client": ("", 0)},
-    {"client": ("testclient", 1)},
-    {"client": ("::ffff:192.0.2.7", 1)},
-    {"server": None},
-    {"server": ("192.0.2.1", 8000)},
-    {"server": ("/run/gateway.sock", None)},
+    {},
+    {"headers": OWN, "client": FAR},
+    {"headers": OWN, "client": None},
+    {"headers": OWN, "client": ("", 0)},
+    {"headers": OWN, "client": ("testclient", 1)},
+    {"headers": OWN, "client": ("::ffff:192.0.2.7", 1)},
+    {"headers": OWN, "server": None},
+    {"headers": OWN, "server": ("192.0.2.1", 8000)},
+    {"headers": OWN, "server": ("/run/gateway.sock", None)},
     *(
-        {"headers": {name: "127.0.0.1"}}
+        {"headers": {**OWN, name: "127.0.0.1"}}
         for name in (
             "x-forwarded-for",
             "x-forwarded-proto",
@@ -114,18 +116,28 @@ CLOSED: list[dict[str, Any]] = [
             "true-client-ip",
         )
     ),
-    {"headers": {"x-forwarded-for": ""}},
+    {"headers": {**OWN, "x-forwarded-for": ""}},
     {"headers": {"host": "example.com"}},
     {"headers": {"host": "127.0.0.1.example.com"}},
     {"headers": {"host": "localhost.example.com:8000"}},
     {"headers": [("host", "localhost"), ("host", "example.com")]},
-    {"headers": {"sec-fetch-site": "cross-site"}},
-    {"headers": {"sec-fetch-site": "same-site"}},
-    {"client": FAR, "headers": BEARER},
-    {"client": FAR, "headers": {"authorization": "Bearer "}},
-    {"client": FAR, "headers": {"cookie": f"{COOKIE}={Keyring(None).session()}"}},
-    {"client": FAR, "path": "/-/sign-in"},
-    {"client": FAR, "path": "/-/sign-in", "method": "POST", "body": b"token="},
+    {"headers": {"host": ""}},
+    {"headers": {"host": "evil.example/.localhost"}},
+    {"headers": {"host": "evil.example?.localhost:8000"}},
+    {"headers": {"host": "evil.example@x.localhost"}},
+    {"headers": {"host": "evil.example\\.localhost"}},
+    {"headers": {"host": "evil example.localhost"}},
+    {"headers": {"host": ".localhost"}},
+    {"headers": {"host": "a..localhost"}},
+    {"headers": {"host": "localhost\n"}},
+    {"headers": {"host": "localhost:8000:"}},
+    {"headers": {**OWN, "sec-fetch-site": "cross-site"}},
+    {"headers": {**OWN, "sec-fetch-site": "same-site"}},
+    {"client": FAR, "headers": {**OWN, **BEARER}},
+    {"client": FAR, "headers": {**OWN, "authorization": "Bearer "}},
+    {"client": FAR, "headers": {**OWN, "cookie": f"{COOKIE}={Keyring(None).session()}"}},
+    {"client": FAR, "headers": OWN, "path": "/-/sign-in"},
+    {"client": FAR, "headers": OWN, "path": "/-/sign-in", "method": "POST", "body": b"token="},
 ]
 
 

@@ -84,6 +84,18 @@ def test_a_reply_whose_headers_would_break_http_is_garbled(pair: list[Any]) -> N
         unpack_reply(msgpack.packb([VERSION, "abc.1", "done", 200, [pair, [b"a", b"b"]], b"", 0, 0]))
 
 
+@pytest.mark.parametrize("name", [b"content-length", b"transfer-encoding", b"connection", b"x-request-id"])
+def test_a_reply_with_a_header_that_the_server_sets_is_garbled(name: bytes) -> None:
+    with pytest.raises(Garbled):
+        unpack_reply(msgpack.packb([VERSION, "abc.1", "done", 200, [[b"a", b"b"], [name, b"5"]], b"", 0, 0]))
+
+
+@pytest.mark.parametrize("forged", [-1, -(2**63), 2**64 - 1])
+def test_the_times_of_a_reply_are_bounded(forged: int) -> None:
+    reply = unpack_reply(msgpack.packb([VERSION, "abc.1", "done", 200, [], b"", forged, forged]))
+    assert 0 <= reply.wait_ms == reply.run_ms <= 7_200_000
+
+
 @given(st.binary(max_size=200))
 def test_garbage_is_garbled_and_nothing_else_is_raised(data: bytes) -> None:
     for read in (unpack_task, unpack_reply):

@@ -57,6 +57,24 @@ def test_a_bucket_lets_its_size_through_and_refills_continuously(clock: Clock) -
     assert [bucket.take() > 0 for _ in range(3)] == [False, False, True]
 
 
+def test_what_the_process_refuses_costs_the_route_nothing(clock: Clock) -> None:
+    own = registry(Rate(bucket=3, per_s=0.001))
+    (handler,) = own.handlers
+    kept = Refusals(own, Rate(bucket=1, per_s=1))
+    assert kept.over_rate(handler.route) is None
+    for _ in range(10):
+        refused = kept.over_rate(handler.route)
+        assert refused is not None
+        assert refused.retry_after_s == pytest.approx(1)
+    for _ in range(2):
+        clock.now_s += 1
+        assert kept.over_rate(handler.route) is None
+    clock.now_s += 1
+    refused = kept.over_rate(handler.route)
+    assert refused is not None
+    assert refused.retry_after_s > 900  # the route's own, which took three and no more
+
+
 def test_each_route_has_its_bucket_and_all_share_that_of_the_process(clock: Clock) -> None:
     made = registry(Rate(1, 1), None)
     kept = Refusals(made, Rate(2, 1))

@@ -19,6 +19,8 @@ UNTELLABLE = {
     "no number": ("/bodies/model", b'{"fullName": NaN}'),
     "an infinite number": ("/bodies/told-apart", b'{"kind": 1e999}'),
     "half a surrogate pair as a key": ("/bodies/mapping", b'{"\\udfff": 1}'),
+    "half a surrogate pair where anything may come": ("/bodies/anything", b'{"a": ["\\udc00\\ud800"]}'),
+    "half a surrogate pair in a part": ("/bodies/model", b'{"fullName": "a", "price": 1, "any": {"\\uD83D": 1}}'),
     "bytes": ("/bodies/raw", b"\xff" * 301),
 }
 
@@ -36,3 +38,9 @@ async def test_an_invalid_body_is_422_even_where_fastapi_fails_over_telling_it(p
     kind = "application/octet-stream" if what == "bytes" else "application/json"
     answer = await pair.ours.post(url, content=body, headers={"content-type": kind, "connection": "close"})
     assert (answer.status_code, list(answer.json())) == (422, ["detail"])
+
+
+async def test_a_whole_surrogate_pair_is_text_however_it_is_spelled(pair: Pair) -> None:
+    for body in (b'"\\ud83d\\ude00"', b'"\\uD83D\\uDE00"', b'"\\\\ud83d"'):
+        answer = await pair.ours.post("/bodies/anything", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 200, body

@@ -17,8 +17,10 @@ from tests.zoo.twin import app as twin_app
 
 Document = dict[str, Any]
 
-ENGINES = ("429", "502", "503", "504")
+ENGINES = ("429", "500", "502", "503", "504")
 """What our gateway documents beyond FastAPI: the engine's own refusals, as problem documents."""
+OF_BODIES = ("400",)
+"""The same of a body that cannot be read, in FastAPI's own form."""
 
 
 def operations_of(document: Document) -> dict[str, Document]:
@@ -44,9 +46,12 @@ def ours(zoo: System) -> Document:
 def test_an_operation_is_documented_as_plain_fastapi_does_it(ours: Document, operation: str) -> None:
     mine = operations_of(ours)[operation]
     refusals = [mine["responses"][status] for status in ENGINES]
-    mine = {**mine, "responses": {code: text for code, text in mine["responses"].items() if code not in ENGINES}}
+    unread = [mine["responses"][status]["content"] for status in OF_BODIES if status in mine["responses"]]
+    more = {*ENGINES, *OF_BODIES}
+    mine = {**mine, "responses": {code: text for code, text in mine["responses"].items() if code not in more}}
     assert mine == OPERATIONS[operation]
     assert [list(refusal["content"]) for refusal in refusals] == [[PROBLEM_JSON]] * len(ENGINES)
+    assert [list(content) for content in unread] == [["application/json"]] * len(OF_BODIES) * ("requestBody" in mine)
 
 
 def test_the_components_are_those_of_plain_fastapi(ours: Document) -> None:

@@ -59,6 +59,8 @@ def extend(app: FastAPI) -> None:
     app.add_api_route("/me", _me)
     app.add_api_route("/bug", _bug)
     app.add_api_route("/reads-later", _reads_later, methods=["POST"])
+    app.add_api_route("/reads-nothing", _reads_nothing, methods=["GET", "POST"])
+    app.add_api_route("/links", _links)
     app.add_api_route("/imports", _imports, methods=["POST"])
 
 
@@ -113,3 +115,15 @@ async def _imports(request: Request) -> list[str]:
         async for chunk in request.stream()
         if chunk
     ]
+
+
+async def _reads_nothing(request: Request) -> int:
+    """Read the body that is not there, after calls at once and in turn."""
+    await asyncio.gather(*(call(routes.sleep, tag="nothing", seconds=0.15, request=request) for _ in range(3)))
+    await call(routes.sleep, tag="nothing", seconds=0.15, request=request)
+    return len(await request.body())
+
+
+async def _links(request: Request) -> list[str]:
+    path = request.app.url_path_for("everything", name="a/b")
+    return [str(request.url_for("whoami")), path, str(request.url_for("_hello"))]
