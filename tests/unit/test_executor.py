@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from fastapi import HTTPException
 
-from shared import Context, HTTPError, queued
+from shared import Context, HTTPError, Reply, queued
 from shared.queue.messages import Outcome, Task
 from shared.registry import declared_in
 from shared.sealing import seal
@@ -97,6 +98,22 @@ async def test_an_http_error_keeps_its_status_and_detail() -> None:
     ended = await end(raising(HTTPError(418, {"kind": "teapot"})))
     assert (ended.reply.outcome, ended.reply.status) == (Outcome.DONE, 418)
     assert ended.reply.body == b'{"detail":{"kind":"teapot"}}'
+
+
+@pytest.mark.parametrize("status", [99, 199, 600, "404", 200.5, None])
+@pytest.mark.parametrize("how", ["exception", "reply"])
+async def test_a_status_that_http_does_not_have_is_a_failure_with_a_line_in_the_log(
+    status: Any, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler() -> Reply[None]:
+        if how == "exception":
+            raise HTTPException(status, "detail")
+        reply = Reply(None)
+        reply.status = status or 0
+        return reply
+
+    assert (await end(handler)).reply.outcome is Outcome.FAILED
+    assert "200 to 599" in caplog.text
 
 
 async def test_a_result_larger_than_allowed_is_a_failure() -> None:
