@@ -76,10 +76,13 @@ class Executor:
         self.runs[lease] = run
         run.work = self._loop.create_task(self._run(run))
 
-    def stop(self, lease: str) -> None:
-        """Tell the handler of a lease to end: nobody waits for its answer."""
-        if run := self.runs.get(lease):
-            self.tell(run, Event.STOP)
+    def stop(self, lease: str) -> bool:
+        """Tell the handler of a lease to end: nobody waits for its answer. False if it has ended or was told before."""
+        run = self.runs.get(lease)
+        if run is None or run.phase in (Phase.STOPPED, Phase.RELEASED):
+            return False
+        self.tell(run, Event.STOP)
+        return True
 
     def tell(self, run: Run, event: Event) -> None:
         """Move a run; its handler hears it once. A thread cannot be stopped: it has the flag of its `Context`."""

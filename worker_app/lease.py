@@ -33,7 +33,7 @@ class Holder(Protocol):
 
     def leases(self) -> Mapping[str, str]: ...
 
-    def stop(self, lease: str) -> None: ...
+    def stop(self, lease: str) -> bool: ...
 
 
 class Keeper:
@@ -111,8 +111,9 @@ class Keeper:
                 log.warning("renewal failed", extra=fields(claimer=holder.name, reason=str(error)))
 
     def _heed(self, holder: Holder, reply: RenewReply) -> None:
-        if reply.gone:
-            self._metering.gone.add(len(reply.gone))
-            log.warning("leases are gone", extra=fields(claimer=holder.name, leases=len(reply.gone)))
-        for lease in (*reply.gone, *reply.unwanted):
+        for lease in reply.unwanted:
             holder.stop(lease)
+        # Not those of runs that ended meanwhile: their `complete` overtook the renewal.
+        if gone := sum(holder.stop(lease) for lease in reply.gone):
+            self._metering.gone.add(gone)
+            log.warning("leases are gone", extra=fields(claimer=holder.name, leases=gone))
