@@ -28,8 +28,8 @@ class HTTPError(FloodgateError):
     """
 
     def __init__(self, status: int, detail: object = None, headers: Mapping[str, str] | None = None) -> None:
-        if not 400 <= status <= 599:
-            raise ValueError(f"HTTPError takes a status from 400 to 599, not {status}")
+        if not isinstance(status, int) or not 400 <= status <= 599:
+            raise ValueError(f"HTTPError takes a status from 400 to 599, not {status!r}")
         super().__init__(status, detail)
         self.status = status
         self.detail = detail

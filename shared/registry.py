@@ -69,6 +69,17 @@ class Declaration:
     unknown: tuple[str, ...]
     source: str
     """`file:line` of the decorator, for error texts."""
+    module: str
+    """In which the decorator stands."""
+
+    def is_of(self, package: str) -> bool:
+        """Tell whether the decorator stands in a package.
+
+        The function may be another module's, as may be what another decorator made of
+        it; or it is the function that is at home, and a helper elsewhere calls `queued`.
+        """
+        modules = self.module, getattr(self.function, "__module__", None)
+        return any(f"{module}.".startswith(f"{package}.") for module in modules)
 
     def refuse(self, text: str) -> NoReturn:
         """Raise `DeclarationError` with file, line, function and what to do instead."""
@@ -216,10 +227,11 @@ def queued(
     Mistakes raise `DeclarationError` when the registry is sealed.
     """
     caller = sys._getframe(1)
+    module = caller.f_globals.get("__name__", "")
     source = f"{caller.f_code.co_filename}:{caller.f_lineno}"
     shown = Presentation(status_code, media_type, tags, summary, examples or {}, deprecated, include_in_schema)
     door = Admission(rate, priority, tenant, max_running, async_timeout_s)
-    rest = (path, max_concurrency, method, timeout_s, attempts, level, shown, door, tuple(unknown), source)
+    rest = (path, max_concurrency, method, timeout_s, attempts, level, shown, door, tuple(unknown), source, module)
 
     def note(function: Function) -> Function:
         _declarations.append(Declaration(function, *rest))
@@ -230,4 +242,4 @@ def queued(
 
 def declared_in(package: str) -> list[Declaration]:
     """Return what the modules of `package` declared so far, in order."""
-    return [d for d in _declarations if f"{d.function.__module__}.".startswith(f"{package}.")]
+    return [declaration for declaration in _declarations if declaration.is_of(package)]

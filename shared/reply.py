@@ -37,11 +37,16 @@ class Reply(Generic[Body]):
         status: int | None = None,
         headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     ) -> None:
-        if status is not None and not 200 <= status <= 599:
-            raise ValueError(f"Reply takes a status from 200 to 599, not {status}")
         self.body = body
-        self.status = status
+        self.status = None if status is None else checked_status(status)
         self.headers = checked_headers(headers)
+
+
+def checked_status(status: object) -> int:
+    """Return a final status as HTTP knows it (RFC 9110, 15); raises `ValueError`."""
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise ValueError(f"a status is a whole number from 200 to 599, not {status!r}")
+    return int(status)  # an `HTTPStatus` is one
 
 
 def checked_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[bytes, bytes], ...]:

@@ -91,8 +91,8 @@ class Claimer:
         ended = {lease: r for lease, r in self._completer.leases.items() if lease.startswith(f"{self.name}#")}
         return {**ended, **{lease: run.task.route for lease, run in self.executor.runs.items()}}
 
-    def stop(self, lease: str) -> None:
-        self.executor.stop(lease)
+    def stop(self, lease: str) -> bool:
+        return self.executor.stop(lease)
 
     async def run(self) -> None:
         """Claim until `leave`; survives every loss of Redis."""

@@ -8,6 +8,8 @@ not know Redis: leases are names to it.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import decimal
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -74,10 +76,13 @@ class Executor:
         self.runs[lease] = run
         run.work = self._loop.create_task(self._run(run))
 
-    def stop(self, lease: str) -> None:
-        """Tell the handler of a lease to end: nobody waits for its answer."""
-        if run := self.runs.get(lease):
-            self.tell(run, Event.STOP)
+    def stop(self, lease: str) -> bool:
+        """Tell the handler of a lease to end: nobody waits for its answer. False if it has ended or was told before."""
+        run = self.runs.get(lease)
+        if run is None or run.phase in (Phase.STOPPED, Phase.RELEASED):
+            return False
+        self.tell(run, Event.STOP)
+        return True
 
     def tell(self, run: Run, event: Event) -> None:
         """Move a run; its handler hears it once. A thread cannot be stopped: it has the flag of its `Context`."""
@@ -132,10 +137,7 @@ class Executor:
     async def _answer(self, run: Run) -> Rendered:
         plan = self.plans[run.task.route]
         try:
-            result = await self._call(plan, run)
-            if run.context.cancelled:
-                return NOTHING
-            answer = plan.render(result)
+            answer = await self._call(plan, run)
         except (HTTPError, HTTPException, RequestValidationError) as error:
             return refusal(error)
         if len(answer.body) > self._max_result_bytes:
@@ -144,24 +146,31 @@ class Executor:
             )
         return answer
 
-    async def _call(self, plan: Plan, run: Run) -> Any:
-        handler = plan.handler
+    async def _call(self, plan: Plan, run: Run) -> Rendered:
         arguments = await plan.arguments(run.task)
-        if handler.context_name is not None:
-            arguments[handler.context_name] = run.context
+        if plan.handler.context_name is not None:
+            arguments[plan.handler.context_name] = run.context
+        # A context is copied with each task, but the decimal context in it is one object for all until it is replaced.
+        decimal.setcontext(decimal.getcontext().copy())
         if self._threads is None:
-            return await handler.function(**arguments)
+            result = await plan.handler.function(**arguments)
+            return NOTHING if run.context.cancelled else plan.render(result)
+        own = contextvars.copy_context()  # a thread has one of its own, which would carry over to the next request
         # Keeps its place until the thread comes back, whatever has become of the run.
-        result, error = await self._threads.submit(lambda: self._in_thread(run, handler.function, arguments))
+        answer, error = await self._threads.submit(lambda: own.run(_in_thread, plan, run, arguments))
         if error is not None:
             raise error
-        return result
-
-    def _in_thread(self, run: Run, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        if run.context.cancelled:  # a starved loop may hand it over late: what expired is never started
-            return None
-        return function(**arguments)
+        assert isinstance(answer, Rendered)
+        return answer
 
     def _say(self, run: Run, event: str, error: BaseException) -> None:
         label = self.plans[run.task.route].handler.label
         log.error(event, exc_info=error, extra=fields(request_id=run.task.request_id, route=label))
+
+
+def _in_thread(plan: Plan, run: Run, arguments: dict[str, Any]) -> Rendered:
+    """Call a sync handler and render its result: what is large would hold up the loop, and with it the renewals."""
+    if run.context.cancelled:  # a starved loop may hand it over late: what expired is never started
+        return NOTHING
+    result = plan.handler.function(**arguments)
+    return NOTHING if run.context.cancelled else plan.render(result)

@@ -33,11 +33,11 @@ class Holder(Protocol):
 
     def leases(self) -> Mapping[str, str]: ...
 
-    def stop(self, lease: str) -> None: ...
+    def stop(self, lease: str) -> bool: ...
 
 
 class Keeper:
-    """Renews for all claimers of one process. `declare` is called when a claimer joined anew."""
+    """Renews for all claimers of one process. `declare` is called when one may have joined anew, until it works."""
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Keeper:
         self._declare = declare
         self._metering = metering
         self._renewed: dict[str, float] = {}
+        self._undeclared = True
         self._turn = asyncio.Lock()
 
     def registers(self, holder: Holder) -> bool:
@@ -69,7 +70,11 @@ class Keeper:
         One at a time: a renewal that overtakes the leave would register a worker that is gone.
         """
         async with self._turn:
-            await self._renew(holder, holder.leaving)
+            try:
+                await self._renew(holder, holder.leaving)
+            except FloodgateError:
+                self._undeclared = True  # it may have joined all the same, and the next one would not say so
+                raise
 
     async def _renew(self, holder: Holder, leave: bool) -> None:
         held, sent_s = holder.leases(), time.monotonic()
@@ -88,10 +93,12 @@ class Keeper:
         self._clock.observe(reply.now_ms)
         self._metering.renewals.answered(time.monotonic() - sent_s, len(held))
         self._renewed[holder.name] = -math.inf if leave else time.monotonic()
-        if reply.joined:
-            await self._declare()
-            log.info("registered", extra=fields(claimer=holder.name, lanes=len(holder.lanes)))
         self._heed(holder, reply)
+        if reply.joined:
+            log.info("registered", extra=fields(claimer=holder.name, lanes=len(holder.lanes)))
+        if (reply.joined or self._undeclared) and not leave:
+            await self._declare()
+            self._undeclared = False
 
     async def keep(self, holder: Holder) -> None:
         """Renew for ever; ends by cancellation."""
@@ -104,8 +111,9 @@ class Keeper:
                 log.warning("renewal failed", extra=fields(claimer=holder.name, reason=str(error)))
 
     def _heed(self, holder: Holder, reply: RenewReply) -> None:
-        if reply.gone:
-            self._metering.gone.add(len(reply.gone))
-            log.warning("leases are gone", extra=fields(claimer=holder.name, leases=len(reply.gone)))
-        for lease in (*reply.gone, *reply.unwanted):
+        for lease in reply.unwanted:
             holder.stop(lease)
+        # Not those of runs that ended meanwhile: their `complete` overtook the renewal.
+        if gone := sum(holder.stop(lease) for lease in reply.gone):
+            self._metering.gone.add(gone)
+            log.warning("leases are gone", extra=fields(claimer=holder.name, leases=gone))

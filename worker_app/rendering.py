@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Never, Union, get_args, get_origin
 
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
@@ -21,7 +22,7 @@ from starlette.exceptions import HTTPException
 from shared.errors import HTTPError
 from shared.queue.messages import Headers
 from shared.registry import Handler
-from shared.reply import Reply, checked_headers
+from shared.reply import Reply, checked_headers, checked_status
 from shared.sealing import is_json
 
 JSON = "application/json"
@@ -64,7 +65,7 @@ class Renderer:
         return Rendered(self._status, self._headers, self._dump(result))
 
     def _reply(self, reply: Reply[Any]) -> Rendered:
-        status = self._status if reply.status is None else reply.status
+        status = self._status if reply.status is None else checked_status(reply.status)
         if status in _BODILESS:
             return Rendered(status, reply.headers, b"")
         kind, body = self._body(reply.body, status)
@@ -82,7 +83,7 @@ def refusal(error: HTTPError | HTTPException | RequestValidationError) -> Render
     """Return what a handler's own error, or arguments that do not validate, look like to the client."""
     if isinstance(error, RequestValidationError):
         return _detail(422, jsonable_encoder(error.errors(), custom_encoder=dict(_READABLE)), {})
-    status = error.status if isinstance(error, HTTPError) else error.status_code
+    status = checked_status(error.status if isinstance(error, HTTPError) else error.status_code)
     return _detail(status, error.detail, error.headers or {})
 
 
@@ -101,8 +102,11 @@ def _typed(annotation: Any) -> Callable[[Any], bytes]:
     if annotation in (inspect.Signature.empty, None, type(None)):  # FastAPI sends what such a function returns
         return _dump_anything
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    iterates = _iterates(annotation)
 
     def dump(result: Any) -> bytes:
+        if not iterates and isinstance(result, Iterator):  # pydantic reads one to its end where a list is wanted
+            _refuse_iterator(result)
         return adapter.dump_json(adapter.validate_python(result, from_attributes=True), by_alias=True)
 
     return dump
@@ -117,7 +121,20 @@ def _raw(result: Any) -> bytes:
 
 
 def _dump_anything(result: Any) -> bytes:
-    return _dumps(jsonable_encoder(result))
+    return _dumps(jsonable_encoder(result, custom_encoder={Iterator: _refuse_iterator}))
+
+
+def _iterates(annotation: Any) -> bool:
+    """Tell whether a type says that a result is read item by item."""
+    origin = get_origin(annotation) or annotation
+    if origin in (Annotated, Union, UnionType):
+        return any(_iterates(part) for part in get_args(annotation))
+    return isinstance(origin, type) and (origin is Iterable or issubclass(origin, Iterator))
+
+
+def _refuse_iterator(result: Any) -> Never:
+    """It may never end, and what it says goes into memory as a whole."""
+    raise TypeError(f"a handler returned a {type(result).__name__}: return a list, or annotate `-> Iterable[…]`")
 
 
 def _dumps(value: Any) -> bytes:

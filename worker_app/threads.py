@@ -8,28 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from shared.logs import fields
+
+log = logging.getLogger("floodgate.worker")
+
 Call = tuple[Callable[[], Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
 
 
 class Threads:
-    """`count` threads that run one call each at a time; started with the first call."""
+    """Up to `count` threads that run one call each at a time; one is started with each call until all are there."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._started = False
+        self._started = 0
+        self._refused = False
+        """The system had no thread to give, and that was said."""
 
     def submit(self, call: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Run `call` in a thread; the future never raises what cannot be set on one."""
-        if not self._started:
-            self._started = True
-            for number in range(self._count):
-                threading.Thread(target=self._work, name=f"handler-{number}", daemon=True).start()
+        """Run `call` in a thread; the future never raises what cannot be set on one.
+
+        Raises `RuntimeError` where there is no thread and none can be started.
+        """
+        if self._started < self._count:
+            self._start()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._calls.put((call, future, loop))
@@ -37,9 +45,21 @@ class Threads:
 
     def close(self) -> None:
         """Let idle threads end; busy ones end after their call, or with the process."""
-        if self._started:
-            for _ in range(self._count):
-                self._calls.put(None)
+        for _ in range(self._started):
+            self._calls.put(None)
+
+    def _start(self) -> None:
+        try:
+            threading.Thread(target=self._work, name=f"handler-{self._started}", daemon=True).start()
+        except RuntimeError as error:  # a limit of processes or memory; the next call tries again
+            if not self._refused:
+                log.error("no thread for a sync handler", extra=fields(reason=str(error), threads=self._started))
+            self._refused = True
+            if not self._started:
+                raise
+        else:
+            self._started += 1
+            self._refused = False
 
     def _work(self) -> None:
         while (item := self._calls.get()) is not None:

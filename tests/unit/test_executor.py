@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import decimal
 import itertools
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from fastapi import HTTPException
+from pydantic import BaseModel, model_serializer
 
-from shared import Context, HTTPError, queued
+from shared import Context, HTTPError, Reply, queued
 from shared.queue.messages import Outcome, Task
 from shared.registry import declared_in
 from shared.sealing import seal
@@ -20,6 +25,19 @@ from worker_app.executor import Executor
 from worker_app.plans import plans
 from worker_app.resources import Resources
 from worker_app.runs import TRANSITIONS, Ended, Event, Phase, Run
+
+seat = contextvars.ContextVar("seat", default="free")
+
+
+class Noted(BaseModel):
+    """Notes in which threads it is rendered."""
+
+    by: ClassVar[list[threading.Thread]] = []
+
+    @model_serializer
+    def out(self) -> str:
+        self.by.append(threading.current_thread())
+        return "noted"
 
 
 class NotOurs(BaseException):
@@ -99,6 +117,22 @@ async def test_an_http_error_keeps_its_status_and_detail() -> None:
     assert ended.reply.body == b'{"detail":{"kind":"teapot"}}'
 
 
+@pytest.mark.parametrize("status", [99, 199, 600, "404", 200.5, None])
+@pytest.mark.parametrize("how", ["exception", "reply"])
+async def test_a_status_that_http_does_not_have_is_a_failure_with_a_line_in_the_log(
+    status: Any, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler() -> Reply[None]:
+        if how == "exception":
+            raise HTTPException(status, "detail")
+        reply = Reply(None)
+        reply.status = status or 0
+        return reply
+
+    assert (await end(handler)).reply.outcome is Outcome.FAILED
+    assert "200 to 599" in caplog.text
+
+
 async def test_a_result_larger_than_allowed_is_a_failure() -> None:
     async def handler() -> str:
         return "x" * 1001
@@ -145,6 +179,35 @@ async def test_nothing_is_started_after_its_deadline() -> None:
 
     ended = await end(handler, left_s=-0.1)
     assert (ended.reply.outcome, started) == (Outcome.EXPIRED, [])
+
+
+@pytest.mark.parametrize("in_thread", [False, True], ids=["async", "sync"])
+async def test_what_a_handler_sets_in_its_context_is_gone_for_the_next_one(in_thread: bool) -> None:
+    seen = []
+
+    def sync() -> None:
+        seen.append((seat.get(), decimal.getcontext().prec))
+        seat.set("taken")
+        decimal.getcontext().prec = 3
+
+    async def on_loop() -> None:
+        sync()
+
+    decimal.getcontext()  # from here on there is one that could be shared
+    with executing(sync if in_thread else on_loop, places=1) as (executor, ended):
+        await idle(executor)
+        executor.start("again", "task", ended[0].run.task, 0, 5)
+        await idle(executor)
+    assert seen == [("free", 28)] * 2
+
+
+async def test_the_result_of_a_sync_handler_is_rendered_in_its_thread() -> None:
+    def handler() -> Noted:
+        return Noted()
+
+    assert (await end(handler)).reply.body == b'"noted"'
+    assert Noted.by
+    assert threading.main_thread() not in Noted.by
 
 
 async def test_a_sync_handler_sees_its_flag_and_keeps_its_place_until_it_ends() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Annotated, Any
 
 import pytest
 from fastapi import HTTPException
@@ -144,3 +144,32 @@ def test_invalid_arguments_are_told_even_where_json_cannot_hold_them() -> None:
     )
     assert found.status == 422
     assert json.loads(found.body) == {"detail": [{"input": ["�", "?", "nan", "-inf", 0.5, True, "ä"]}]}
+
+
+def counted() -> list[int]: ...  # type: ignore[empty-body]
+def anything() -> Any: ...
+def iterated() -> Iterable[int] | None: ...
+def whichever() -> Annotated[Generator[int, None, None], "as they come"]: ...  # type: ignore[empty-body]
+
+
+@pytest.mark.parametrize("function", [untyped, anything, counted])
+@pytest.mark.parametrize("made", [iter, lambda numbers: (n for n in numbers), lambda n: zip(n, n, strict=True)])
+def test_an_iterator_that_no_type_announces_is_refused_before_it_is_asked(
+    function: Callable[..., Any], made: Callable[[Iterable[int]], Iterator[Any]]
+) -> None:
+    result = made([1, 2])
+    with pytest.raises(TypeError, match="return a list"):
+        rendered(function, result)
+    assert len(list(result)) == 2
+    with pytest.raises(TypeError, match="return a list"):
+        rendered(function, Reply(made([1, 2])))
+
+
+def test_an_iterator_inside_of_an_untyped_result_is_refused() -> None:
+    with pytest.raises(TypeError, match="return a list"):
+        rendered(untyped, {"rows": [iter([1])]})
+
+
+def test_an_iterator_whose_type_says_so_is_a_list() -> None:
+    assert rendered(iterated, iter([1, 2])).body == b"[1,2]"
+    assert rendered(whichever, (n for n in [1, 2])).body == b"[1,2]"

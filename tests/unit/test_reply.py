@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared import Reply
+from shared import HTTPError, Reply
 from shared.reply import checked_headers
 
 
@@ -25,10 +25,12 @@ def test_any_final_status_is_taken(status: int) -> None:
     assert Reply(None, status).status == status
 
 
-@pytest.mark.parametrize("status", [0, 100, 101, 199, 600, -200])
-def test_any_other_status_is_refused(status: int) -> None:
+@pytest.mark.parametrize("status", [0, 100, 101, 199, 600, -200, 200.5, "404", True])
+def test_any_other_status_is_refused(status: Any) -> None:
     with pytest.raises(ValueError, match="200 to 599"):
         Reply(None, status)
+    with pytest.raises(ValueError, match="400 to 599"):
+        HTTPError(status)
 
 
 @pytest.mark.parametrize(
