@@ -65,6 +65,7 @@ CATALOGUE = (
     Kind("routes", "", "set", "what reap walks", "one per declared route"),
     Kind("lanes", "", "set", "what reap walks", "reap, when neither served nor used"),
     Kind("reap", "", "hash", "last: when it ran; until: end of mercy", "one"),
+    Kind("stamp", "", "string", "a name of this data set: with another one, what was queued is gone", "one"),
     Kind("dead", "", "stream", "lost tasks, about the last 1,000", "time", DEAD_S),
 )
 
@@ -139,6 +140,9 @@ class Keys:
 
     def reap(self) -> str:
         return f"{self.prefix}reap"
+
+    def stamp(self) -> str:
+        return f"{self.prefix}stamp"
 
     def dead(self) -> str:
         return f"{self.prefix}dead"

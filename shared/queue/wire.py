@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from shared.errors import Unavailable
 from shared.queue.connection import CALL_S, is_closed, is_not_here, translated
@@ -99,7 +99,7 @@ class Wire:
         if isinstance(reply, NoScriptError):
             _, reply = await self.exchange([("SCRIPT", "LOAD", call.script.text), call.evalsha], timeout_s)
         if isinstance(reply, Exception):
-            if not str(reply).startswith("OOM"):
+            if not isinstance(reply, OutOfMemoryError):
                 await self.close()
             with translated():
                 raise reply
