@@ -1,7 +1,8 @@
 """Group commit of admissions: one `admit` under way, what arrives meanwhile is the next batch.
 
-Never sends a call twice. An admission without an answer stays `SENT`; the
-seeker asks after it. Nobody waits longer than a second to be sent.
+Never sends a call twice. An admission without an answer is `UNANSWERED`; the
+seeker asks after it. Nobody waits longer than a second to be sent, and nobody at
+all once Redis does not answer, until it does again.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from gateway_app.answers import Answer, Entry, Stage, Terms, Trouble, lost
 from gateway_app.lanes import Lanes
@@ -19,7 +22,6 @@ from gateway_app.metering import Metering
 from gateway_app.refusals import Refusals
 from shared.errors import FloodgateError, Full, Unavailable
 from shared.logs import fields
-from shared.queue.backoff import Backoff
 from shared.queue.clock import RedisClock
 from shared.queue.keys import Keys, flow_of
 from shared.queue.lifecycle import AdmitCode
@@ -34,7 +36,11 @@ BATCH_BYTES = 512 * 1024
 VALID_S = 1.0
 CALL_S = 2.0
 MOST_WAIT_S = 1.0
-LOOK_S = 0.25
+SILENT_S = 0.23
+"""Without an answer for so long, and the grace, Redis counts as away; short freezes refuse nobody."""
+GRACE_S = 0.02
+"""After a late turn of the loop a timer may come before the answer that lies there."""
+PROBE_S = 0.1
 TROUBLES = {
     AdmitCode.PAUSED: Trouble.PAUSED,
     AdmitCode.NO_WORKER: Trouble.NO_WORKER,
@@ -70,38 +76,57 @@ class Admitter:
         self._metering = metering
         self._local: deque[Entry] = deque()
         self._some = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_away = True
+        """Redis does not answer: whoever comes is refused at once."""
         self.doubts = False
         """Redis knows nobody for a lane that is served: our declaration may be gone."""
 
     def offer(self, entry: Entry) -> None:
-        """Queue a request for the next batch."""
+        """Queue a request for the next batch; refuse it while Redis does not answer."""
+        if self._is_away:
+            entry.settle(Answer(trouble=Trouble.UNAVAILABLE))
+            return
         self._local.append(entry)
         self._some.set()
 
     async def run(self) -> None:
         """Admit for ever; ends by cancellation."""
-        backoff = Backoff()
+        said = False
         while True:
             try:
-                await self._wire.open()
-                backoff.reset()
+                with self._watched():
+                    # It may have been cut while there was nothing to do: what is not sent can still be refused.
+                    await self._wire.open()
+                    self._is_away = said = False
+                    if batch := self._batch():
+                        await self._send(batch)
             except FloodgateError as error:
-                log.warning("no admissions: waiting for Redis", extra=fields(reason=str(error)))
-                self._refuse_all()
-                await asyncio.sleep(backoff.next_s())
-                continue
-            if not self._some.is_set():
-                await self._some.wait()
-                continue  # it may have been cut while there was nothing to do: what is not sent can still be refused
-            batch = self._batch()
-            if batch:
-                await self._send(batch)
+                self._go_away()
+                if not said:
+                    log.warning("no admissions: waiting for Redis", extra=fields(reason=str(error)))
+                said = True
+                await asyncio.sleep(random.uniform(PROBE_S / 2, PROBE_S))
+            else:
+                if not (self._is_away or self._some.is_set()):
+                    await self._some.wait()
 
-    async def refuse_old_forever(self) -> None:
-        """Answer those who wait too long to be sent while a silent Redis holds the sender; ends by cancellation."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            self._refuse_old()
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Refuse whoever waits and comes when what is done in the block takes too long; it goes on all the same."""
+        self._timer = self._loop.call_later(SILENT_S, self._suspect)
+        try:
+            yield
+        finally:
+            self._timer.cancel()
+
+    def _suspect(self) -> None:
+        self._timer = self._loop.call_later(GRACE_S, self._go_away)
+
+    def _go_away(self) -> None:
+        self._is_away = True
+        self._refuse_all()
 
     def _batch(self) -> list[tuple[Entry, Admission]]:
         batch: list[tuple[Entry, Admission]] = []
@@ -164,6 +189,9 @@ class Admitter:
         except Unavailable as error:
             self._metering.admits.failed()
             log.warning("an admission without an answer", extra=fields(reason=str(error), requests=len(batch)))
+            for entry, _ in batch:
+                if entry.stage is Stage.SENT:
+                    entry.stage = Stage.UNANSWERED
         except FloodgateError as error:
             self._metering.admits.failed()
             log.error("admit was refused", extra=fields(reason=str(error)))

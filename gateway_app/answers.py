@@ -53,6 +53,8 @@ class Stage(Enum):
 
     LOCAL = auto()
     SENT = auto()
+    UNANSWERED = auto()
+    """Sent, and the call has ended without an answer: it may have been admitted."""
     ADMITTED = auto()
 
 
@@ -107,6 +109,8 @@ class Entry:
     stage: Stage = Stage.LOCAL
     withdrawn: bool = False
     """Nobody waits any more."""
+    moving: bool = False
+    """It is being taken off its lane: that it is not in the queue says nothing."""
     hurried: bool = False
     """Of a detached one: its client is to be told of the admission at once."""
     wait_ms: int = 0

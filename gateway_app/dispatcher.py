@@ -140,7 +140,13 @@ class Dispatcher:
         for at in range(0, len(stranded), BATCH):
             batch = stranded[at : at + BATCH]
             waiting = [entry for entry in batch if not entry.answer.done()]
-            reply = await run(self._client, cancel(self._keys, [entry.id for entry in waiting], running=False))
+            for entry in waiting:
+                entry.moving = True
+            try:
+                reply = await run(self._client, cancel(self._keys, [entry.id for entry in waiting], running=False))
+            finally:
+                for entry in waiting:
+                    entry.moving = False
             for entry, code in zip(waiting, reply.codes, strict=True):
                 if code is CancelCode.REMOVED and not entry.answer.done():
                     self._admit_again(entry)

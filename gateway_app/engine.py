@@ -110,7 +110,6 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(self._admitter.run()),
-                group.create_task(self._admitter.refuse_old_forever()),
                 group.create_task(self._inbox.run()),
                 group.create_task(self.dispatcher.cancel_forever()),
                 group.create_task(look_forever(self._seeker, LOOK_S)),
@@ -149,12 +148,12 @@ class Engine:
     async def _on_inbox_open(self, wire: Wire) -> None:
         self.metering.connects.opened("inbox")
         self._lanes.interrupted()
+        await self._inbox.check(wire)
         self._seeker.look_at_all()
 
     async def _after_survey(self, declared: bool) -> None:
         if not declared:
             self._clock.observe(await run(self._client, self._declaration()))  # the data were lost: begin anew
-            self._seeker.look_at_all()
         elif (self._lanes.disagreed or self._admitter.doubts) and self._admit_wire.is_open:
             # Reap forgets lanes that nobody serves, by which workers learn of us, and garbage in a limit's place.
             self._admitter.doubts = False

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from shared.errors import FloodgateError, Garbled
+from shared.errors import FloodgateError, Garbled, TimedOut
 from shared.logs import fields
 from shared.metrics.calls import Calls
 from shared.queue.backoff import Backoff
@@ -25,6 +25,8 @@ log = logging.getLogger("floodgate.gateway")
 BLOCK_MS = 3000
 SLACK_S = 1.5
 BATCH = 256
+MOST_BYTES = 8 << 20
+"""Of one read: an entry has as many bytes as an answer may have, and COUNT is the only bound that Redis knows."""
 
 
 class Inbox:
@@ -36,10 +38,23 @@ class Inbox:
         self._deliver = deliver
         self._meter = meter
         self._handled: tuple[int, int] | None = None
+        self.count = BATCH
+        """Entries that are read at once."""
         self.unclaimed = 0
         """Replies that nobody waited for."""
         self._early: set[str] = set()
         """Tasks whose reply was delivered before its entry was handled: it will come again."""
+
+    def read_less(self) -> None:
+        """Read fewer entries at once from now on: what they brought was too much."""
+        self.count = max(1, self.count // 2)
+
+    async def check(self, wire: Wire) -> None:
+        """Raise `Unavailable` where nothing can be written: a replica is read without an error, and for ever."""
+        (reply,) = await wire.exchange([("XTRIM", self._key, "MINID", "0-1")], SLACK_S)
+        if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
+            with translated():
+                raise reply
 
     async def run(self) -> None:
         """Read for ever; ends by cancellation."""
@@ -58,8 +73,12 @@ class Inbox:
         if self._handled is not None:
             ms, serial = self._handled
             commands.append(("XTRIM", self._key, "MINID", f"{ms}-{serial + 1}"))
-        commands.append(("XREAD", "COUNT", BATCH, "BLOCK", BLOCK_MS, "STREAMS", self._key, "0-0"))
-        replies = await self._wire.exchange(commands, BLOCK_MS / 1000 + SLACK_S)
+        commands.append(("XREAD", "COUNT", self.count, "BLOCK", BLOCK_MS, "STREAMS", self._key, "0-0"))
+        try:
+            replies = await self._wire.exchange(commands, BLOCK_MS / 1000 + SLACK_S)
+        except TimedOut:
+            self.read_less()
+            raise
         for reply in replies:
             if isinstance(reply, Exception):
                 if str(reply).startswith("WRONGTYPE"):
@@ -74,7 +93,11 @@ class Inbox:
         self._meter.brought(len(entries))
         if not entries:
             self._early.clear()
-        self.take(entries)
+        size = self.take(entries)
+        if size > MOST_BYTES:
+            self.read_less()
+        elif size < MOST_BYTES // 4:
+            self.count = min(BATCH, self.count * 2)
 
     async def _drop(self) -> None:
         """Something else stands in the inbox's place; with it there, no reply would ever come."""
@@ -82,25 +105,33 @@ class Inbox:
         await self._wire.exchange([("DEL", self._key)], SLACK_S)
         self._handled = None
 
-    def take(self, entries: list[Any]) -> None:
-        """Deliver the replies of stream entries and note them as handled."""
+    def take(self, entries: list[Any]) -> int:
+        """Deliver the replies of stream entries, note them as handled, return how many bytes they have."""
+        size = 0
         for entry_id, values in entries:
-            for reply in _replies(values):
+            for reply, bytes_ in _replies(values):
                 if not self._deliver(reply) and reply.task_id not in self._early:
                     self.unclaimed += 1
                 self._early.discard(reply.task_id)
+                size += bytes_
             ms, _, serial = entry_id.decode().partition("-")
             self._handled = int(ms), int(serial)
+        return size
 
-    def peek(self, values: list[bytes] | None) -> None:
-        """Deliver the replies of one entry that is not handled yet; it will come again."""
-        self._early.update(reply.task_id for reply in _replies(values) if self._deliver(reply))
+    def peek(self, values: list[bytes] | None) -> int:
+        """Deliver the replies of one entry that is not handled yet, return their bytes; it will come again."""
+        size = 0
+        for reply, bytes_ in _replies(values):
+            size += bytes_
+            if self._deliver(reply):
+                self._early.add(reply.task_id)
+        return size
 
 
-def _replies(values: list[bytes] | None) -> Iterator[TaskReply]:
-    """Yield the replies of one entry that can be read."""
+def _replies(values: list[bytes] | None) -> Iterator[tuple[TaskReply, int]]:
+    """Yield the replies of one entry that can be read, and the bytes of each."""
     for value in (values or [])[1::2]:
         try:
-            yield unpack_reply(value)
+            yield unpack_reply(value), len(value)
         except Garbled as error:
             log.error("a reply that cannot be read", extra=fields(reason=str(error)))

@@ -1,4 +1,4 @@
-"""Asks after requests whose answer may have been lost: after a reconnect, and when they wait long.
+"""Asks after requests whose answer may have been lost: after a reconnect or a loss of data, and when they wait long.
 
 The order of the look is the proof: first whether the task is gone, then the
 inbox. A task that is gone and has no reply there will never be answered.
@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Sequence
 
 from gateway_app.answers import Entry, Stage, lost
 from gateway_app.replies import Inbox
-from shared.errors import Unavailable
+from shared.errors import Full, TimedOut, Unavailable
+from shared.queue.connection import translated
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import Argument
 from shared.queue.wire import Wire
 
-AGE_S = 2.0
+AGE_S = 1.5
 """Older ones are asked after; above `VALID_S` of the admitter, so that a silent `admit` can no longer run."""
 CALL_S = 2.0
 BATCH = 256
+
+Asked = tuple[Entry, str, Stage]
+"""An entry, with its id and stage when it was asked after."""
 
 
 class Seeker:
@@ -35,6 +40,7 @@ class Seeker:
         self._inbox_key = inbox_key
         self._inbox = inbox
         self._entries = entries
+        self._stamp = b""
         self._all = False
         self._now = asyncio.Event()
 
@@ -52,50 +58,110 @@ class Seeker:
 
     async def look(self) -> None:
         """Look once; raises `Unavailable`."""
-        now_s = time.monotonic()
         everyone, self._all = self._all, False
-        due = [
-            entry
-            for entry in self._entries()
-            if entry.stage is not Stage.LOCAL
-            and (now_s - entry.asked_s > AGE_S or (everyone and entry.stage is Stage.ADMITTED))
-        ]
-        for at in range(0, len(due), BATCH):
-            await self._look_at(due[at : at + BATCH])
-
-    async def _look_at(self, due: Sequence[Entry]) -> None:
-        by_route: dict[str, list[Entry]] = {}
-        for entry in due:
-            by_route.setdefault(entry.handler.route, []).append(entry)
-        commands: list[tuple[Argument, ...]] = [
-            ("ZMSCORE", self._keys.slots(route), *(entry.id for entry in entries))
-            for route, entries in by_route.items()
-        ]
         try:
-            *there, replies = await self._wire.exchange([*commands, ("XRANGE", self._inbox_key, "-", "+")], CALL_S)
+            stamp = await self._read_stamp()
+            is_new = bool(self._stamp and stamp) and stamp != self._stamp
+            due = self._due(everyone, is_new)
+            for at in range(0, len(due), BATCH):
+                await self._look_at(due[at : at + BATCH])
+            self._stamp = stamp or self._stamp
         except Unavailable:
             self._all = True
-            for entry in due:  # a silent `admit` is too old to run now; whether it ran, nobody can tell us
-                if entry.stage is Stage.SENT:
+            for entry in self._entries():  # a silent `admit` is too old to run now; whether it ran, nobody can tell us
+                if entry.stage in (Stage.SENT, Stage.UNANSWERED) and _is_old(entry):
                     entry.settle(lost(entry))
             raise
-        asked_s = time.monotonic()
-        for _, values in replies if isinstance(replies, list) else ():
-            self._inbox.peek(values)
-        for entries, scores in zip(by_route.values(), there, strict=True):
-            if isinstance(scores, list) and len(scores) == len(entries):
-                self._conclude(entries, scores, asked_s, isinstance(replies, list))
 
-    def _conclude(self, entries: Sequence[Entry], scores: Sequence[object], asked_s: float, is_sure: bool) -> None:
+    def _due(self, everyone: bool, is_new: bool) -> list[Entry]:
+        """Return whom to ask after. With new data what was sent to the old ones need not grow old first."""
+        at_once = {Stage.ADMITTED: everyone or is_new, Stage.UNANSWERED: is_new}
+        return [
+            entry
+            for entry in self._entries()
+            if entry.stage is not Stage.LOCAL and (at_once.get(entry.stage, False) or _is_old(entry))
+        ]
+
+    async def _read_stamp(self) -> bytes:
+        """Return the name of the data set, given now if it had none; empty where there is no telling.
+
+        It is a write, so that a replica is left, which knows nothing of what was queued a moment ago.
+        """
+        token = secrets.token_hex(8)
+        (found,) = await self._ask([("SET", self._keys.stamp(), token, "NX", "GET")])
+        if isinstance(found, Exception):
+            if str(found).startswith("WRONGTYPE"):
+                await self._ask([("DEL", self._keys.stamp())])
+                return b""
+            try:
+                with translated():
+                    raise found
+            except Full:  # there are data, then
+                return b""
+        return found if isinstance(found, bytes) else token.encode()
+
+    async def _ask(self, commands: Sequence[tuple[Argument, ...]]) -> list[object]:
+        """Return the replies; a connection that is found cut is opened anew, once, in the same time."""
+        with translated():
+            async with asyncio.timeout(CALL_S):
+                try:
+                    return await self._wire.exchange(commands, CALL_S)
+                except TimedOut:
+                    raise
+                except Unavailable:
+                    return await self._wire.exchange(commands, CALL_S)
+
+    async def _look_at(self, due: Sequence[Entry]) -> None:
         """A task is in the system exactly as long as it has a slot."""
-        for entry, score in zip(entries, scores, strict=True):
-            entry.asked_s = asked_s
-            if score is not None:
-                entry.stage = Stage.ADMITTED
-                if entry.hurried:
-                    entry.accept()
-            elif is_sure:
-                entry.settle(lost(entry))
+        by_route: dict[str, list[Asked]] = {}
+        for entry in due:
+            by_route.setdefault(entry.handler.route, []).append((entry, entry.id, entry.stage))
+        there = await self._ask(
+            [("ZMSCORE", self._keys.slots(route), *(id for _, id, _ in asked)) for route, asked in by_route.items()]
+        )
+        asked_s = time.monotonic()
+        gone: list[Asked] = []
+        for asked, scores in zip(by_route.values(), there, strict=True):
+            if not isinstance(scores, list) or len(scores) != len(asked):
+                continue
+            for one, score in zip(asked, scores, strict=True):
+                if score is None:
+                    gone.append(one)
+                elif _is_unchanged(one):
+                    entry = one[0]
+                    entry.asked_s, entry.stage = asked_s, Stage.ADMITTED
+                    if entry.hurried:
+                        entry.accept()
+        if gone and await self._has_read_inbox():
+            for one in filter(_is_unchanged, gone):
+                one[0].settle(lost(one[0]))
+
+    async def _has_read_inbox(self) -> bool:
+        """Deliver all that is in the inbox; False where that did not succeed."""
+        start, count = "-", self._inbox.count
+        while True:
+            try:
+                (entries,) = await self._ask([("XRANGE", self._inbox_key, start, "+", "COUNT", count)])
+            except TimedOut:
+                self._inbox.read_less()
+                return False
+            if not isinstance(entries, list):
+                return False
+            for _, values in entries:
+                self._inbox.peek(values)
+            if len(entries) < count:
+                return True
+            start = f"({entries[-1][0].decode('ascii', 'replace')}"
+
+
+def _is_old(entry: Entry) -> bool:
+    return time.monotonic() - entry.asked_s > AGE_S
+
+
+def _is_unchanged(asked: Asked) -> bool:
+    """Tell whether what was found out is about the entry as it is: it may be answered, or moved to another lane."""
+    entry, id, stage = asked
+    return entry.id == id and entry.stage is stage and not entry.moving and not entry.answer.done()
 
 
 async def look_forever(seeker: Seeker, period_s: float) -> None:

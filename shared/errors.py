@@ -57,6 +57,10 @@ class Unavailable(FloodgateError):
     """Redis does not answer, or is not in a state to; reconnect with back-off."""
 
 
+class TimedOut(Unavailable):
+    """Redis did not answer in time, and nothing was heard of its connection breaking."""
+
+
 class Full(FloodgateError):
     """Redis refused a write since it has no memory left; the connection is fine."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 CHUNK = 65536
+PAUSE_S = 0.005
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER with 0 s: closing discards what is under way and sends RST instead of FIN."""
 
@@ -24,6 +26,10 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self.target = target
+        self.paused = False
+        """Nothing passes, and nothing is closed."""
+        self.bytes_per_s = math.inf
+        """Of each connection, in either direction."""
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.StreamWriter] = set()
@@ -87,6 +93,9 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK):
+                await asyncio.sleep(len(chunk) / self.bytes_per_s)
+                while self.paused:
+                    await asyncio.sleep(PAUSE_S)
                 writer.write(chunk)
                 await writer.drain()
         writer.close()

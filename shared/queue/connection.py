@@ -18,7 +18,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from shared.errors import Full, Unavailable
+from shared.errors import Full, TimedOut, Unavailable
 from shared.queue.scripts.calls import Call
 from shared.settings import Settings
 
@@ -130,7 +130,9 @@ def translated() -> Iterator[None]:
         if str(error).startswith("OOM"):
             raise Full("Redis has no memory left") from error
         raise Unavailable(f"Redis refused: {str(error)[:200]}") from error
-    except (exceptions.RedisError, OSError, TimeoutError) as error:
+    except TimeoutError as error:
+        raise TimedOut("Redis does not answer in time") from error
+    except (exceptions.RedisError, OSError) as error:
         raise Unavailable(f"Redis does not answer ({type(error).__name__})") from error
     except RuntimeError as error:
         if not str(error).startswith(_CLOSED_TRANSPORT):

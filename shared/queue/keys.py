@@ -66,6 +66,7 @@ CATALOGUE = (
     Kind("gateways", "", "zset", "gateway process → end of its presence", "reap, two hours after it"),
     Kind("lanes", "", "set", "what reap walks", "reap, when neither served nor used"),
     Kind("reap", "", "hash", "last: when it ran; gap: too long ago; until, grace, dropped: see there", "one"),
+    Kind("stamp", "", "string", "a name of this data set: with another one, what was queued is gone", "one"),
     Kind(
         "dead", "", "stream", "lost tasks, the last 780 or what DEAD_MAX_BYTES says, each cut at 16 KiB", "time", DEAD_S
     ),
@@ -145,6 +146,9 @@ class Keys:
 
     def reap(self) -> str:
         return f"{self.prefix}reap"
+
+    def stamp(self) -> str:
+        return f"{self.prefix}stamp"
 
     def dead(self) -> str:
         return f"{self.prefix}dead"

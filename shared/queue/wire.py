@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from shared.errors import Unavailable
 from shared.queue.connection import CALL_S, is_not_here, translated
@@ -99,7 +99,7 @@ class Wire:
         if isinstance(reply, NoScriptError):
             _, reply = await self.exchange([("SCRIPT", "LOAD", call.script.text), call.evalsha], timeout_s)
         if isinstance(reply, Exception):
-            if not str(reply).startswith("OOM"):
+            if not isinstance(reply, OutOfMemoryError):
                 await self.close()
             with translated():
                 raise reply
@@ -162,7 +162,7 @@ class Replies(asyncio.Protocol):
         self._fail(ConnectionResetError("closed by the other side"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(exc or ConnectionResetError("closed"))
+        self._fail(ConnectionResetError("closed"))  # whatever the system says: ETIMEDOUT is no answer that is late
         self._opener.connection_lost(exc)  # whoever closes through redis-py waits for this
 
     def _fail(self, error: Exception) -> None:
@@ -178,10 +178,11 @@ class Replies(asyncio.Protocol):
 
 
 def _error_of(text: str) -> Exception:
-    """Return the error with the class that redis-py gives it, as far as it matters here."""
-    if text.startswith("NOSCRIPT"):
-        return NoScriptError(text)
-    return ResponseError(text)
+    """Return the error with the class that redis-py gives it, as far as it matters here, and its whole text."""
+    return _KINDS.get(text.partition(" ")[0], ResponseError)(text)
+
+
+_KINDS = {"NOSCRIPT": NoScriptError, "OOM": OutOfMemoryError}
 
 
 def _packed(commands: Sequence[Command]) -> bytes:
