@@ -20,6 +20,16 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Redis:
+    """Which Redis the apps have; what is not set is empty."""
+
+    url: str
+    """Of one's own; else it is the one of the compose file."""
+    password: str
+    admin_password: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What the compose file wants of this machine."""
 
@@ -30,6 +40,8 @@ class Plan:
     workers: int
     image: str
     """Of both apps."""
+    namespace: str
+    redis: Redis
 
 
 def need_docker() -> None:
@@ -81,12 +93,14 @@ def published(service: str) -> set[int]:
 def plan() -> Plan:
     """Read the compose file with all that .env and the shell say."""
     try:
-        services = json.loads(docker("compose", "config", "--format", "json"))["services"]
+        told = json.loads(docker("compose", "config", "--format", "json"))
     except Failed as error:
         if many := re.search(r"services\.([a-z-]+)\.deploy\.replicas", str(error)):
             raise Failed(f"{many[1].replace('-', '_').upper()}S must be a whole number") from None
         raise Failed(f"docker-compose.yml does not go with what .env and the shell set: {error}") from None
+    services, redis = told["services"], Redis(**told["x-redis"])
     ports = {port["target"]: int(port["published"]) for port in services["balancer"]["ports"]}
     gateways, workers = (int(services[fleet]["deploy"]["replicas"]) for fleet in ("gateway", "worker"))
-    handlers = services["worker"]["environment"].get("HANDLERS") or "shared.handlers"
-    return Plan(ports[PUBLIC], ports[OPERATORS], handlers, gateways, workers, services["gateway"]["image"])
+    given, image = services["worker"]["environment"], services["gateway"]["image"]
+    handlers = given.get("HANDLERS") or "shared.handlers"
+    return Plan(ports[PUBLIC], ports[OPERATORS], handlers, gateways, workers, image, given["NAMESPACE"], redis)

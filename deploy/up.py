@@ -9,17 +9,20 @@ are, and how many, stands in docker-compose.yml.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 import urllib.error
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from deploy.acl import users
 from deploy.asking import ASK_S, DIRECTLY, HOST, answer, askable, editable, taken
 from deploy.composing import Failed, Plan, compose, containers, docker, need_docker, plan, published, show_log
-from deploy.secret import TOKEN, keep_token
+from deploy.secret import PASSWORDS, TOKEN, keep_secrets
 
 ENV_FILE = Path(".env")
+USERS = Path("deploy/redis/users.acl")
 FIRST_ANSWER_S = 90.0
 POLL_S = 0.2
 STEADY = 4
@@ -36,11 +39,17 @@ def up() -> None:
     wanted = plan()
     _check_numbers({"GATEWAYS": wanted.gateways, "WORKERS": wanted.workers})
     _check_ports({"GATEWAY_PORT": wanted.port, "OPS_PORT": wanted.ops_port})
-    if keep_token(ENV_FILE, os.environ):
-        say(f"made the operators' token: {TOKEN} in {ENV_FILE}")
+    made = keep_secrets(ENV_FILE, os.environ, (TOKEN, *(() if wanted.redis.url else PASSWORDS)))
+    if made:
+        say(f"made {', '.join(made)} in {ENV_FILE}")
+    wanted = plan()
     _build_and_try(wanted.image)
+    if set(made) & set(PASSWORDS) and containers("redis", running=True):
+        say("Redis restarts once, to ask for its password from now on; what it keeps stays")
+    _allow(wanted, also_before=True)
     compose("up", "--detach", "--no-build", "--remove-orphans")
     path = _first_answer(f"http://{HOST}:{wanted.port}")
+    _allow(wanted)
     _announce(wanted, path)
 
 
@@ -82,12 +91,15 @@ def scale() -> None:
 def roll() -> None:
     """Replace every worker and gateway by one of the code as it is now, one by one; nobody notices."""
     _check_running()
-    _build_and_try(plan().image)
+    wanted = plan()
+    _build_and_try(wanted.image)
+    _allow(wanted, also_before=True)
     for fleet in ("worker", "gateway"):
         olds = containers(fleet)
         for number, old in enumerate(olds, 1):
             say(f"{fleet} {number} of {len(olds)}")
             _replace(fleet, old, len(olds))
+    _allow(wanted)
 
 
 def _check_numbers(numbers: Mapping[str, int]) -> None:
@@ -152,6 +164,26 @@ def _build_and_try(image: str) -> None:
     except Failed as mistake:
         raise Failed(f"the apps would not start, so nothing was changed:\n{mistake}") from mistake
     docker("tag", f"{image.rpartition(':')[0]}:{CANDIDATE}", image)
+
+
+def _allow(wanted: Plan, *, also_before: bool = False) -> None:
+    """Write who may do what in the Redis of the compose file, and have a running one read it."""
+    redis = wanted.redis
+    if redis.url or not redis.password:
+        return
+    for name, password in zip(PASSWORDS, (redis.password, redis.admin_password), strict=True):
+        if not re.fullmatch(r"[\w.~-]+", password, re.ASCII):
+            raise Failed(f"{name} is a part of an address: letters, digits and -._~ only")
+    before = USERS.read_text() if USERS.exists() else ""
+    text = users(wanted.namespace, redis.password, redis.admin_password, before if also_before else "")
+    if text != before:
+        USERS.write_text(text)
+        USERS.chmod(0o644)  # digests of long random words, for the user of the container
+        for container in containers("redis", running=True):
+            load = ("exec", "--env", "REDISCLI_AUTH", container, "redis-cli", "ACL", "LOAD")
+            said = docker(*load, REDISCLI_AUTH=redis.admin_password).strip()
+            if said != "OK" and "not configured to use an ACL file" not in said:  # that one is about to be replaced
+                raise Failed(f"Redis did not take its users ({said}): docker compose restart redis, then this again")
 
 
 def _first_answer(url: str) -> str | None:

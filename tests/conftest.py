@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import os
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from typing import Any
 
 import pytest
 import uvloop
@@ -23,11 +26,32 @@ from tests.leaks import leaks
 
 __all__ = ["floodgate"]
 
+EARLIER_S = 2.0
+"""Before the time of pytest-timeout, which ends the whole run where it cannot end a test."""
+
 
 @pytest.hookimpl
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run what meets Redis on the loop that serves: it treats lost connections, and timers, in ways of its own."""
     return {"loop": asyncio.new_event_loop if "unit" in item.path.parts else uvloop.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bound every test that is a coroutine: pytest-timeout's signal does not reach one that waits in uvloop."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            marker = item.get_closest_marker("timeout")
+            limit_s = float(marker.args[0] if marker else item.config.getini("timeout")) - EARLIER_S
+            item.obj = _bounded(item.obj, limit_s)
+
+
+def _bounded(test: Callable[..., Awaitable[None]], limit_s: float) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def bounded(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(limit_s):
+            await test(*args, **kwargs)
+
+    return bounded
 
 
 @pytest.fixture(scope="session")

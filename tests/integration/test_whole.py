@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,8 +18,6 @@ from shared import queued
 from shared.queue.keys import Keys
 from shared.queue.scripts import calls
 from tests.kit import Kit, System
-
-ACL = Path(__file__).parents[2] / "deploy/redis.acl"
 
 
 @queued("/quick", 1000)
@@ -233,23 +230,3 @@ async def test_a_server_that_lost_its_data_is_served_again_within_seconds(own_se
         assert result(await system.get("/quick?x=1")) == 1
         await client.flushall()
         await served_again(system)
-
-
-async def test_the_shipped_acl_is_enough_for_everything(own_server: EmbeddedServer) -> None:
-    async with Redis.from_url(own_server.url) as client:
-        for line in reversed(ACL.read_text().splitlines()):
-            _, name, *rules = line.split()
-            if name != "default":
-                await client.execute_command("ACL", "SETUSER", name, *rules)
-    url = own_server.url.replace("redis://", "redis://floodgate:password@")
-    async with Kit(url, "floodgate")(__name__, lease_s=1) as system:
-        assert result(await system.get("/quick?x=1")) == 1
-        stays = asyncio.create_task(system.get("/slow?seconds=5"))
-        await asyncio.sleep(0.3)
-        stays.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await stays
-        await asyncio.sleep(1.5)
-        async with Redis.from_url(own_server.url) as client:
-            refused = await client.execute_command("ACL", "LOG")
-        assert refused == []

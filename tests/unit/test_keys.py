@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from pathlib import Path
 
 from shared.queue.keys import CATALOGUE, Keys
 from shared.queue.scripts import SCRIPTS
 
 KEYS = Keys("shop")
-ACL = Path(__file__).parents[2] / "deploy/redis.acl"
 
 
 def methods() -> dict[str, str]:
@@ -46,10 +44,3 @@ def test_the_scripts_name_only_what_the_catalogue_has() -> None:
     for script in SCRIPTS.values():
         named = set(re.findall(r"P \.\. '([a-z]+:?)'", script.text))
         assert named <= names, script.name
-
-
-def test_the_shipped_acl_allows_every_command_of_the_scripts() -> None:
-    allowed = set(re.findall(r"\+([a-z]+)", ACL.read_text()))
-    for script in SCRIPTS.values():
-        used = {name.lower() for name in re.findall(r"(?:call|on_loose)\('([A-Z]+)'", script.text)}
-        assert used <= allowed, script.name

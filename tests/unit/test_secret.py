@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.secret import keep_token
+from deploy.secret import PASSWORDS, TOKEN, keep_secrets
 
 
 def test_without_a_file_one_is_made_that_its_owner_alone_can_read(tmp_path: Path) -> None:
     path = tmp_path / ".env"
-    assert keep_token(path, {})
+    assert keep_secrets(path, {}, [TOKEN])
     assert re.fullmatch(r"OPS_TOKEN=[\w-]{40,}\n", path.read_text())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -23,7 +23,7 @@ def test_a_file_without_a_token_keeps_what_it_has_and_gets_one(tmp_path: Path, t
     path = tmp_path / ".env"
     path.write_text(text)
     path.chmod(0o644)
-    assert keep_token(path, {})
+    assert keep_secrets(path, {}, [TOKEN])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert re.fullmatch(re.escape(text.rstrip("\n")) + r"\nOPS_TOKEN=[\w-]{40,}\n", path.read_text())
 
@@ -32,10 +32,20 @@ def test_a_file_without_a_token_keeps_what_it_has_and_gets_one(tmp_path: Path, t
 def test_a_token_that_is_there_stays(tmp_path: Path, text: str) -> None:
     path = tmp_path / ".env"
     path.write_text(text)
-    assert not keep_token(path, {})
+    assert not keep_secrets(path, {}, [TOKEN])
     assert path.read_text() == text
 
 
 def test_a_token_of_the_environment_is_written_nowhere(tmp_path: Path) -> None:
-    assert not keep_token(tmp_path / ".env", {"OPS_TOKEN": "mine"})
+    assert not keep_secrets(tmp_path / ".env", {"OPS_TOKEN": "mine"}, [TOKEN])
     assert not (tmp_path / ".env").exists()
+
+
+def test_only_what_is_missing_is_made_and_said(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("REDIS_PASSWORD=mine\n")
+    assert keep_secrets(path, {}, [TOKEN, *PASSWORDS]) == [TOKEN, "REDIS_ADMIN_PASSWORD"]
+    first, *made = path.read_text().splitlines()
+    assert first == "REDIS_PASSWORD=mine"
+    assert len({line.partition("=")[2] for line in made}) == 2
+    assert keep_secrets(path, {}, [TOKEN, *PASSWORDS]) == []

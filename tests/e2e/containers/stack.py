@@ -77,6 +77,7 @@ class Stack:
     ops_port: int
     said: str = ""
     """What `make up` printed."""
+    project: str = PROJECT
 
     @property
     def url(self) -> str:
@@ -88,7 +89,7 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        ours = {"COMPOSE_PROJECT_NAME": PROJECT, "GATEWAY_PORT": str(self.port), "OPS_PORT": str(self.ops_port)}
+        ours = {"COMPOSE_PROJECT_NAME": self.project, "GATEWAY_PORT": str(self.port), "OPS_PORT": str(self.ops_port)}
         ours |= {"GATEWAYS": str(GATEWAYS), "WORKERS": str(WORKERS)}
         ours |= {"LOCUST_PORT": "0", "PROMETHEUS_PORT": "0"}
         kept = ("PATH", "HOME", "LANG", "TMPDIR", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "XDG_RUNTIME_DIR")
@@ -124,7 +125,7 @@ class Stack:
         """Tell whether exactly the containers that `make up` starts are there, and all healthy."""
         form = '{{.Label "com.docker.compose.service"}} {{.Status}}'
         said = self.run(
-            "docker", "ps", "--all", "--filter", f"label=com.docker.compose.project={PROJECT}", "--format", form
+            "docker", "ps", "--all", "--filter", f"label=com.docker.compose.project={self.project}", "--format", form
         )
         healthy = Counter(line.split()[0] for line in said.splitlines() if line.endswith("(healthy)"))
         wanted = {"redis": 1, "worker": WORKERS, "gateway": GATEWAYS, "balancer": 1}
@@ -134,12 +135,23 @@ class Stack:
         """Run a command in a container, as its own user or another."""
         return self.run("docker", "exec", *(("--user", user) if user else ()), container, *command, fails=fails)
 
+    def secrets(self) -> dict[str, str]:
+        """Return what `make up` wrote into .env."""
+        lines = (self.root / ".env").read_text().splitlines()
+        return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+    def redis(self, *command: str) -> str:
+        """Run a command in Redis as its administrator."""
+        (container,) = self.containers("redis")
+        password = f"REDISCLI_AUTH={self.secrets()['REDIS_ADMIN_PASSWORD']}"
+        return self.run("docker", "exec", "--env", password, container, "redis-cli", *command)
+
     def inspect(self, container: str) -> Any:
         return json.loads(self.run("docker", "inspect", container))[0]
 
     def image(self) -> str:
         """Return the id of the image that apps are started from."""
-        return self.run("docker", "image", "inspect", "--format", "{{.Id}}", f"{PROJECT}-app:latest")
+        return self.run("docker", "image", "inspect", "--format", "{{.Id}}", f"{self.project}-app:latest")
 
     def is_healthy(self, container: str) -> bool:
         return bool(self.inspect(container)["State"]["Health"]["Status"] == "healthy")

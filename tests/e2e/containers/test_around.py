@@ -41,13 +41,11 @@ def test_its_containers_are_listed_and_their_logs_followed(stack: Stack) -> None
 
 
 def test_what_redis_keeps_outlives_the_containers(stack: Stack) -> None:
-    (redis,) = stack.containers("redis")
-    stack.inside(redis, "redis-cli", "set", "kept", "yes")
+    stack.redis("set", "kept", "yes")
     stack.make("down")
     assert stack.compose("ps", "--all", "--quiet").split() == []
     assert "ready" in stack.make("up")
-    (redis,) = stack.containers("redis")
-    assert stack.inside(redis, "redis-cli", "getdel", "kept").strip() == "yes"
+    assert stack.redis("getdel", "kept").strip() == "yes"
 
 
 def test_prometheus_beside_it_is_let_in_to_every_gateway_and_worker(stack: Stack) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import socket
 import stat
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.e2e.containers.hardening import assert_limited, assert_unprivileged
-from tests.e2e.containers.stack import GATEWAYS, WORKERS, Stack, until
+from tests.e2e.containers.stack import GATEWAYS, WORKERS, Stack, copied, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -72,14 +74,14 @@ def test_the_operators_have_a_listener_of_their_own_on_this_machine_only(stack: 
 
 def test_figures_are_shown_to_who_has_the_token(stack: Stack) -> None:
     url = f"http://127.0.0.1:{stack.ops_port}/-/metrics"
-    token = (stack.root / ".env").read_text().strip().partition("=")[2]
+    token = stack.secrets()["OPS_TOKEN"]
     bearers = {"": 401, "Bearer wrong": 401, f"Bearer {token}": 200}
     assert {bearer: httpx.get(url, headers={"Authorization": bearer}).status_code for bearer in bearers} == bearers
     assert "OPS_TOKEN" in httpx.get(url, headers={"Accept": "text/html"}).text, "a person is asked for it"
 
 
 def test_a_person_signs_in_once_for_all_gateways_and_a_wrong_token_opens_nothing(stack: Stack) -> None:
-    token = (stack.root / ".env").read_text().strip().partition("=")[2]
+    token = stack.secrets()["OPS_TOKEN"]
     with httpx.Client(base_url=f"http://127.0.0.1:{stack.ops_port}", follow_redirects=True) as person:
         assert person.post("/-/sign-in", data={"token": token[:-1]}).status_code == 401
         assert not person.cookies
@@ -92,16 +94,17 @@ def test_a_person_signs_in_once_for_all_gateways_and_a_wrong_token_opens_nothing
     assert "floodgate_requests_offered_total" in signed_in.text
 
 
-def test_the_operators_token_is_made_once_in_a_file_for_its_owner_alone(stack: Stack) -> None:
+def test_the_secrets_are_made_once_in_a_file_for_their_owner_alone(stack: Stack) -> None:
     kept = stack.root / ".env"
     text = kept.read_text()
-    token = re.fullmatch(r"OPS_TOKEN=(\S{40,})\n", text)
-    assert token
+    secrets = stack.secrets()
+    assert list(secrets) == ["OPS_TOKEN", "REDIS_PASSWORD", "REDIS_ADMIN_PASSWORD"]
+    assert len({value for value in secrets.values() if len(value) >= 40}) == len(secrets)
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert ".env" in (stack.root / ".gitignore").read_text().splitlines()
     for fleet in FLEETS:
         for container in stack.containers(fleet):
-            assert f"OPS_TOKEN={token[1]}" in stack.inspect(container)["Config"]["Env"]
+            assert f"OPS_TOKEN={secrets['OPS_TOKEN']}" in stack.inspect(container)["Config"]["Env"]
     before = {service: stack.containers(service) for service in SERVICES}
     stack.make("up")
     assert kept.read_text() == text
@@ -118,13 +121,46 @@ def test_only_the_balancer_is_published(stack: Stack) -> None:
 def test_redis_keeps_its_data_refuses_rather_than_forgets_and_is_reached_by_the_apps_alone(stack: Stack) -> None:
     (redis,) = stack.containers("redis")
     words = ("appendonly", "maxmemory-policy", "maxmemory")
-    told = stack.inside(redis, "redis-cli", "config", "get", *words).split()
+    told = stack.redis("config", "get", *words).split()
     settings = dict(zip(told[::2], told[1::2], strict=True))
     assert (settings["appendonly"], settings["maxmemory-policy"]) == ("yes", "noeviction")
     assert 0 < int(settings["maxmemory"]) * 2 < stack.inspect(redis)["HostConfig"]["Memory"]
     (balancer,) = stack.containers("balancer")
     networks = [set(stack.inspect(one)["NetworkSettings"]["Networks"]) for one in (redis, balancer)]
     assert not networks[0] & networks[1]
+
+
+def test_the_apps_reach_redis_as_a_user_with_its_own_commands_and_keys_and_nobody_else_does(stack: Stack) -> None:
+    for _ in range(20):
+        assert stack.status("/trial") == 200
+    assert {"user=floodgate"} == set(re.findall(r"user=(?!default)\S+", stack.redis("client", "list")))
+    assert stack.redis("acl", "log").strip() == ""
+    (redis,) = stack.containers("redis")
+    assert "NOAUTH" in stack.inside(redis, "redis-cli", "dbsize")
+    app = ("redis-cli", "--user", "floodgate", "--pass", stack.secrets()["REDIS_PASSWORD"])
+    for command in ("flushall", "config get dir", "get another:key"):
+        assert "NOPERM" in stack.inside(redis, *app, *command.split())
+    for fleet in FLEETS:
+        given = stack.inspect(stack.containers(fleet)[0])["Config"]["Env"]
+        assert not [one for one in given if stack.secrets()["REDIS_ADMIN_PASSWORD"] in one]
+
+
+def test_plain_compose_starts_without_a_password_and_make_up_brings_one_and_keeps_what_is_there(
+    tmp_path: Path,
+) -> None:
+    plain = dataclasses.replace(copied(tmp_path / "plain"), project="floodgate-test-plain")
+    try:
+        plain.run("env", "GATEWAYS=1", "WORKERS=1", "docker", "compose", "up", "--build", "--wait", "--quiet-pull")
+        until(lambda: plain.status("/trial") == 200, 20)
+        (redis,) = plain.containers("redis")
+        assert plain.inside(redis, "redis-cli", "set", "kept", "yes").strip() == "OK"
+        said = plain.run("env", "GATEWAYS=1", "WORKERS=1", "make", "up")
+        assert "Redis restarts once" in said
+        assert "ready" in said
+        assert plain.redis("get", "kept").strip() == "yes"
+        assert plain.status("/trial") == 200
+    finally:
+        plain.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
 
 
 @pytest.mark.parametrize("service", SERVICES)

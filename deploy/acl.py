@@ -1,0 +1,50 @@
+"""Who may do what in Redis: the users of the containers, and the commands and keys that the apps need.
+
+`python -m deploy.acl NAMESPACE` prints the apps' user for a Redis of one's own. Runs
+before anything is installed, so it takes the standard library alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterable
+
+USER, HEALTH = "floodgate", "health"
+BEGINNING = "auth hello select client|setinfo client|setname"
+OF_THE_APPS = (
+    "evalsha script|load time",
+    "blpop lpop rpush llen ltrim",
+    "del exists expire get pexpire set type",
+    "hdel hexists hget hgetall hkeys hmget hset hsetnx",
+    "sadd smembers srem",
+    "xadd xrange xread xtrim",
+    "zadd zcard zcount zdiff zmscore zpopmin zrange zrangebyscore zrem zremrangebyscore zrevrange zscore",
+)
+COMMANDS = frozenset(" ".join((BEGINNING, *OF_THE_APPS)).split())
+"""What scripts and apps need: `tests/unit/test_acl.py` finds it in the code, and says what is missing or too much."""
+
+
+def apps(namespace: str, commands: Iterable[str] = COMMANDS) -> str:
+    """Return the rules of the apps' user, without a password: its namespace in every version of the format."""
+    return f"~{{{namespace}:*}}:* resetchannels -@all {' '.join(f'+{command}' for command in sorted(commands))}"
+
+
+def users(namespace: str, password: str, admin_password: str, before: str = "") -> str:
+    """Return the file of all users. What the file `before` allowed the apps stays allowed: the old ones still run."""
+    old = re.findall(rf"^user {USER} .*", before, re.MULTILINE)
+    allowed = COMMANDS.union(re.findall(r"\+(\S+)", " ".join(old)))
+    return (
+        f"user default on #{_digest(admin_password)} ~* &* +@all\n"
+        f"user {HEALTH} on nopass resetchannels -@all +ping\n"
+        f"user {USER} on #{_digest(password)} {apps(namespace, allowed)}\n"
+    )
+
+
+def _digest(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    print(f"user {USER} on >PASSWORD {apps(*sys.argv[1:2])}")
