@@ -137,7 +137,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "runs": (
         Mutation("a ghost claim takes nothing", "claim", "now <= tonumber(ARGV[1])", "true"),
         Mutation("only the registered claim", "claim", "if not serving then", "if false then"),
-        Mutation("what expired is not run", "claim", "or t.deadline <= now then", "then"),
+        Mutation("what expired is not run", "claim", "or t.deadline <= now or is_for", "or is_for"),
         Mutation("a claim that leaves work lays the baton", "claim", "end\nlay()\nout[3]", "end\nout[3]"),
         Mutation("what is leased waits no more", "claim", "call('ZREM', unpack(ids))", ""),
         Mutation("a claim marks what it leaves", "claim", "call('HSETNX', figures", "call('HGET', figures"),
