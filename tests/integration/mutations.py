@@ -224,7 +224,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("nor after mercy began", "claim", "now < mercy or", ""),
         Mutation("nor before a reap was late", "claim", " or now - last > gap", ""),
         Mutation("nor after a clock stepped back", "claim", "or now < last", ""),
-        Mutation("what had started is started again", "claim", " and not mark_of(id)\n", "\n"),
+        Mutation("what had started is started again", "claim", " and not mark_of(id) end", " end"),
         Mutation("slots come free without a claim", "reap", "if drop_of_the_gone(", "if false and drop_of_the_gone("),
         Mutation("of the parked, too", "reap", "drop_from(P .. 'parked:' .. route)", ""),
         Mutation("not in the grace", "reap", "if in_grace(now) then return false end", "in_grace(now)"),
