@@ -38,10 +38,10 @@ def counts(lab: Lab) -> list[Figure]:
     return [
         _count("scripts per request", queue.scripts, 3.3),
         _count("commands per request, with those that scripts call", queue.commands, 50),
-        _count("reads and writes per request, gateway", queue.gateway_io, 10),
+        _count("reads and writes per request, gateway", queue.gateway_io, 9),
         _count("reads and writes per request, worker", queue.worker_io, 5),
-        _count("calls of functions, gateway / bare+log", queue.calls / plain.calls, 1.7),
-        _count("calls of functions, plain route beside queued ones / bare+log", direct.calls / plain.calls, 1.2),
+        _count("calls of functions, gateway / bare+log", queue.calls / plain.calls, 1.1),
+        _count("calls of functions, plain route beside queued ones / bare+log", direct.calls / plain.calls, 1.0),
         Figure("   calls of functions, bare+log", (plain.calls,)),
     ]
 
