@@ -47,6 +47,8 @@ class GatewayApp(FastAPI):
     engine: Engine | None = None
     unready_s = 0.0
     """How long it goes on taking requests after `begin_drain`, for balancers to notice."""
+    collects_by_time = True
+    """It holds as many objects as requests wait: counting what is new would walk them all again and again."""
     leaving = False
     """Told to leave: perhaps before there is an engine."""
 

@@ -41,6 +41,9 @@ MEND_S = 0.2
 """Between two looks at a baton of the wrong type, which `reap` drops: parking on it returns at once."""
 SILENT_S = BLOCK_S + SLACK_S + CALL_S
 """Without an answer to any claim for so long, this claimer does not work, whatever its renewals say."""
+FULL_S = 0.1
+"""Without room for so long, a claimer listens to its bell: short runs make no calls for it."""
+LISTEN_S = 1.0
 CLAIM_BYTES = 512 * 1024
 MOST_TASKS = 256
 
@@ -78,7 +81,10 @@ class Claimer:
         self._last_read = 0
         self._answered_s = -math.inf
         self.leaving = False
+        self._full = asyncio.Event()
+        """Set while there is no room to claim."""
         self._wire = Wire(pool, self._on_open)
+        self._listening = Wire(pool)
 
     @property
     def working(self) -> bool:
@@ -96,6 +102,12 @@ class Claimer:
 
     async def run(self) -> None:
         """Claim until `leave`; survives every loss of Redis."""
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(self._listen_while_full())
+            await self._claim_until_leave()
+            listening.cancel()
+
+    async def _claim_until_leave(self) -> None:
         backoff = Backoff()
         while not self.leaving:
             try:
@@ -145,8 +157,10 @@ class Claimer:
         while not self.leaving:
             if self.executor.room == 0:
                 parked = False
+                self._full.set()
                 self.executor.gained_room.clear()
                 await self.executor.gained_room.wait()
+                self._full.clear()
                 self._answered_s = time.monotonic()  # it had no room to claim
                 continue
             reply, rung = await (self._park() if parked else self._claim())
@@ -158,7 +172,7 @@ class Claimer:
             # First the start: a bell may ring for a task of the same turn, and what follows may fail.
             for claimed in reply.tasks:
                 self._start(claimed)
-            await self._hear(rung)
+            await self._hear(self._wire, rung)
             if not reply.registered:
                 await self._keeper.renew(self)
 
@@ -197,16 +211,36 @@ class Claimer:
         self._clock.observe(reply.now_ms)
         return reply
 
-    async def _hear(self, rung: Any) -> None:
+    async def _listen_while_full(self) -> None:
+        """Hear the bell while no claim is parked on it; on a connection of its own, since room ends no `BLPOP`."""
+        bell = ("BLPOP", self._keys.bell(self.name), str(LISTEN_S))
+        backoff = Backoff()
+        try:
+            while True:
+                await self._full.wait()
+                await asyncio.sleep(FULL_S)
+                if not self._full.is_set():
+                    continue
+                try:
+                    await self._listening.open()
+                    (rung,) = await self._listening.exchange([bell], LISTEN_S + SLACK_S)
+                    await self._hear(self._listening, rung)
+                    backoff.reset()
+                except FloodgateError:  # the renewals say the same, and say that Redis is away
+                    await asyncio.sleep(backoff.next_s())
+        finally:
+            await self._listening.close()
+
+    async def _hear(self, wire: Wire, rung: Any) -> None:
         """Stop what the bell names. Its rest is fetched without waiting."""
         if isinstance(rung, Exception) and str(rung).startswith("WRONGTYPE"):
             log.error("garbage in the place of a bell or a baton: dropped", extra=fields(claimer=self.name))
-            await self._wire.exchange([("DEL", self._keys.bell(self.name))], CALL_S)
+            await wire.exchange([("DEL", self._keys.bell(self.name))], CALL_S)
             await asyncio.sleep(MEND_S)
             return
         if not isinstance(rung, list) or rung[0] != self._keys.bell(self.name).encode():
             return
-        (rest,) = await self._wire.exchange([("LPOP", self._keys.bell(self.name), 1000)], CALL_S)
+        (rest,) = await wire.exchange([("LPOP", self._keys.bell(self.name), 1000)], CALL_S)
         items = (rung[1], *(rest if isinstance(rest, list) else ()))
         for item in items:
             self.executor.stop_task(item.decode("ascii", "replace"))

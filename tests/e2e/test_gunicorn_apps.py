@@ -27,9 +27,18 @@ ROOT = Path(__file__).parents[2]
 START_S = 20
 END_S = 10
 UNREADY_S = 1.0
+PROCESSES = 2
 HANDLER = """
 import asyncio
+import time
 from shared import queued
+
+@queued("/hangs", max_concurrency=10, timeout_s=0.5)
+def hangs() -> None:
+    time.sleep(600)
+
+@queued("/quick", max_concurrency=10)
+def quick() -> None: ...
 
 @queued("/slow", max_concurrency=10)
 async def slow() -> str:
@@ -48,7 +57,7 @@ def free_port() -> int:
 def environment(redis_url: str, namespace: str) -> dict[str, str]:
     ports = {"GATEWAY_PORT": str(free_port()), "WORKER_PORT": str(free_port())}
     given = {"UNREADY_S": str(UNREADY_S), "REDIS_URL": redis_url, "NAMESPACE": namespace, "LEASE_S": "1"}
-    return os.environ | ports | given
+    return os.environ | ports | given | {"WORKER_THREADS": "1", "STUCK_S": "1"}
 
 
 @pytest.fixture
@@ -64,7 +73,7 @@ def apps(tmp_path: Path, environment: dict[str, str]) -> Iterator[dict[str, subp
                 running[name] = subprocess.Popen(
                     [sys.executable, "-m", "gunicorn", "-c", f"{name}_app/gunicorn_conf.py"],
                     cwd=tmp_path,
-                    env=environment | {"WEB_CONCURRENCY": "2"},
+                    env=environment | {"WEB_CONCURRENCY": str(PROCESSES)},
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
@@ -127,6 +136,23 @@ def test_a_leaving_gateway_is_not_ready_while_it_still_answers(
     time.sleep(UNREADY_S / 2)
     assert httpx.get(f"{url}/-/ready").status_code == 503
     assert httpx.get(f"{url}/-/live").status_code == 200
+
+
+@pytest.mark.slow
+def test_workers_whose_threads_all_hang_end_and_are_replaced(
+    apps: dict[str, subprocess.Popen[bytes]], environment: dict[str, str], tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
+    deadline = time.monotonic() + START_S
+    while not _answers(f"{url}/quick"):
+        assert time.monotonic() < deadline
+    log = tmp_path / "worker.log"
+    while log.read_text().count("the engine failed: this process ends") < PROCESSES:
+        httpx.get(f"{url}/hangs")  # holds the one thread of a worker
+        assert time.monotonic() < deadline + START_S, log.read_text()
+    while not _answers(f"{url}/quick"):
+        assert time.monotonic() < deadline + 2 * START_S, log.read_text()
+    assert apps["worker"].poll() is None, "the master lives on"
 
 
 def _answers(url: str) -> bool:

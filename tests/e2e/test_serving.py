@@ -21,6 +21,8 @@ import pytest
 from tests.e2e.toy_app import SLOW_S
 
 DRAIN_S = 3
+GC_PERIOD_S = 0.5
+KNOTS = 20
 ROOT = Path(__file__).parents[2]
 
 
@@ -48,13 +50,14 @@ def gunicorn(tmp_path: Path) -> Iterator[Gunicorn]:
 
 
 @contextlib.contextmanager
-def running_gunicorn(tmp_path: Path, unready_s: float = 0) -> Iterator[Gunicorn]:
+def running_gunicorn(tmp_path: Path, unready_s: float = 0, **env: str) -> Iterator[Gunicorn]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     conf = tmp_path / "conf.py"
     conf.write_text(
-        "from shared.serving import configuration\nfrom shared.settings import Settings\n"
+        "from shared import serving\nfrom shared.serving import configuration\nfrom shared.settings import Settings\n"
+        f"serving.GC_PERIOD_S = {GC_PERIOD_S}\n"
         f"settings = Settings(drain_s={DRAIN_S}, unready_s={unready_s})\n"
         f"globals().update(configuration('tests.e2e.toy_app:build()', {port}, settings))\n"
         f"bind = '127.0.0.1:{port}'\n"
@@ -64,7 +67,7 @@ def running_gunicorn(tmp_path: Path, unready_s: float = 0) -> Iterator[Gunicorn]
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "-c", str(conf)],
             cwd=ROOT,
-            env=os.environ | {"TOY_NOTES": str(notes), "TOY_UNREADY_S": str(unready_s)},
+            env=os.environ | {"TOY_NOTES": str(notes), "TOY_UNREADY_S": str(unready_s)} | env,
             stdout=file,
             stderr=file,
             start_new_session=True,
@@ -187,7 +190,33 @@ def test_a_killed_worker_is_replaced_under_the_same_start_of_the_master(gunicorn
     assert 0 < float(httpx.get(gunicorn.url).text) == float(before) <= time.monotonic()
 
 
+def test_a_worker_whose_master_was_killed_drains_and_ends(gunicorn: Gunicorn) -> None:
+    gunicorn.process.kill()
+    gunicorn.process.wait()
+    until(lambda: gunicorn.lines() == ["drain", "shutdown"], 10)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(gunicorn.url)
+
+
 def test_gunicorns_own_lines_are_json_when_not_on_a_terminal(gunicorn: Gunicorn) -> None:
     lines = [json.loads(line) for line in gunicorn.log.read_text().splitlines()]
     assert any(line["event"].startswith("Listening at") for line in lines)
     assert any("Started server process" in line["event"] for line in lines)
+
+
+def test_an_app_collects_garbage_by_pythons_own_rule(gunicorn: Gunicorn) -> None:
+    _, _, thresholds = httpx.get(gunicorn.url + "/knots").text.partition(" ")
+    own = [sys.executable, "-c", "import gc; print(gc.get_threshold())"]
+    assert thresholds == subprocess.check_output(own, text=True).strip()
+
+
+def test_an_app_that_collects_by_time_keeps_no_old_cycle(tmp_path: Path) -> None:
+    def knots() -> int:
+        return int(httpx.get(running.url + "/knots").text.split()[0])
+
+    with running_gunicorn(tmp_path, TOY_COLLECTS_BY_TIME="1") as running:
+        began = time.monotonic()
+        for _ in range(KNOTS):
+            httpx.get(running.url + "/knot")
+        assert knots() == KNOTS or time.monotonic() - began > GC_PERIOD_S, "the young generations do not free them"
+        until(lambda: knots() == 0, 10 * GC_PERIOD_S)

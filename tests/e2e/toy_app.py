@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,21 @@ from typing import Any
 SLOW_S = 0.8
 
 
-class Toy:
-    """`/slow` answers after `SLOW_S` and `/endless` never."""
+class Knot:
+    """Refers to itself: only the collector frees it."""
 
-    def __init__(self, notes: Path, unready_s: float) -> None:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+class Toy:
+    """`/slow` answers after `SLOW_S` and `/endless` never; `/knot` leaves an old cycle and `/knots` counts them."""
+
+    def __init__(self, notes: Path, unready_s: float, collects_by_time: bool) -> None:
         self._notes = notes
         self.unready_s = unready_s
+        self.collects_by_time = collects_by_time
+        self._knots: weakref.WeakSet[Knot] = weakref.WeakSet()
 
     def begin_drain(self) -> None:
         self._note("drain")
@@ -39,6 +50,12 @@ class Toy:
         elif scope["path"] == "/endless":
             await asyncio.sleep(3600)
         body = os.environ.get("MASTER_STARTED", "").encode()
+        if scope["path"] == "/knot":
+            knot = Knot()
+            self._knots.add(knot)
+            gc.collect(1)  # held meanwhile, it gets as old as what a waiting request holds
+        elif scope["path"] == "/knots":
+            body = f"{len(self._knots)} {gc.get_threshold()}".encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
         await send({"type": "http.response.body", "body": body})
 
@@ -49,4 +66,5 @@ class Toy:
 
 def build() -> Toy:
     """What gunicorn is given."""
-    return Toy(Path(os.environ["TOY_NOTES"]), float(os.environ.get("TOY_UNREADY_S", "0")))
+    notes, unready_s = Path(os.environ["TOY_NOTES"]), float(os.environ.get("TOY_UNREADY_S", "0"))
+    return Toy(notes, unready_s, os.environ.get("TOY_COLLECTS_BY_TIME") == "1")
