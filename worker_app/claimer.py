@@ -19,6 +19,7 @@ from shared.logs import fields
 from shared.queue.backoff import Backoff
 from shared.queue.clock import RedisClock
 from shared.queue.connection import Pool
+from shared.queue.eviction import Eviction
 from shared.queue.keys import Keys, lease_of
 from shared.queue.messages import unpack_task
 from shared.queue.scripts.calls import Call, Claimed, ClaimReply, Released, claim, join, release
@@ -61,6 +62,7 @@ class Claimer:
         lanes: Sequence[str],
         lease_ms: int,
         metering: Metering,
+        eviction: Eviction,
     ) -> None:
         self.name = f"{process}.{executor.kind}.{executor.places}"
         self.lanes = lanes
@@ -71,6 +73,7 @@ class Claimer:
         self._keeper = keeper
         self._lease_ms = lease_ms
         self._metering = metering
+        self._eviction = eviction
         self._pool_name = f"{contract}:{executor.kind}"
         self._serial = 0
         self._last_read = 0
@@ -133,6 +136,7 @@ class Claimer:
         self._metering.connects.opened("claim")
         if self.leaving:
             return
+        await self._eviction.look(wire)
         await self._keeper.renew(self)
         call = join(self._keys, claimer=self.name, last_serial=self._last_read, known=self.leases().keys())
         reply = await wire.run(call, CALL_S)
