@@ -41,6 +41,8 @@ SILENT_S = 0.23
 GRACE_S = 0.02
 """After a late turn of the loop a timer may come before the answer that lies there."""
 PROBE_S = 0.1
+CERTAIN = 2
+"""Tries to connect that fail in a row: one may be cut on its way, a dead server refuses both at once."""
 TROUBLES = {
     AdmitCode.PAUSED: Trouble.PAUSED,
     AdmitCode.NO_WORKER: Trouble.NO_WORKER,
@@ -93,21 +95,23 @@ class Admitter:
 
     async def run(self) -> None:
         """Admit for ever; ends by cancellation."""
-        said = False
+        failures = 0
         while True:
             try:
                 with self._watched():
                     # It may have been cut while there was nothing to do: what is not sent can still be refused.
                     await self._wire.open()
-                    self._is_away = said = False
-                    if batch := self._batch():
+                self._is_away, failures = False, 0
+                if batch := self._batch():
+                    with self._watched():
                         await self._send(batch)
             except FloodgateError as error:
-                self._go_away()
-                if not said:
+                failures += 1
+                if failures == CERTAIN:
                     log.warning("no admissions: waiting for Redis", extra=fields(reason=str(error)))
-                said = True
-                await asyncio.sleep(random.uniform(PROBE_S / 2, PROBE_S))
+                if failures >= CERTAIN:
+                    self._go_away()
+                    await asyncio.sleep(random.uniform(PROBE_S / 2, PROBE_S))
             else:
                 if not (self._is_away or self._some.is_set()):
                     await self._some.wait()

@@ -27,6 +27,7 @@ from shared.logs import fields
 from shared.metrics.snapshot import Snapshot
 from shared.queue.clock import RedisClock
 from shared.queue.connection import connect, run
+from shared.queue.eviction import Eviction
 from shared.queue.keys import Keys, lane_of
 from shared.queue.reaper import reap_forever
 from shared.queue.scripts.calls import Call, declare
@@ -58,6 +59,7 @@ class Engine:
         self._process = process = secrets.token_hex(8)
         inbox_key = self._keys.inbox(process)
         self.metering = Metering(registry, settings.metrics_of("gateway"), lambda: self.ready, self._take)
+        self._eviction = Eviction(settings.allow_eviction, self.metering.evicts.set, log)
         self._lanes = Lanes(self._client, self._keys, self._clock, registry, settings.registration_ms)
         self._admit_wire = Wire(self._pool, self._on_admit_open)
         self._inbox_wire = Wire(self._pool, self._on_inbox_open)
@@ -84,7 +86,8 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        return not (self.draining or self._ended) and self._admit_wire.is_open and self._inbox_wire.is_open
+        serves = not (self.draining or self._ended) and self._admit_wire.is_open and self._inbox_wire.is_open
+        return self._eviction.lets(serves)
 
     def begin_drain(self) -> None:
         """Say not ready, end kept-alive connections; answer whoever still waits when the drain is over."""
@@ -141,6 +144,7 @@ class Engine:
     async def _on_admit_open(self, wire: Wire) -> None:
         self.metering.connects.opened("admit")
         self._lanes.interrupted()
+        await self._eviction.look(wire)
         await self._declare(wire)
         await self._lanes.survey()
         self._seeker.look_at_all()

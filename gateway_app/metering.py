@@ -14,7 +14,7 @@ from typing import Protocol
 
 from gateway_app.answers import Answer, Entry, Trouble
 from shared.metrics.calls import Calls, Connects, Reaps
-from shared.metrics.families import SECONDS, Family
+from shared.metrics.families import EVICTS, SECONDS, Family
 from shared.metrics.ledger import Ledger
 from shared.metrics.vitals import Vitals
 from shared.registry import Handler, Registry
@@ -175,6 +175,7 @@ class Metering:
         self.cancels = Calls(ledger, "cancel")
         self.connects = Connects(ledger, "admit", "inbox")
         self.reaps = Reaps(ledger)
+        self.evicts = ledger.gauge(EVICTS)
         self.vitals = Vitals(ledger, is_ready, take)
         ledger.open(directory)
 

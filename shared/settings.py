@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1 << 20, ge=0, description="of a request; above it: 413")
     max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")
 
+    allow_eviction: bool = Field(False, description="be ready with a Redis that throws keys away when it is full")
+
     ops_token: SecretStr | None = Field(
         None, min_length=16, description="opens /-/metrics and all else under /-/; unset: from this machine only"
     )

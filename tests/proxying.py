@@ -48,7 +48,8 @@ class Proxy:
         async def resetting() -> int:
             writers, self._open = self._open, set()
             for writer in writers:
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+                with contextlib.suppress(OSError):  # closed this moment
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
                 writer.transport.abort()
             return len(writers) // 2
 

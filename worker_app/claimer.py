@@ -19,6 +19,7 @@ from shared.logs import fields
 from shared.queue.backoff import Backoff
 from shared.queue.clock import RedisClock
 from shared.queue.connection import Pool
+from shared.queue.eviction import Eviction
 from shared.queue.keys import Keys, lease_of
 from shared.queue.messages import unpack_task
 from shared.queue.scripts.calls import MAX_BATCH, Call, Claimed, ClaimReply, Released, claim, join, release
@@ -65,6 +66,7 @@ class Claimer:
         lanes: Sequence[str],
         lease_ms: int,
         metering: Metering,
+        eviction: Eviction,
     ) -> None:
         # reap knows by it how long its registration and its leases last: processes may differ
         self.name = f"{process}-{lease_ms}.{executor.kind}.{executor.places}"
@@ -76,6 +78,7 @@ class Claimer:
         self._keeper = keeper
         self._lease_ms = lease_ms
         self._metering = metering
+        self._eviction = eviction
         self._pool_name = f"{contract}:{executor.kind}"
         self._serial = 0
         self._last_read = 0
@@ -147,6 +150,7 @@ class Claimer:
         self._metering.connects.opened("claim")
         if self.leaving:
             return
+        await self._eviction.look(wire)
         await self._keeper.renew(self)
         call = join(self._keys, claimer=self.name, last_serial=self._last_read, known=self.leases().keys())
         reply = await wire.run(call, CALL_S)

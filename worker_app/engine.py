@@ -20,6 +20,7 @@ from shared.logs import fields
 from shared.metrics.snapshot import Snapshot
 from shared.queue.clock import RedisClock
 from shared.queue.connection import connect, run
+from shared.queue.eviction import Eviction
 from shared.queue.keys import Keys, lane_of
 from shared.queue.reaper import reap_forever
 from shared.queue.scripts.calls import declare
@@ -60,6 +61,7 @@ class Engine:
         self._clock = RedisClock()
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
         self.metering = Metering(registry, settings.metrics_of("worker"), lambda: self.ready, self._take)
+        self._eviction = Eviction(settings.allow_eviction, self.metering.evicts.set, log)
         self._keeper = Keeper(
             self._client,
             self._keys,
@@ -77,7 +79,8 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        return self._open and not self._draining.is_set() and all(claimer.working for claimer in self._claimers)
+        works = self._open and not self._draining.is_set() and all(claimer.working for claimer in self._claimers)
+        return self._eviction.lets(works)
 
     def begin_drain(self) -> None:
         """Start to leave; may be called twice, from any context of the loop's thread."""
@@ -226,6 +229,7 @@ class Engine:
                     lanes=[lane_of(self._registry.contract, kind, level) for level in sorted(levels)],
                     lease_ms=settings.lease_ms,
                     metering=self.metering,
+                    eviction=self._eviction,
                 )
             )
         return claimers

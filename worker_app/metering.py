@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared.metrics.calls import Calls, Connects, Reaps
-from shared.metrics.families import SECONDS, Family
+from shared.metrics.families import EVICTS, SECONDS, Family
 from shared.metrics.ledger import Counter, Histogram, Ledger
 from shared.metrics.vitals import Vitals
 from shared.queue.messages import Outcome
@@ -76,5 +76,6 @@ class Metering:
         self.unreadable = ledger.counter(UNREADABLE)
         self.connects = Connects(ledger, "claim", "complete")
         self.reaps = Reaps(ledger)
+        self.evicts = ledger.gauge(EVICTS)
         self.vitals = Vitals(ledger, is_ready, take)
         ledger.open(directory)

@@ -58,6 +58,9 @@ CALL_FAILURES = Family(
 CONNECTS = Family(
     "floodgate_redis_connects_total", "counter", "Connections opened, the first one included.", ("connection",)
 )
+EVICTS = Family(
+    "floodgate_redis_evicts", "gauge", "Processes whose Redis throws keys away when it is full: answers get lost."
+)
 REAPED = Family(
     "floodgate_reaped_total",
     "counter",
