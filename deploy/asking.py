@@ -14,12 +14,14 @@ from pathlib import Path
 EDIT = "shared/handlers/demo.py"
 HOST = "127.0.0.1"
 ASK_S = 5.0
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Past `http_proxy`: what is asked runs on this machine, where a proxy cannot reach it."""
 
 
 def answer(url: str) -> bytes | None:
     """Return the body of a successful answer, or None."""
     try:
-        with urllib.request.urlopen(url, timeout=ASK_S) as response:
+        with DIRECTLY.open(url, timeout=ASK_S) as response:
             return bytes(response.read())
     except (urllib.error.URLError, OSError):
         return None

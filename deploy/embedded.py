@@ -31,6 +31,8 @@ READY_S = 10.0
 STOP_S = 5.0
 POLL_S = 0.01
 LAST_SLOT = 16383
+MOST_SOCKET_PATH = 100
+"""A unix socket's path ends after 103 bytes on macOS, 107 on Linux."""
 
 
 class ServerFailed(Exception):
@@ -48,7 +50,10 @@ def valkey_binary() -> Path:
 class EmbeddedServer:
     """A server on 127.0.0.1 or a unix socket, with its data in a directory removed at `stop`.
 
-    `cluster=True` enables cluster mode with all slots on this one node.
+    The unix socket lies in a directory of our user alone. The port is open to every
+    user of this machine: it is for tests of a network, for clusters, and for
+    measurements of what a deployment costs. `cluster=True` enables cluster mode with
+    all slots on this one node.
     """
 
     def __init__(
@@ -57,7 +62,7 @@ class EmbeddedServer:
         self._binary = valkey_binary() if binary is None else binary
         self._cluster = cluster
         self._args = args
-        self._directory = Path(tempfile.mkdtemp(prefix="floodgate-"))
+        self._directory = _directory()
         self._socket = self._directory / "socket" if unix else None
         self.port = 0 if unix else _free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -182,6 +187,15 @@ class EmbeddedServer:
         log = self._log.read_text(errors="replace")[-2000:]
         self.stop()
         raise ServerFailed(f"{self._binary} did not start:\n{log}")
+
+
+def _directory() -> Path:
+    """Make a directory that only our user may enter, with a path that is short enough for a socket in it."""
+    directory = Path(tempfile.mkdtemp(prefix="floodgate-"))
+    if len(os.fsencode(directory / "socket")) <= MOST_SOCKET_PATH:
+        return directory
+    directory.rmdir()
+    return Path(tempfile.mkdtemp(prefix="floodgate-", dir="/tmp"))
 
 
 def _free_port() -> int:

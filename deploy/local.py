@@ -47,7 +47,8 @@ def main() -> int:
     try:
         with contextlib.ExitStack() as stack:
             if settings.redis_url is None:
-                environment["REDIS_URL"] = stack.enter_context(EmbeddedServer()).url
+                environment["NAMESPACE"] = settings.namespace
+                environment["REDIS_URL"] = stack.enter_context(EmbeddedServer(unix=True)).url
             return asyncio.run(_run(settings, environment))
     except ServerFailed as error:
         say(str(error))

@@ -12,11 +12,10 @@ import os
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deploy.asking import ASK_S, HOST, answer, askable, editable, taken
+from deploy.asking import ASK_S, DIRECTLY, HOST, answer, askable, editable, taken
 from deploy.composing import Failed, Plan, compose, containers, docker, need_docker, plan, published, show_log
 from deploy.secret import TOKEN, keep_token
 
@@ -173,7 +172,7 @@ def _first_answer(url: str) -> str | None:
 def _answers(url: str) -> bool:
     """Tell whether somebody answers, if only that the request is not welcome."""
     try:
-        with urllib.request.urlopen(url, timeout=ASK_S):
+        with DIRECTLY.open(url, timeout=ASK_S):
             return True
     except urllib.error.HTTPError as error:
         with error:

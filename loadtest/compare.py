@@ -119,7 +119,7 @@ def _running(name: str, directory: Path) -> Iterator[App]:
         stack.enter_context(_database(env[DATABASE]))
         stack.enter_context(pinned(theirs))
         if name == "queued":
-            env["REDIS_URL"] = stack.enter_context(EmbeddedServer()).url
+            env["REDIS_URL"] = stack.enter_context(EmbeddedServer(unix=True)).url
             stack.enter_context(app("worker", None, env))
         served = stack.enter_context(app("gateway", None if name == "queued" else DIRECT, env))
         with pinned(ours):

@@ -151,6 +151,18 @@ class Registry:
             if shapes.get(handler.route) != handler.shape
         }
 
+    def strangers(self, contracts: Mapping[str, Mapping[str, str]]) -> set[str]:
+        """Return the contracts of other projects: of the routes of whoever has fewer, less than half are common."""
+        own = self.by_route.keys()
+        return {
+            contract
+            for contract, shapes in contracts.items()
+            if 2 * len(own & shapes.keys()) < min(len(own), len(shapes))
+        }
+
+
+STRANGER = "another project has this namespace: equal routes share tasks and limits; give one of them another NAMESPACE"
+"""What is said of `Registry.strangers`."""
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 METHODS = IDEMPOTENT | {"POST", "PATCH"}

@@ -7,14 +7,23 @@ there on; nothing else reads the environment.
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
 
 NAMESPACE = "floodgate"
+"""Of a Redis that serves this deployment alone: `make dev` and docker-compose.yml bring one."""
+UNNAMED = f"?{NAMESPACE}"
+"""What docker-compose.yml makes of a `REDIS_URL` without a `NAMESPACE`: it cannot leave out its own default."""
+QUERY = frozenset({"client_name", "db", "password", "username"})
+"""What `REDIS_URL` may say in its query. All else, such as `protocol`, would win over what the engine is built on."""
+TLS_QUERY = frozenset(
+    f"ssl_{name}" for name in ("ca_certs", "ca_path", "certfile", "cert_reqs", "check_hostname", "keyfile", "password")
+)
+"""And with `rediss://`."""
 KILL_MARGIN_S = 5
 """From the end of the drain to gunicorn's SIGKILL."""
 
@@ -26,7 +35,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     redis_url: SecretStr | None = Field(None, description="Redis ≥ 7.0 or Valkey ≥ 8; may hold a password")
-    namespace: str = Field(NAMESPACE, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="prefix and hash tag of all keys")
+    namespace: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        validate_default=True,
+        description="prefix and hash tag of all keys; one per deployment",
+    )
     handlers: str = Field("shared.handlers", description="the package whose modules are discovered")
 
     gateway_port: int = Field(8000, ge=1, le=65535, description="the one public port")
@@ -48,11 +62,17 @@ class Settings(BaseSettings):
 
     worker_places: int = Field(100, ge=1, le=10_000, description="async handlers at once, per process")
     worker_threads: int = Field(16, ge=1, le=1_000, description="sync handlers at once, per process")
+    stuck_s: float = Field(
+        30, gt=0, le=3600, description="how long runs past their deadline may hold all places before a worker ends"
+    )
     worker_max_level: int = Field(9, ge=0, le=9, description="the dearest tasks this worker takes")
 
     rate_per_s: float | None = Field(None, gt=0, description="requests a second to queued routes, per gateway process")
     rate_bucket: float = Field(1000, ge=1, description="how many may come at once under RATE_PER_S")
     result_ttl_s: int = Field(3600, ge=1, le=604800, description="how long the result of a 202 can be fetched")
+    dead_max_bytes: int = Field(
+        16 << 20, ge=0, description="memory for copies of lost tasks, the last ones, each cut at 16 KiB"
+    )
 
     max_body_bytes: int = Field(1 << 20, ge=0, description="of a request; above it: 413")
     max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")
@@ -74,11 +94,22 @@ class Settings(BaseSettings):
     def _address(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _is_redis_url(value.get_secret_value()):
             raise ValueError("write redis://, rediss:// or unix:// and a host or path, e.g. redis://127.0.0.1:6379/0")
+        if value is not None:
+            _check_query(value.get_secret_value())
         return value
 
     def metrics_of(self, app: str) -> Path | None:
         """Return where the processes of an app share their figures; two apps may have one environment."""
         return None if self.metrics_dir is None else self.metrics_dir / app
+
+    @field_validator("namespace", mode="before")
+    @classmethod
+    def _named(cls, value: object, info: ValidationInfo) -> object:
+        if value not in (None, "", UNNAMED):
+            return value
+        if info.data.get("redis_url") is not None:
+            raise ValueError("name it where REDIS_URL is set: whoever has the same one on that Redis runs your tasks")
+        return NAMESPACE
 
     @property
     def redis(self) -> str:
@@ -125,3 +156,18 @@ def _is_redis_url(url: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in {"redis", "rediss", "unix"}
+
+
+def _check_query(url: str) -> None:
+    """Raise `ValueError` for a query that redis-py would take, or fail at, in every connection."""
+    parts = urlsplit(url)
+    given = parse_qs(parts.query, keep_blank_values=True)
+    allowed = QUERY | TLS_QUERY if parts.scheme == "rediss" else QUERY
+    # A name that is no plain word may be a part of a password.
+    foreign = {name if name.isidentifier() else "what stands there" for name in given.keys() - allowed}
+    if foreign:
+        raise ValueError(
+            f"take {', '.join(sorted(foreign))} out of its query, which may have {', '.join(sorted(allowed))}"
+        )
+    if not all(number.isdecimal() for number in given.get("db", ())):
+        raise ValueError("db in its query is no number")

@@ -15,7 +15,7 @@ from shared.logs import fields
 from shared.queue.connection import Client, translated
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import read_contracts
-from shared.registry import Registry
+from shared.registry import STRANGER, Registry
 
 log = logging.getLogger("floodgate.worker")
 
@@ -29,7 +29,7 @@ class Neighbours:
         self._client = client
         self._keys = keys
         self._registry = registry
-        self._said: set[tuple[str, str]] = set()
+        self._said: set[tuple[str, str, str]] = set()
 
     async def look(self) -> None:
         """Look once; raises `Unavailable`."""
@@ -43,13 +43,16 @@ class Neighbours:
             contract = lane.decode("ascii", "replace").partition(":")[0]
             if contract != own:
                 self._say(contract, "", "another release is here: no task passes where it differs")
-        for contract, label in sorted(self._registry.disagreements(read_contracts(contracts))):
+        others = read_contracts(contracts)
+        for contract in sorted(self._registry.strangers(others)):
+            self._say(contract, "", STRANGER, logging.ERROR)
+        for contract, label in sorted(self._registry.disagreements(others)):
             self._say(contract, label, "workers of another release disagree about a route")
 
-    def _say(self, contract: str, label: str, event: str) -> None:
-        if (contract, label) not in self._said:
-            self._said.add((contract, label))
-            log.warning(event, extra=fields(contract=contract, **({"route": label} if label else {})))
+    def _say(self, contract: str, label: str, event: str, level: int = logging.WARNING) -> None:
+        if (contract, label, event) not in self._said:
+            self._said.add((contract, label, event))
+            log.log(level, event, extra=fields(contract=contract, **({"route": label} if label else {})))
 
 
 async def look_forever(neighbours: Neighbours, period_s: float) -> None:

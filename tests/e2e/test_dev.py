@@ -39,7 +39,12 @@ class System:
 
     process: subprocess.Popen[bytes]
     root: Path
-    url: str
+    port: int
+    port_of_worker: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def output(self) -> str:
@@ -85,7 +90,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def running(root: Path) -> Iterator[System]:
+def running(root: Path, **given: str) -> Iterator[System]:
     """Start the system, kill whatever the test has left of it."""
     gateway, worker = free_port(), free_port()
     ports = {"GATEWAY_PORT": str(gateway), "WORKER_PORT": str(worker)}
@@ -94,12 +99,12 @@ def running(root: Path) -> Iterator[System]:
         process = subprocess.Popen(
             [sys.executable, "-m", "deploy.local"],
             cwd=root,
-            env=environment | {"TMPDIR": str(root)},
+            env=environment | {"TMPDIR": str(root)} | given,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
-    system = System(process, root, f"http://127.0.0.1:{gateway}")
+    system = System(process, root, gateway, worker)
     known: list[psutil.Process] = []
     try:
         yield system
@@ -110,6 +115,10 @@ def running(root: Path) -> Iterator[System]:
                 left.kill()
         process.kill()
         process.wait()
+
+
+def listening(process: psutil.Process) -> set[int]:
+    return {each.laddr.port for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN}
 
 
 def ready(system: System) -> bool:
@@ -131,6 +140,8 @@ def test_it_says_where_everything_is_and_an_edit_shows_and_a_mistake_does_not(co
         assert f"try:  curl {system.url}/greeting" in system.output
         assert "edit: shared/handlers" in system.output
         assert system.answer() == "first"
+        ports = set().union(*(listening(each) for each in system.processes()))
+        assert ports == {system.port, system.port_of_worker}, "Redis has none"
         before = scrape(system.url)
         assert before("processes") == 2
 
@@ -147,6 +158,12 @@ def test_it_says_where_everything_is_and_an_edit_shows_and_a_mistake_does_not(co
         # What processes have counted that are replaced by now is not forgotten.
         after = scrape(system.url)
         assert after("requests_ended_total", outcome="done") > before("requests_ended_total", outcome="done")
+
+
+def test_a_proxy_in_the_environment_is_not_asked_for_what_runs_here(copy: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    with running(copy, http_proxy=nobody, HTTP_PROXY=nobody, no_proxy="") as system:
+        until(lambda: ready(system), START_S, system)
 
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
@@ -200,6 +217,7 @@ def test_a_mistake_in_the_gateways_own_part_is_shown_and_the_old_one_goes_on(cop
     ("environment", "said"),
     [
         ({"GATEWAY_PORT": "80000"}, "GATEWAY_PORT: Input should be less than or equal to 65535"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "NAMESPACE: name it where REDIS_URL is set"),
         ({"WORKER_PLACES": "many"}, "WORKER_PLACES: Input should be a valid integer"),
         ({"GATEWAY_PORT": "8100", "WORKER_PORT": "8100"}, "GATEWAY_PORT and WORKER_PORT are both 8100"),
     ],

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +43,18 @@ def test_it_listens_on_a_unix_socket_alone_when_asked_to() -> None:
         assert server.url.startswith("unix:///")
         assert server.command("PING") == b"+PONG\r\n"
         assert server.port == 0
+
+
+def test_where_the_usual_place_has_too_long_a_path_for_a_socket_another_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 90)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with EmbeddedServer(unix=True) as server:
+        assert server.command("PING") == b"+PONG\r\n"
+        assert stat.S_IMODE(Path(server.url.removeprefix("unix://")).parent.stat().st_mode) == 0o700
+    assert list(deep.iterdir()) == []
 
 
 def test_a_killed_server_comes_back_on_the_same_address_with_nothing_in_it() -> None:

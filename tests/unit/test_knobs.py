@@ -11,10 +11,12 @@ from deploy.up import SLOTS
 from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-COMPOSE = re.sub(r"^\s*#.*$", "", (ROOT / "docker-compose.yml").read_text(), flags=re.MULTILINE)
+# The one default that holds for the Redis of compose alone is written around this.
+FILE = (ROOT / "docker-compose.yml").read_text().replace("${REDIS_URL:+?}", "")
+COMPOSE = re.sub(r"^\s*#.*$", "", FILE, flags=re.MULTILINE)
 EXAMPLE = (ROOT / ".env.example").read_text()
 HAPROXY = (ROOT / "deploy/haproxy.cfg").read_text()
-DEFAULTS = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (ROOT / "docker-compose.yml").read_text()))
+DEFAULTS = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", FILE))
 PASSED_ON = set(re.findall(r"^ {4,6}([A-Z_]+):$", COMPOSE, re.MULTILINE))
 SHOWN = dict(re.findall(r"^#([A-Z_]+)=(\S*)", EXAMPLE, re.MULTILINE))
 OWN = {"METRICS_DIR"}

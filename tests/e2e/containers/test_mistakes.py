@@ -34,6 +34,7 @@ MISTAKES = {
     ("GATEWAY_PORT=abc",): "what .env and the shell set: .*abc",
     ("GATEWAY_PORT=59999", "OPS_PORT=59999"): "GATEWAY_PORT and OPS_PORT must differ",
     ("OPS_TOKEN=short",): "OPS_TOKEN: .*at least 16",
+    ("REDIS_URL=redis://127.0.0.1:6379/0",): "NAMESPACE: name it where REDIS_URL is set",
     ("LEASE_S=long",): "LEASE_S: .*number",
     ("DRAIN_S=20",): "set DRAIN_S above 25",
     ("STOP_GRACE_S=38",): "STOP_GRACE_S",

@@ -38,6 +38,10 @@ def test_it_says_where_everything_is_once_a_request_was_answered(stack: Stack) -
     assert f"http://127.0.0.1:{stack.ops_port}/-/" in said
 
 
+def test_a_proxy_in_the_environment_is_not_asked_for_what_runs_here(stack: Stack) -> None:
+    assert "ready" in stack.run("env", "http_proxy=http://127.0.0.1:9", "no_proxy=", "make", "up")
+
+
 def test_all_routes_answer_through_the_balancer_under_the_id_of_the_client(stack: Stack) -> None:
     with httpx.Client(base_url=stack.url, headers={"X-Request-ID": "mine"}) as client:
         assert [client.get(path).status_code for path in ("/trial", "/trial/pause", "/trial/thread")] == [200] * 3
