@@ -14,7 +14,7 @@ from collections.abc import Iterable
 USER, HEALTH = "floodgate", "health"
 BEGINNING = "auth hello select client|setinfo client|setname"
 OF_THE_APPS = (
-    "evalsha script|load time",
+    "evalsha info script|load time",
     "blpop lpop rpush llen ltrim",
     "del exists expire get pexpire set type",
     "hdel hexists hget hgetall hkeys hmget hset hsetnx",

@@ -142,7 +142,7 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
     app.add_exception_handler(RequestValidationError, invalid)
     answer_call_errors(app)
     add_tasks(app, registry)
-    routes = add_routes(app, registry, identity, extension.security)
+    routes = add_routes(app, registry, identity, settings.body_s, extension.security)
     app.add_middleware(FastPath, routes=routes, max_body_bytes=settings.max_body_bytes)
     extension.extend(app)
     # The last one added is the outermost: it sees every request and every answer.

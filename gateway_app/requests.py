@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from fastapi import HTTPException
-
 from gateway_app.answers import Answer, Terms, Trouble
 from gateway_app.connections import connection_of
 from gateway_app.metering import RouteMeter
@@ -132,30 +130,6 @@ class RequestMiddleware:
             else:
                 self._on_other(facts.status)
             _write(scope, facts, total_s)
-
-
-def limited(receive: Receive, headers: list[tuple[bytes, bytes]], most_bytes: int) -> Receive:
-    """Return a `receive` that raises 413 once a body is too large; what is declared too large is not read at all.
-
-    `HTTPException`, since FastAPI turns anything else that reading raises into 400.
-    """
-    declared = next((value for name, value in headers if name == b"content-length"), b"0")
-    too_large = declared.isdigit() and int(declared[:20]) > most_bytes
-    seen = 0
-
-    async def receive_limited() -> Message:
-        nonlocal seen
-        if too_large and seen == 0:
-            seen = 1
-            raise HTTPException(413, "the body is too large")
-        message = await receive()
-        if message["type"] == "http.request":
-            seen += len(message.get("body", b""))
-            if seen > most_bytes:
-                raise HTTPException(413, "the body is too large")
-        return message
-
-    return receive_limited
 
 
 def _request_id(headers: list[tuple[bytes, bytes]]) -> str:

@@ -148,5 +148,7 @@ def documented(reads_body: bool) -> dict[int | str, dict[str, Any]]:
         status: {"description": text, "content": content} for status, text in texts.items()
     }
     if reads_body:
-        found[400] = {"description": "The body cannot be read.", "content": {"application/json": {"schema": _DETAIL}}}
+        detail = {"application/json": {"schema": _DETAIL}}
+        found[400] = {"description": "The body cannot be read.", "content": detail}
+        found[408] = {"description": "The body did not come in time.", "content": detail}
     return found

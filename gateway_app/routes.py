@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway_app.answers import Answer, Trouble
+from gateway_app.bodies import in_time
 from gateway_app.dispatcher import Dispatcher
 from gateway_app.drafts import Drafter, places_of
 from gateway_app.exact import NO_STACK, ExactRoutes, Respond
@@ -39,13 +40,12 @@ _REQUEST = "floodgate_request"
 
 
 def add_routes(
-    app: FastAPI, registry: Registry, identify: Identify, security: SecurityBase | None = None
+    app: FastAPI, registry: Registry, identify: Identify, body_s: float = 10, security: SecurityBase | None = None
 ) -> ExactRoutes:
     """Add every handler to the application; return those that `FastPath` may answer.
 
-    `app.state.dispatcher` is looked up per request.
-
-    `security` is what `/docs` shows as the way to say who asks.
+    `app.state.dispatcher` is looked up per request. A body may take `body_s`, or its
+    route's time-out where that is longer. `security` is what `/docs` shows as the way to say who asks.
     """
     if security is not None:
         _document(app, security)
@@ -70,7 +70,7 @@ def add_routes(
         )
         route = app.router.routes[-1]
         assert isinstance(route, APIRoute)
-        respond = _responding(handler, identify, route)
+        respond = _responding(handler, identify, route, body_s)
         route.app = _sending(respond)
         exact.add(handler.method, handler.path, route, respond)
     return exact
@@ -86,7 +86,7 @@ def _result(handler: Handler) -> dict[str, Any]:
     return {"response_class": response_class, "response_model": model if json else None}
 
 
-def _responding(handler: Handler, identify: Identify, route: APIRoute) -> Respond:
+def _responding(handler: Handler, identify: Identify, route: APIRoute, body_s: float) -> Respond:
     """Return what stands in the place of FastAPI's own application of a route.
 
     Who asks is found out before the body is read; a dependency would be too late.
@@ -94,6 +94,7 @@ def _responding(handler: Handler, identify: Identify, route: APIRoute) -> Respon
     """
     validated = route.get_route_handler() if handler.signature.parameters else _without_validation(route.endpoint)
     terming = Terming(handler)
+    most_s = max(handler.timeout_s, body_s) if route.body_field is not None else None
 
     async def refused(request: Request, facts: Facts) -> Answer | None:
         dispatcher: Dispatcher = request.app.state.dispatcher
@@ -120,6 +121,8 @@ def _responding(handler: Handler, identify: Identify, route: APIRoute) -> Respon
             facts.note(answer)
             return respond(answer, facts.request_id)
         scope["fastapi_inner_astack"] = scope["fastapi_function_astack"] = NO_STACK
+        if most_s is not None:
+            request = Request(scope, in_time(receive, most_s), send)
         return await validated(request)
 
     return responding

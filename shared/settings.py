@@ -74,6 +74,9 @@ class Settings(BaseSettings):
         16 << 20, ge=0, description="memory for copies of lost tasks, the last ones, each cut at 16 KiB"
     )
 
+    body_s: float = Field(
+        10, gt=0, le=3600, description="how long a body may take, or its route's time-out where that is longer: 408"
+    )
     max_body_bytes: int = Field(1 << 20, ge=0, description="of a request; above it: 413")
     max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")
 

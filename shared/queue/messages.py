@@ -221,11 +221,11 @@ def unpack_reply(data: bytes) -> TaskReply:
     _, task_id, outcome, status, headers, body, wait_ms, run_ms = parts
     if outcome == "done" and not 200 <= status <= 599:
         raise Garbled("a reply with a strange status")
-    wait_ms, run_ms = max(0, min(wait_ms, MOST_MS)), max(0, min(run_ms, MOST_MS))
     try:
         sendable = _sendable(headers)
     except TypeError as error:  # a map among them cannot be looked up
         raise Garbled("an envelope with strange headers") from error
+    wait_ms, run_ms = max(0, min(wait_ms, MOST_MS)), max(0, min(run_ms, MOST_MS))
     return TaskReply(task_id, _OUTCOMES[outcome], status, sendable, body, wait_ms, run_ms)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 import uuid
@@ -231,6 +232,47 @@ def test_a_body_that_is_too_large_is_413_behind_users_middleware_too(gateway: Ap
     assert (answer.status_code, answer.json()) == (413, {"detail": "the body is too large"})
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert "x-request-id" in answer.headers
+
+
+def drip(gateway: App, target: str, framing: str, piece: bytes) -> tuple[bytes, float]:
+    """Send a body piece by piece without an end; return what comes until the gateway closes, and the seconds."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nX-API-Key: key-of-ann\r\n"
+    head += f"Content-Type: application/json\r\n{framing}\r\n\r\n"
+    start_s, got = time.monotonic(), b""
+    with socket.create_connection((host, int(port)), timeout=0.1) as client:
+        client.sendall(head.encode())
+        while time.monotonic() - start_s < 10:
+            with contextlib.suppress(TimeoutError):
+                if not (came := client.recv(65536)):
+                    break
+                got += came
+            with contextlib.suppress(OSError):
+                client.sendall(piece)
+    return got, time.monotonic() - start_s
+
+
+@pytest.mark.parametrize(
+    ("framing", "piece"), [("Content-Length: 1000", b" "), ("Transfer-Encoding: chunked", b"1\r\n \r\n")]
+)
+def test_a_body_that_is_not_whole_in_time_is_408_and_takes_no_slot(
+    gateway: App, server: EmbeddedServer, framing: str, piece: bytes
+) -> None:
+    request_id = uuid.uuid4().hex
+    with commands(server) as sent:
+        got, took_s = drip(gateway, "/items", f"X-Request-ID: {request_id}\r\n{framing}", piece)
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in head
+    assert body == b'{"detail":"the body did not come in time"}'
+    assert 1 <= took_s < 4
+    assert not any(request_id in line for line in sent)
+
+
+def test_a_silent_body_is_408_too(gateway: App) -> None:
+    got, took_s = drip(gateway, "/items", "Content-Length: 1000", b"")
+    assert got.startswith(b"HTTP/1.1 408 ")
+    assert 1 <= took_s < 4
 
 
 def test_a_large_body_that_nobody_reads_is_no_client_that_left(gateway: App) -> None:

@@ -19,7 +19,7 @@ Document = dict[str, Any]
 
 ENGINES = ("429", "500", "502", "503", "504")
 """What our gateway documents beyond FastAPI: the engine's own refusals, as problem documents."""
-OF_BODIES = ("400",)
+OF_BODIES = ("400", "408")
 """The same of a body that cannot be read, in FastAPI's own form."""
 
 
