@@ -32,7 +32,7 @@ CALL_S = 2.0
 CONNECT_S = 2.0
 """Until a connection stands: a live server takes a millisecond, a lost packet one second."""
 
-_NOT_HERE = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "MOVED", "UNBLOCKED")
+_NOT_HERE = ("MASTERDOWN", "READONLY", "LOADING", "NOREPLICAS", "CLUSTERDOWN", "MOVED", "UNBLOCKED")
 """How the errors of a server begin that is not the primary, or not yet, or no more; another may be by now."""
 _NOT_HERE_KINDS = (
     exceptions.ReadOnlyError,
