@@ -51,14 +51,15 @@ class Results:
             route, lane = place_of(blob)
         except Garbled:
             return None
-        marked, waiting, parked = await self._ask(
+        marked, *aside = await self._ask(
             ("HGET", self._keys.marks(), task_id),
             ("ZSCORE", self._keys.waiting(lane), task_id),
             ("ZSCORE", self._keys.parked(route), task_id),
+            ("ZSCORE", self._keys.stranded(route), f"{lane}#{task_id}"),
         )
         if marked == b"x":  # told to stop, and about to
             return None
-        return "running" if waiting is None and parked is None else "waiting"
+        return "waiting" if any(score is not None for score in aside) else "running"
 
     async def end(self, task_id: str) -> bool:
         """Cancel the task or drop its result; False when neither is there. Raises `FloodgateError`."""

@@ -20,7 +20,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "cancel": ("ending", "promoting"),
     "release": ("ending", "promoting", "giveback"),
     "join": ("ending", "promoting", "giveback"),
-    "reap": ("ending", "gone", "promoting", "giveback", "healing", "sweep"),
+    "reap": ("ending", "gone", "promoting", "giveback", "healing", "stranding", "sweep"),
 }
 """What stands between the prelude and each script; the scripts' names are these keys."""
 
