@@ -134,7 +134,7 @@ class Admitter:
             deadline_ms=self._clock.at_ms(entry.deadline_s),
             route=handler.route,
             lane=entry.lane,
-            inbox=f"={self._result_ttl_s}={self._inbox}" if terms.detached else self._inbox,
+            inbox=f"={self._result_ttl_s}=!{self._inbox}" if terms.detached else self._inbox,
             attempts=handler.attempts,
             flow=flow,
             weight=terms.weight,

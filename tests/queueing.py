@@ -215,6 +215,9 @@ class Queue:
     def cancel(self, *ids: str) -> list[int]:
         return [int(code) for code in self.send(calls.cancel(self.keys, ids)).codes]
 
+    def look(self, id: str) -> calls.LookReply:
+        return self.send(calls.look(self.keys, id))
+
     def release(self, *leases: str, started: bool) -> list[bool]:
         items = [
             calls.Released(lease, lease.rpartition("#")[2], route_of(lease.rpartition("#")[2]), started)

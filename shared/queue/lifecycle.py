@@ -108,6 +108,15 @@ class AdmitCode(IntEnum):
     """The tenant holds its share of the slots."""
 
 
+class Progress(IntEnum):
+    """What `look` says of one id."""
+
+    UNKNOWN = 0
+    WAITING = 1
+    RUNNING = 2
+    ENDED = 3
+
+
 class CancelCode(IntEnum):
     """What `cancel` says of one id."""
 

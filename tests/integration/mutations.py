@@ -176,6 +176,14 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("a cancelled run gets no reply", "complete", "and wanted and ARGV", "and ARGV"),
         Mutation("a result is kept", "complete", "if ttl then redis.pcall", "if false then redis.pcall"),
         Mutation("a result is kept for a while", "complete", ", 'EX', ttl)", ")"),
+        Mutation("a large answer is not sent as well", "complete", "if told == '!' then", "if false then"),
+        Mutation("a result has ended", "look", "if type(result) == 'string' then", "if false then"),
+        Mutation("what is told to stop is unknown", "look", " or mark_of(id) == 'x'", ""),
+        Mutation("what waits does not run", "look", "call('ZSCORE', P .. 'waiting:' .. t.lane, id) or", ""),
+        Mutation("nor what is parked", "look", "call('ZSCORE', P .. 'parked:' .. t.route, id)", "nil"),
+        Mutation(
+            "nor what stands aside", "look", "or call('ZSCORE', P .. 'stranded:'", "or call('ZSCORE', P .. 'slot:'"
+        ),
         Mutation("without a connection nothing is sent", "complete", "if box == '' then return end", ""),
     ),
     "running": (
