@@ -42,6 +42,8 @@ class Answer:
     """How long the task was expected to wait, when it was admitted."""
     accepted: str | None = None
     """The id under which a task goes on that nobody waits for."""
+    kept: bool = False
+    """It has ended meanwhile: its answer can be fetched."""
 
     @property
     def outcome(self) -> str:

@@ -7,6 +7,7 @@ client, every request leaves `dispatch` with exactly one answer by its deadline.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import secrets
 import time
@@ -17,6 +18,7 @@ from gateway_app.answers import Answer, Draft, Entry, Stage, Terms, Trouble, los
 from gateway_app.lanes import Lanes
 from gateway_app.metering import Metering
 from gateway_app.refusals import Refusals
+from gateway_app.results import Results
 from gateway_app.watch import Receive, Watch
 from shared.errors import FloodgateError
 from shared.queue.connection import Client, run
@@ -45,6 +47,7 @@ class Dispatcher:
         client: Client,
         keys: Keys,
         lanes: Lanes,
+        results: Results,
         offer: Callable[[Entry], None],
         refusals: Refusals,
         metering: Metering,
@@ -52,6 +55,7 @@ class Dispatcher:
         self._client = client
         self._keys = keys
         self._lanes = lanes
+        self._results = results
         self._offer = offer
         self.refusals = refusals
         self.metering = metering
@@ -78,7 +82,8 @@ class Dispatcher:
         watch = Watch(self._loop, entry, receive)
         self._offer(entry)
         try:
-            return await answer
+            found = await answer
+            return await self._fetch(entry) if found.kept else found
         finally:
             watch.end()
             del self._entries[entry.id]
@@ -93,11 +98,23 @@ class Dispatcher:
         entry.stage = Stage.ADMITTED
         if not entry.counted:
             self.metering.admitted(entry)
-        if reply.outcome is Outcome.DONE:
+        if reply.outcome is Outcome.KEPT:
+            entry.settle(Answer(accepted=entry.id, kept=True))
+        elif reply.outcome is Outcome.DONE:
             entry.settle(Answer(reply=reply, predicted_ms=entry.wait_ms))
         else:
             entry.settle(Answer(reply=reply, trouble=_TROUBLES[reply.outcome], predicted_ms=entry.wait_ms))
         return True
+
+    async def _fetch(self, entry: Entry) -> Answer:
+        """Return the answer of a detached task whose client still waits, or 202 where it cannot be had now."""
+        try:
+            found = await self._results.find(entry.id)
+        except FloodgateError:
+            found = None
+        if not isinstance(found, Answer):
+            return Answer(accepted=entry.id)
+        return dataclasses.replace(found, predicted_ms=entry.wait_ms)
 
     def withdraw(self, entry: Entry) -> None:
         """Nobody waits any more: at once if admitted; the admitter calls again when it gets there later."""

@@ -65,10 +65,10 @@ class Engine:
         self._inbox_wire = Wire(self._pool, self._on_inbox_open)
         rate = None if settings.rate_per_s is None else Rate(settings.rate_bucket, settings.rate_per_s)
         refusals = Refusals(registry, rate)
-        self.dispatcher = Dispatcher(
-            process, self._client, self._keys, self._lanes, self._offer, refusals, self.metering
-        )
         self.results = Results(self._client, self._keys)
+        self.dispatcher = Dispatcher(
+            process, self._client, self._keys, self._lanes, self.results, self._offer, refusals, self.metering
+        )
         self._admitter = Admitter(
             self._admit_wire,
             self._keys,

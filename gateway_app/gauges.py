@@ -25,6 +25,7 @@ from shared.registry import Handler, Registry
 WAITING = Family("floodgate_waiting", "gauge", "Tasks in the system that do not run, those held back included.", ROUTE)
 RUNNING = Family("floodgate_running", "gauge", "Tasks that run.", ROUTE)
 PARKED = Family("floodgate_parked", "gauge", "Of the waiting ones, those that max_running holds back.", ROUTE)
+STRANDED = Family("floodgate_stranded", "gauge", "202s whose workers left and that no others take.", ROUTE)
 LIMIT = Family("floodgate_limit", "gauge", "Tasks that may be in the system; 0 is paused.", ROUTE)
 WORKERS = Family("floodgate_workers", "gauge", "Worker processes that are registered, of all releases.")
 PLACES = Family("floodgate_places", "gauge", "Their places: tasks that can run at once.", ("kind",))
@@ -60,8 +61,10 @@ class Gauges:
         rest = iter(replies)
         busy: Counter[str] = Counter()
         for handler in self._handlers:
-            slots, running, parked, limits = next(rest), next(rest), next(rest), next(rest)
+            slots, running, parked, stranded, limits = (next(rest) for _ in range(5))
             self._put_route(found, handler, number(slots), number(running), number(parked), limits)
+            if handler.admission.async_timeout_s is not None:
+                found.put(STRANDED, (handler.method, handler.path), (number(stranded),))
             busy[handler.kind] += number(running)
         self._put_workers(found, [*rest], busy)
         return found
@@ -75,6 +78,7 @@ class Gauges:
                 ("ZCARD", keys.slots(route)),
                 ("ZCARD", keys.running(route)),
                 ("ZCARD", keys.parked(route)),
+                ("ZCARD", keys.stranded(route)),
                 ("HMGET", keys.figures(route), "limit", "override"),
             ]
         now_ms = self._clock.now_ms()

@@ -91,8 +91,8 @@ class Lanes:
         now_ms = _ms(at)
         self._grace = _is_interrupted(now_ms, *map(number, reap))
         self._served = {lane for lane, top in zip(names, tops, strict=True) if top and top[0][1] > now_ms}
-        self._others = read_contracts(contracts)
-        self._others.pop(self._registry.contract, None)
+        live = {lane.partition(":")[0] for lane in self._served} - {self._registry.contract}
+        self._others = {contract: shapes for contract, shapes in read_contracts(contracts).items() if contract in live}
         self._say_disagreements()
         return bool(declared) or not first
 

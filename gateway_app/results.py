@@ -9,21 +9,22 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from gateway_app.answers import Answer, Trouble
 from shared.errors import Garbled
 from shared.queue.connection import Client, run, translated
 from shared.queue.keys import Keys
-from shared.queue.lifecycle import CancelCode
-from shared.queue.messages import Outcome, place_of, unpack_reply
-from shared.queue.scripts.calls import cancel
+from shared.queue.lifecycle import CancelCode, Progress
+from shared.queue.messages import Outcome, unpack_reply
+from shared.queue.scripts.calls import cancel, look
 
 CALL_S = 2.0
 AT_ONCE = 16
 """Of the connections that the whole gateway shares: anybody may ask, and as often as they like."""
 _ID = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{32}")
 _TROUBLES = {Outcome.FAILED: Trouble.FAILED, Outcome.EXPIRED: Trouble.LATE, Outcome.LOST: Trouble.LOST}
+
+_STATES = {Progress.UNKNOWN: None, Progress.WAITING: "waiting", Progress.RUNNING: "running"}
 
 
 class Results:
@@ -37,28 +38,13 @@ class Results:
     async def find(self, task_id: str) -> Answer | str | None:
         """Return the answer, or `waiting` or `running`, or None for what is not known (any more).
 
-        Raises `Unavailable`.
+        Raises `FloodgateError`.
         """
         if not _ID.fullmatch(task_id):
             return None
-        # In this order: the result is there before the task is gone.
-        blob, stored = await self._ask(("HGET", self._keys.tasks(), task_id), ("GET", self._keys.result(task_id)))
-        if stored is not None:
-            return _answer(stored)
-        if blob is None:
-            return None
-        try:
-            route, lane = place_of(blob)
-        except Garbled:
-            return None
-        marked, waiting, parked = await self._ask(
-            ("HGET", self._keys.marks(), task_id),
-            ("ZSCORE", self._keys.waiting(lane), task_id),
-            ("ZSCORE", self._keys.parked(route), task_id),
-        )
-        if marked == b"x":  # told to stop, and about to
-            return None
-        return "running" if waiting is None and parked is None else "waiting"
+        async with self._turn():
+            found = await run(self._client, look(self._keys, task_id))
+        return _answer(found.result) if found.progress is Progress.ENDED else _STATES[found.progress]
 
     async def end(self, task_id: str) -> bool:
         """Cancel the task or drop its result; False when neither is there. Raises `FloodgateError`."""
@@ -66,15 +52,9 @@ class Results:
             return False
         async with self._turn():
             (code,) = (await run(self._client, cancel(self._keys, [task_id]))).codes
-        (dropped,) = await self._ask(("DEL", self._keys.result(task_id)))
+        async with self._turn():
+            dropped: int = await self._client.delete(self._keys.result(task_id))
         return code is not CancelCode.UNKNOWN or dropped == 1
-
-    async def _ask(self, *commands: tuple[str, ...]) -> list[Any]:
-        async with self._turn(), self._client.pipeline(transaction=False) as pipe:
-            for command in commands:
-                pipe.execute_command(*command)
-            replies: list[Any] = await pipe.execute()
-        return replies
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

@@ -123,6 +123,11 @@ class Queue:
         limits = {route: (limit, max_running)}
         return self.send(calls.declare(self.keys, started_ms=started_ms, limits=limits, lanes=[LANE], **more))
 
+    def publish(self, contract: str, **digests: str) -> None:
+        """Say, as a worker does, how a release sees routes; their digests are given as `r<route>`."""
+        shapes = {route.removeprefix("r"): digest for route, digest in digests.items()}
+        self.send(calls.declare(self.keys, started_ms=START_MS, limits={}, lanes=[], contract=contract, digests=shapes))
+
     def register(
         self,
         claimer: str = WORKER,
@@ -174,6 +179,7 @@ class Queue:
         late_ms: int = 4000,
         max_bytes: int = BATCH_BYTES,
         lease_ms: int = LEASE_MS,
+        pool: str = POOL,
     ) -> calls.ClaimReply:
         return self.send(
             calls.claim(
@@ -184,7 +190,7 @@ class Queue:
                 room=room,
                 lease_ms=lease_ms,
                 max_bytes=max_bytes,
-                pool=POOL,
+                pool=pool,
                 lanes=lanes,
             )
         )
@@ -208,6 +214,9 @@ class Queue:
 
     def cancel(self, *ids: str) -> list[int]:
         return [int(code) for code in self.send(calls.cancel(self.keys, ids)).codes]
+
+    def look(self, id: str) -> calls.LookReply:
+        return self.send(calls.look(self.keys, id))
 
     def release(self, *leases: str, started: bool) -> list[bool]:
         items = [
@@ -270,6 +279,9 @@ class Queue:
     def parked(self, route: str = ROUTE) -> list[str]:
         found: Any = self.client.zrange(self.keys.parked(route), 0, -1)
         return [id.decode() for id in found]
+
+    def stranded(self, route: str = ROUTE) -> set[str]:
+        return {member.rpartition("#")[2] for member in self._members(self.keys.stranded(route))}
 
     def held(self, tenant: str, route: str = ROUTE) -> set[str]:
         return self._members(self.keys.held(f"{route}|{tenant}"))

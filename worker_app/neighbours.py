@@ -39,15 +39,15 @@ class Neighbours:
                 pipe.smembers(self._keys.lanes())
                 contracts, lanes = await pipe.execute()
         own = self._registry.contract
-        for lane in lanes:  # a gateway is known by its lanes alone
-            contract = lane.decode("ascii", "replace").partition(":")[0]
-            if contract != own:
-                self._say(contract, "", "another release is here: no task passes where it differs")
+        there = {lane.decode("ascii", "replace").partition(":")[0] for lane in lanes}
+        for contract in there - {own}:  # a gateway is known by its lanes alone
+            self._say(contract, "", "another release is here: no task passes where it differs")
         others = read_contracts(contracts)
         for contract in sorted(self._registry.strangers(others)):
             self._say(contract, "", STRANGER, logging.ERROR)
         for contract, label in sorted(self._registry.disagreements(others)):
-            self._say(contract, label, "workers of another release disagree about a route")
+            if contract in there:
+                self._say(contract, label, "workers of another release disagree about a route")
 
     def _say(self, contract: str, label: str, event: str, level: int = logging.WARNING) -> None:
         if (contract, label, event) not in self._said:

@@ -43,6 +43,7 @@ CATALOGUE = (
     Kind("marks", "", "hash", "id → tries used, or x: nobody waits any more", "its tasks"),
     Kind("waiting", "lane", "zset", "id → start tag", "its tasks"),
     Kind("parked", "route", "zset", "the same, held back by max_running", "its tasks"),
+    Kind("stranded", "route", "zset", "lane#id → start tag, of 202s whose lane nobody serves", "its tasks"),
     Kind("held", "route, tenant", "zset", "id → deadline: a tenant's tasks", "its tasks; time", HELD_S),
     Kind(
         "turns",
@@ -56,7 +57,8 @@ CATALOGUE = (
     Kind("wake", "lane", "list", "the baton: at most one element", "reap, when the lane is empty"),
     Kind("serving", "lane", "zset", "claimer → end of its registration", "reap"),
     Kind("places", "", "hash", "lane → places of its live claimers", "reap, with the lane's last claimer"),
-    Kind("contracts", "", "hash", "contract → its routes' digests", "reap, when unserved"),
+    Kind("contracts", "", "hash", "contract → its routes' digests", "reap, when unserved and without tasks"),
+    Kind("unserved", "", "zset", "contract that nobody serves → since when", "reap, with the contract"),
     Kind("bell", "claimer", "list", "ids to stop, or leave", "time", BELL_S),
     Kind("clock", "pool", "zset", "flow → finish tag; '' → virtual time", "reap, when nothing waits"),
     Kind("inbox", "process", "stream", "replies, field r", "time", INBOX_S),
@@ -99,6 +101,9 @@ class Keys:
     def parked(self, route: str) -> str:
         return f"{self.prefix}parked:{route}"
 
+    def stranded(self, route: str) -> str:
+        return f"{self.prefix}stranded:{route}"
+
     def held(self, holder: str) -> str:
         return f"{self.prefix}held:{holder}"
 
@@ -122,6 +127,9 @@ class Keys:
 
     def contracts(self) -> str:
         return f"{self.prefix}contracts"
+
+    def unserved(self) -> str:
+        return f"{self.prefix}unserved"
 
     def bell(self, claimer: str) -> str:
         return f"{self.prefix}bell:{claimer}"

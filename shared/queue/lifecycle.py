@@ -17,6 +17,8 @@ class State(StrEnum):
     WAITING = "waiting"
     PARKED = "parked"
     """Held back by `max_running`."""
+    STRANDED = "stranded"
+    """A 202 whose lane nobody serves any more."""
     RUNNING = "running"
     STRAY = "stray"
     """In `slots` only: a crash or a loss of data left it."""
@@ -68,6 +70,11 @@ TRANSITIONS = (
     _row(State.NONE, State.WAITING, "admit", Slot.TAKEN),
     _row(State.NONE, State.PARKED, "admit", Slot.TAKEN),
     _row(State.PARKED, State.WAITING, "claim complete cancel release join reap", Slot.KEPT),
+    _row(State.PARKED, State.STRANDED, "claim complete cancel release join reap", Slot.KEPT),
+    _row(State.WAITING, State.STRANDED, "reap", Slot.KEPT),
+    _row(State.STRANDED, State.PARKED, "reap", Slot.KEPT),
+    _row(State.STRANDED, State.EXPIRED, "reap", Slot.FREED, Answer.EXPIRED),
+    _row(State.STRANDED, State.CANCELLED, "cancel", Slot.FREED),
     _row(State.WAITING, State.RUNNING, "claim", Slot.KEPT),
     _row(State.WAITING, State.EXPIRED, "claim reap", Slot.FREED, Answer.EXPIRED),
     _row(State.PARKED, State.EXPIRED, "reap", Slot.FREED, Answer.EXPIRED),
@@ -99,6 +106,15 @@ class AdmitCode(IntEnum):
     FULL = 4
     SHARE = 5
     """The tenant holds its share of the slots."""
+
+
+class Progress(IntEnum):
+    """What `look` says of one id."""
+
+    UNKNOWN = 0
+    WAITING = 1
+    RUNNING = 2
+    ENDED = 3
 
 
 class CancelCode(IntEnum):

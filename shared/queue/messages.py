@@ -51,6 +51,8 @@ class Outcome(StrEnum):
     """Its worker died, and it may not be started again."""
     DROPPED = "dropped"
     """It was not started, since its gateway seemed to be gone."""
+    KEPT = "kept"
+    """It has ended, and its answer is kept where that of a 202 is."""
 
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
@@ -166,14 +168,6 @@ def unpack_task(blob: bytes) -> Task:
     )
 
 
-def place_of(blob: bytes) -> tuple[str, str]:
-    """Return route and lane of a task; raises `Garbled`."""
-    header = _header(blob)
-    if _types(header) != _TASK_HEADER:
-        raise Garbled("a task with a strange header")
-    return header[0], header[1]
-
-
 def inbox_of(blob: bytes) -> str:
     """Return where to answer a task whose body cannot be read; '' when that cannot be read either."""
     header = _header(blob)
@@ -214,7 +208,7 @@ def unpack_reply(data: bytes) -> TaskReply:
     parts = _unpack_one(data)
     _check_version(parts)
     types = _types(parts)
-    if types == _SHORT_REPLY and parts[2] in ("expired", "lost", "dropped"):
+    if types == _SHORT_REPLY and parts[2] in ("expired", "lost", "dropped", "kept"):
         return TaskReply(parts[1], Outcome(parts[2]))
     if types != _REPLY or parts[2] not in ("done", "failed", "expired"):
         raise Garbled("a reply of a strange form")

@@ -180,6 +180,36 @@ async def test_waiting_tasks_move_when_the_last_worker_of_their_release_leaves(r
     assert [response.status_code for response in responses] == [200] * 4
 
 
+async def test_a_202_is_run_by_the_next_release_if_it_agrees_about_the_route(rolling: System) -> None:
+    older = rolling.worker(wait=False, WORKER_PLACES="1")
+    gateway = rolling.gateway()
+    await until_async(lambda: older.ready)
+    async with asking(gateway) as client:
+
+        async def later(path: str) -> str:
+            response = await client.get(path, headers={"Prefer": "respond-async"})
+            assert response.status_code == 202
+            return str(response.headers["location"])
+
+        async def answer(place: str) -> httpx.Response:
+            async with asyncio.timeout(10):
+                while (response := await client.get(place)).status_code == 202:
+                    await asyncio.sleep(0.05)
+            return response
+
+        for path in ("/same", "/changed"):
+            await answer(await later(path))
+        newer = await asyncio.to_thread(rolling.worker, ROLLING_LEAST="3")
+        running = await later("/same?seconds=1.5")
+        await asyncio.sleep(0.2)
+        same, changed = [await later("/same") for _ in range(3)], await later("/changed")
+        older.signal(signal.SIGTERM)
+        for place in (running, *same):
+            assert (await answer(place)).json() == "same"
+        assert (await client.get(changed)).json()["state"] == "waiting"
+        assert newer.ready
+
+
 async def test_where_limits_differ_the_most_recently_started_version_decides(rolling: System) -> None:
     older = rolling.gateway(ROLLING_LIMIT="6")
     rolling.worker(ROLLING_LIMIT="2")

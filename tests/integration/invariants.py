@@ -12,7 +12,11 @@ from tests.leaks import leaks_in
 from tests.queueing import LANE, POOL, Queue, outcome, route_of
 from tests.snapshot import Snapshot, ids
 
+NEW_POOL = "dec0de:a"
 LANES = (LANE, f"{POOL}:5")
+NEW_LANES = (f"{NEW_POOL}:0", f"{NEW_POOL}:5")
+"""Of another release."""
+ALL = (*LANES, *NEW_LANES)
 
 
 def check(queue: Queue, model: Model, limits: Mapping[str, int], taken_batons: Collection[str]) -> None:
@@ -28,15 +32,17 @@ def check(queue: Queue, model: Model, limits: Mapping[str, int], taken_batons: C
 
 
 def _slots_are_waiting_parked_and_running(found: Snapshot, model: Model, limits: Mapping[str, int]) -> None:
-    waiting = [id for lane in LANES for id in ids(found, f"waiting:{lane}")]
-    assert set(waiting) == model.waiting()
+    waiting = [id for lane in ALL for id in ids(found, f"waiting:{lane}")]
+    for lane in ALL:
+        assert ids(found, f"waiting:{lane}") == model.waiting(lane), f"{lane}"
     assert ids(found, "tasks") == set(model.tasks)
     for route, limit in limits.items():
-        slots, parked, running = (ids(found, f"{name}:{route}") for name in ("slots", "parked", "running"))
+        names = ("slots", "parked", "stranded", "running")
+        slots, parked, stranded, running = (ids(found, f"{name}:{route}") for name in names)
         mine = [id for id in waiting if route_of(id) == route]
-        assert sorted(slots) == sorted([*running, *parked, *mine])
+        assert sorted(slots) == sorted([*running, *parked, *stranded, *mine])
         assert len(slots) <= limit
-        assert parked == model.parked(route)
+        assert (parked, stranded) == (model.parked(route), model.stranded(route))
         leases = set(found[f"running:{route}"].pairs) if running else set()
         assert leases == {task.lease for task in model.tasks.values() if task.route == route and task.lease}
 
@@ -49,7 +55,7 @@ def _nobody_is_parked_beside_an_idle_place(found: Snapshot, model: Model, limits
 
 
 def _work_has_one_baton(found: Snapshot, taken_batons: Collection[str]) -> None:
-    for lane in LANES:
+    for lane in ALL:
         batons = len(found[f"wake:{lane}"].items) if f"wake:{lane}" in found else 0
         assert batons <= 1
         assert batons or lane in taken_batons or f"waiting:{lane}" not in found
@@ -71,7 +77,8 @@ def _each_task_has_at_most_one_answer_and_the_right_one(found: Snapshot, model: 
 
 
 def _places_are_those_of_the_registered(found: Snapshot, model: Model) -> None:
-    serving = ids(found, f"serving:{LANE}")
-    places = found["places"].pairs.get(LANE, "0") if "places" in found else "0"
-    assert serving == set(model.registered)
-    assert int(places) == sum(int(claimer.rpartition(".")[2]) for claimer in model.registered)
+    for lane in ALL:
+        registered = {claimer for claimer in model.registered if lane in model.lanes[claimer]}
+        places = found["places"].pairs.get(lane, "0") if "places" in found else "0"
+        assert ids(found, f"serving:{lane}") == registered
+        assert int(places) == sum(int(claimer.rpartition(".")[2]) for claimer in registered)

@@ -13,15 +13,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from redis import Redis
 
+from shared.queue.keys import pool_of
 from shared.queue.lifecycle import State
-from tests.integration.invariants import LANES, check
+from tests.integration.invariants import ALL, LANES, NEW_LANES, check
 from tests.integration.model import Known, Model
 from tests.queueing import LEASE_MS, START_MS, Queue, task_id
 
 ROUTES = ("aaaaaaaaaaaa", "bbbbbbbbbbbb")
 """Each on its lane; how many of the second may run is bounded."""
 LANE_OF = dict(zip(ROUTES, LANES, strict=True))
-CLAIMERS = ("w1.a.10", "w2.a.3")
+CLAIMERS = ("w1.a.10", "w2.a.3", "w3.a.5")
+"""The last one is of another release, which sees the second route alike."""
+LANES_OF = dict(zip(CLAIMERS, (LANES, LANES, NEW_LANES), strict=True))
 LIMITS = dict(zip(ROUTES, (3, 8), strict=True))
 BUDGETS_MS = (300, 3000, 60_000, 60_000)
 GATEWAYS = ("box", "far")
@@ -32,7 +35,7 @@ WEIGHTS = {
     "admit": 7, "claim": 6, "claim_unheard": 1, "start": 3, "complete": 8, "renew": 4, "reap": 3, "pass_a_moment": 3,
     "cancel": 3, "drain": 1, "join": 2, "forget": 1, "ghosts": 1, "die_before_claiming": 1, "pass_a_second": 2,
     "stop_the_server": 1, "change_the_running_limit": 1,
-    "be_there": 2,
+    "be_there": 2, "roll": 2,
 }  # fmt: skip
 """One rule that draws its step: hypothesis leaves whole rules out of an example, and then nothing ever ran."""
 STEPS = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
@@ -49,7 +52,7 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.client.flushdb()
         self.queue = Queue(self.client, "model", self.edits)
-        self.model = Model(most={ROUTES[1]: 2})
+        self.model = Model(most={ROUTES[1]: 2}, lanes=LANES_OF, agreed={LANES[1]: NEW_LANES[1], NEW_LANES[1]: LANES[1]})
         self.heard: dict[str, set[str]] = {claimer: set() for claimer in CLAIMERS}
         """The leases that each claimer knows of."""
         self.read_serial = dict.fromkeys(CLAIMERS, 0)
@@ -57,7 +60,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.taken_batons: set[str] = set()
         for route in ROUTES:
             self.declare(route)
-        for number, _ in enumerate(CLAIMERS):
+        for number in range(2):
             self.renew(number, 0)
 
     def teardown(self) -> None:
@@ -110,13 +113,14 @@ class QueueMachine(RuleBasedStateMachine):
         holds = sum(task.route == route and task.tenant == tenant for task in self.model.tasks.values())
         for name, code in zip(names, codes, strict=True):
             full = inflight >= share * LIMITS[route] / 1000
-            expected = 2 if not self.model.served(now_ms) else 4 if full else 0
+            expected = 2 if not self.model.served(LANE_OF[route], now_ms) else 4 if full else 0
             # the rule itself is compared in test_rule
             assert code == expected or (code == 3 and expected == 0 and inflight) or (code == 5 and tenant and holds)
             if code == 0:
                 inflight, holds = inflight + 1, holds + 1
                 self.model.admit(
-                    task_id(name, route), Known(route, now_ms + budget_ms, tries, tenant, detached, gateway)
+                    task_id(name, route),
+                    Known(route, now_ms + budget_ms, tries, LANE_OF[route], tenant, detached, gateway),
                 )
 
     def cancel(self, pick: int, other: int) -> None:
@@ -140,22 +144,23 @@ class QueueMachine(RuleBasedStateMachine):
 
     def claim(self, pick: int, other: int, heard: bool = True) -> None:
         """Wake up and claim."""
-        claimer, room, now_ms = CLAIMERS[pick % 2], other % 4 + 1, self.queue.now_ms
+        claimer, room, now_ms = CLAIMERS[pick % 3], other % 4 + 1, self.queue.now_ms
+        lanes = LANES_OF[claimer]
         self.serial += 1
-        for lane in LANES:
+        for lane in lanes:
             self.queue.take_baton(lane)
-        before = self.model.waiting()
-        reply = self.queue.claim(self.serial, claimer=claimer, room=room, lanes=LANES)
+        before = self.model.waiting(*lanes)
+        reply = self.queue.claim(self.serial, claimer=claimer, room=room, lanes=lanes, pool=pool_of(lanes[0]))
         assert len(reply.tasks) <= room
         assert reply.registered == (claimer in self.model.registered)
         assert reply.registered or not reply.tasks
         gone = self.model.gone(now_ms)
-        if reply.registered and before and not self.model.expired(now_ms) | gone:
+        if reply.registered and before and not (self.model.expired(now_ms) | gone) & before:
             assert reply.tasks, "work, room and nothing taken"
         for claimed in reply.tasks:
             assert claimed.tries_used == self.model.tasks[claimed.id].used
             self.model.run(claimed.id, f"{claimer}#{self.serial}#{claimed.id}", now_ms)
-        left = {id for lane in LANES for id in self.queue.waiting(lane)}
+        left = {id for lane in ALL for id in self.queue.waiting(lane)}
         expired = self.model.expired(now_ms)
         for id in expired - left:
             self.model.end(id, State.EXPIRED, "claim")
@@ -172,11 +177,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.claim(pick, other, heard=False)
 
     def start(self, pick: int, other: int) -> None:
-        for task in self.model.held(CLAIMERS[pick % 2]).values():
+        for task in self.model.held(CLAIMERS[pick % 3]).values():
             task.started = True
 
     def complete(self, pick: int, other: int) -> None:
-        claimer = CLAIMERS[pick % 2]
+        claimer = CLAIMERS[pick % 3]
         for lease in sorted(self.heard[claimer])[: other % 3 + 1]:
             held = lease in self.model.held(claimer)
             assert self.queue.complete(lease, **self.inbox_of(lease)) == [held]
@@ -192,9 +197,11 @@ class QueueMachine(RuleBasedStateMachine):
         return {} if task is None else {"inbox": f"=60={task.gateway}" if task.detached else task.gateway}
 
     def renew(self, pick: int, other: int) -> None:
-        claimer = CLAIMERS[pick % 2]
+        claimer = CLAIMERS[pick % 3]
         leases, held = self.heard[claimer], self.model.held(claimer)
-        reply = self.queue.register(claimer, lanes=LANES, leases=sorted(leases))
+        contract = LANES_OF[claimer][0].partition(":")[0]
+        self.queue.publish(contract, **{f"r{ROUTES[0]}": contract, f"r{ROUTES[1]}": "agreed"})
+        reply = self.queue.register(claimer, lanes=LANES_OF[claimer], leases=sorted(leases))
         assert set(reply.gone) == leases - set(held)
         assert set(reply.unwanted) == {lease for lease in leases & set(held) if held[lease].unwanted}
         self.model.renew(claimer, leases, self.queue.now_ms)
@@ -203,8 +210,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     def drain(self, pick: int, other: int) -> None:
         """Leave, and give back everything held, saying what had started."""
-        claimer = CLAIMERS[pick % 2]
-        self.queue.leave(claimer, lanes=LANES)
+        claimer = CLAIMERS[pick % 3]
+        self.queue.leave(claimer, lanes=LANES_OF[claimer])
         self.model.registered.pop(claimer, None)
         for lease in sorted(self.heard[claimer]):
             task = self.model.held(claimer).get(lease)
@@ -215,9 +222,19 @@ class QueueMachine(RuleBasedStateMachine):
                 self.follow("release")
         self.heard[claimer].clear()
 
+    def roll(self, pick: int, other: int) -> None:
+        """The workers of a release leave, at a time when nobody has been interrupted."""
+        for number in range(2):
+            self.drain(number, other)
+        for _ in range(pick % 2 + 2):
+            self.queue.advance(1000)
+            if other % 3:
+                self.renew(2, 1)
+            self.reap(0, 0)
+
     def join(self, pick: int, other: int) -> None:
         """Reconnect: what this claimer does not know of goes back."""
-        claimer = CLAIMERS[pick % 2]
+        claimer = CLAIMERS[pick % 3]
         known, read = self.heard[claimer], self.read_serial[claimer]
         missing = set(self.model.held(claimer)) - known
         assert self.queue.join(read, *known, claimer=claimer) == missing
@@ -227,10 +244,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     def forget(self, pick: int, other: int) -> None:
         """Lose the memory of the leases: their completions were lost with a server."""
-        self.heard[CLAIMERS[pick % 2]].clear()
+        self.heard[CLAIMERS[pick % 3]].clear()
 
     def die_before_claiming(self, pick: int, other: int) -> None:
-        self.taken_batons |= {lane for lane in LANES if self.queue.take_baton(lane)}
+        self.taken_batons |= {lane for lane in ALL if self.queue.take_baton(lane)}
 
     # Time
 

@@ -7,6 +7,7 @@ the model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.queue.lifecycle import State, allowed
@@ -22,6 +23,7 @@ class Known:
     route: str
     deadline_ms: int
     tries: int
+    lane: str
     tenant: str = ""
     detached: bool = False
     gateway: str = "box"
@@ -42,6 +44,10 @@ class Model:
     answers: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     registered: dict[str, int] = field(default_factory=dict)
+    lanes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By claimer."""
+    agreed: Mapping[str, str] = field(default_factory=dict)
+    """Lane → the lane of another release that sees its route alike."""
     most: dict[str, int] = field(default_factory=dict)
     """How many of a route may run, where that is bounded."""
     presences: dict[str, int] = field(default_factory=dict)
@@ -49,18 +55,31 @@ class Model:
     dropped_ms: int = 0
     last_reap_ms: int = 0
     mercy_until_ms: int = 0
+    grace_until_ms: int = 0
 
     def inflight(self, route: str) -> int:
         return sum(task.route == route for task in self.tasks.values())
 
     def unparked(self, route: str) -> int:
-        return sum(task.route == route and task.state is not State.PARKED for task in self.tasks.values())
+        aside = (State.PARKED, State.STRANDED)
+        return sum(task.route == route and task.state not in aside for task in self.tasks.values())
 
-    def waiting(self) -> set[str]:
-        return self._in(State.WAITING)
+    def waiting(self, *lanes: str) -> set[str]:
+        return {id for id in self._in(State.WAITING) if not lanes or self.tasks[id].lane in lanes}
 
-    def parked(self, route: str) -> set[str]:
-        return {id for id in self._in(State.PARKED) if self.tasks[id].route == route}
+    def parked(self, route: str, state: State = State.PARKED) -> set[str]:
+        return {id for id in self._in(state) if self.tasks[id].route == route}
+
+    def stranded(self, route: str) -> set[str]:
+        return self.parked(route, State.STRANDED)
+
+    def is_served(self, lane: str) -> bool:
+        return any(lane in self.lanes[claimer] for claimer in self.registered)
+
+    def home(self, task: Known) -> str:
+        """Return the lane of a stranded task, or one of who agrees about its route; '' if nobody serves any."""
+        others = [task.lane, self.agreed.get(task.lane, "")]
+        return next((lane for lane in others if lane and self.is_served(lane)), "")
 
     def _in(self, *states: State) -> set[str]:
         return {id for id, task in self.tasks.items() if task.state in states}
@@ -96,8 +115,8 @@ class Model:
                     least.setdefault(f"{task.route}|{task.tenant}", set()).add(id)
         return most, least
 
-    def served(self, now_ms: int) -> bool:
-        return any(end > now_ms for end in self.registered.values())
+    def served(self, lane: str, now_ms: int) -> bool:
+        return any(end > now_ms and lane in self.lanes[claimer] for claimer, end in self.registered.items())
 
     def admit(self, id: str, task: Known) -> None:
         assert id not in self.tasks
@@ -133,10 +152,12 @@ class Model:
         """Let the parked follow that are not among `left`, and check that it is as many as may."""
         before, most = self.parked(route), self.most.get(route)
         room = len(before) if most is None else max(0, most - self.unparked(route))
-        followed = before - left
-        assert len(followed) == min(len(before), room), f"{script}: {len(followed)} of {len(before)} followed"
-        for id in followed:
-            self._move(self.tasks[id], State.WAITING, script)
+        taken = before - left
+        stranded = {id for id in taken if self.tasks[id].detached and not self.is_served(self.tasks[id].lane)}
+        followed = taken - stranded
+        assert len(followed) == room or (len(followed) < room and not left), f"{script}: {len(followed)} followed"
+        for id in taken:
+            self._move(self.tasks[id], State.STRANDED if id in stranded else State.WAITING, script)
 
     def give_back(self, lease: str, counted: bool, now_ms: int, script: str) -> None:
         """A run ended without an answer."""
@@ -157,14 +178,16 @@ class Model:
         if not self.last_reap_ms or not 0 <= now_ms - self.last_reap_ms <= GAP_MS:
             self.mercy_until_ms = now_ms + LEASE_MS
         if not self.last_reap_ms or not 0 <= now_ms - self.last_reap_ms <= 0.6 * GAP_MS:
-            least = now_ms + REGISTRATION_MS
+            least = self.grace_until_ms = now_ms + REGISTRATION_MS
             self.registered = {claimer: max(end, least) for claimer, end in self.registered.items()}
         self.mercy_until_ms = min(self.mercy_until_ms, now_ms + LEASE_MS)
+        self.grace_until_ms = min(self.grace_until_ms, now_ms + REGISTRATION_MS)
         self.last_reap_ms = now_ms
+        self.registered = {claimer: end for claimer, end in self.registered.items() if end > now_ms}
         if now_ms >= self.mercy_until_ms:
             for task in [task for task in self.tasks.values() if task.lease and task.lease_end_ms <= now_ms]:
                 self.give_back(task.lease, True, now_ms, "reap")
-        for id in self.expired(now_ms, State.WAITING, State.PARKED):
+        for id in self.expired(now_ms, State.WAITING, State.PARKED, State.STRANDED):
             self.end(id, State.EXPIRED, "reap")
         if now_ms >= self.mercy_until_ms:
             since_ms = self.dropped_ms if self.dropped_ms <= now_ms else 0
@@ -172,8 +195,18 @@ class Model:
                 if self.presences[self.tasks[id].gateway] > since_ms:
                     self.end(id, State.DROPPED, "reap")
             self.dropped_ms = now_ms
-        self.registered = {claimer: end for claimer, end in self.registered.items() if end > now_ms}
+        self._strand(now_ms)
         return True
+
+    def _strand(self, now_ms: int) -> None:
+        """202s leave lanes that nobody serves, and come back from where they are kept, parked as others."""
+        for task in self.tasks.values():
+            unserved = task.detached and not self.is_served(task.lane)
+            if task.state is State.WAITING and unserved and now_ms >= self.grace_until_ms:
+                self._move(task, State.STRANDED, "reap")
+            if task.state is State.STRANDED and (home := self.home(task)):
+                self._move(task, State.PARKED, "reap")
+                task.lane = home
 
     def _move(self, task: Known, state: State, script: str) -> None:
         assert allowed(task.state, state, script), f"{script}: {task.state} → {state}"

@@ -62,6 +62,20 @@ def late(queue: Queue) -> None:
     queue.client.hset(queue.keys.reap(), "last", queue.now_ms - 1000)
 
 
+def stranded(queue: Queue) -> None:
+    """Let the workers leave, one task stand aside already, and others come that agree about the routes."""
+    digests = {f"r{route}": "same" for route in (ROUTE, OTHER)}
+    queue.publish("c0ffee", **digests)
+    queue.release(lease("2"), started=False)
+    queue.leave()
+    queue.advance(1000)
+    queue.reap()
+    queue.ask(queue.request("b", detached=True, lane="dec0de:a:0"))
+    queue.publish("dec0de", **digests)
+    queue.register("w2.a.5", lanes=["dec0de:a:0"])
+    queue.advance(1000)
+
+
 ACTIONS: dict[str, tuple[Action, Action]] = {
     "admit": (
         lambda q: None,
@@ -75,6 +89,7 @@ ACTIONS: dict[str, tuple[Action, Action]] = {
     "renew": (lambda q: None, lambda q: q.register("w2.a.4")),
     "declare": (lambda q: None, lambda q: q.declare(9, started_ms=START_MS, max_running=1)),
     "reap": (late, lambda q: q.reap()),
+    "reap of what is stranded": (stranded, lambda q: q.reap()),
 }
 
 
@@ -92,7 +107,7 @@ def test_a_script_that_stops_anywhere_costs_slots_until_their_deadline(
     for at in range(1, 500):
         queue = filled(client, f"{namespace}x{at}")
         prepare(queue)
-        stopped = Queue(client, f"{namespace}x{at}", ((script, FIRST_LINE, STOPPED.format(at=at)),))
+        stopped = Queue(client, f"{namespace}x{at}", ((script.partition(" ")[0], FIRST_LINE, STOPPED.format(at=at)),))
         stopped.advance(queue.now_ms - START_MS)
         stopped.took_over(queue)
         try:

@@ -31,6 +31,7 @@ from tests.integration import (
     test_scripts_refusals,
     test_scripts_running,
     test_scripts_runs,
+    test_scripts_stranded,
     test_scripts_tenants,
     test_scripts_turns,
 )
@@ -51,6 +52,7 @@ MODULES = {
     "detached": test_scripts_detached,
     "running": test_scripts_running,
     "parked": test_scripts_parked,
+    "stranded": test_scripts_stranded,
     "gateways": test_scripts_gateways,
     "dead": test_scripts_dead,
     "leases": test_scripts_leases,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.queue.lifecycle import CancelCode
+from shared.queue.lifecycle import CancelCode, Progress
+from tests.integration.test_scripts_running import bounded
 from tests.queueing import LEASE_MS, ROUTE, WORKER, Queue, lease, task_id
 
 RESULT_S = 60
@@ -98,6 +99,69 @@ def test_a_task_without_any_connection_keeps_its_result_and_sends_nothing(queue:
     queue.complete(lease("1"), inbox=f"={RESULT_S}=")
     assert queue.result(task_id("1")) == "done"
     assert not [name for name in queue.snapshot() if name.startswith("inbox:")]
+
+
+def test_whoever_waits_for_a_large_answer_is_told_that_it_is_kept(queue: Queue) -> None:
+    queue.admit("1", detached=True, inbox="!box")
+    queue.claim()
+    queue.complete(lease("1"), inbox=f"={RESULT_S}=!box")
+    assert queue.result(task_id("1")) == "done"
+    assert queue.replies() == [(task_id("1"), "kept")]
+
+
+def test_what_expired_is_kept_and_told_likewise(queue: Queue) -> None:
+    queue.admit("1", detached=True, inbox="!box", budget_ms=500)
+    queue.advance(500)
+    queue.claim()
+    assert queue.result(task_id("1")) == "expired"
+    assert queue.replies() == [(task_id("1"), "kept")]
+
+
+# How far it is
+
+
+def test_a_look_says_whether_it_waits_runs_or_has_ended(queue: Queue) -> None:
+    bounded(queue, 1).admit("1", "2", detached=True)
+    assert [queue.look(task_id(name)).progress for name in "123"] == [
+        Progress.WAITING,
+        Progress.WAITING,
+        Progress.UNKNOWN,
+    ]
+    queue.claim()
+    assert queue.look(task_id("1")).progress is Progress.RUNNING
+    queue.complete(lease("1"))
+    ended = queue.look(task_id("1"))
+    assert (ended.progress, ended.result) == (Progress.ENDED, b"done " + task_id("1").encode())
+
+
+def test_a_look_at_what_is_stranded_says_that_it_waits(queue: Queue) -> None:
+    queue.pass_time(LEASE_MS + 1000, alive=[WORKER])
+    queue.admit("1", detached=True, budget_ms=60_000)
+    queue.leave()
+    queue.pass_time(1000)
+    assert queue.stranded() == {task_id("1")}
+    assert queue.look(task_id("1")).progress is Progress.WAITING
+
+
+def test_a_look_at_what_was_told_to_stop_knows_nothing_of_it(queue: Queue) -> None:
+    queue.admit("1", detached=True)
+    queue.claim()
+    queue.cancel(task_id("1"))
+    assert queue.look(task_id("1")).progress is Progress.UNKNOWN
+
+
+def test_a_look_changes_nothing(queue: Queue) -> None:
+    queue.admit("1", detached=True)
+    before = queue.snapshot()
+    queue.look(task_id("1"))
+    assert queue.snapshot() == before
+
+
+@pytest.mark.leaves_garbage
+def test_a_look_at_garbage_knows_nothing(queue: Queue) -> None:
+    queue.client.rpush(queue.keys.result(task_id("1")), "garbage")
+    queue.client.hset(queue.keys.tasks(), task_id("1"), b"garbage")
+    assert queue.look(task_id("1")).progress is Progress.UNKNOWN
 
 
 @pytest.mark.leaves_garbage

@@ -20,12 +20,14 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "cancel": ("ending", "promoting"),
     "release": ("ending", "promoting", "giveback"),
     "join": ("ending", "promoting", "giveback"),
-    "reap": ("ending", "gone", "promoting", "giveback", "healing", "sweep"),
+    "look": ("ending",),
+    "reap": ("ending", "gone", "promoting", "giveback", "healing", "stranding", "sweep"),
 }
 """What stands between the prelude and each script; the scripts' names are these keys."""
 
 _FULL_REDIS_REFUSES = {"admit"}
 """A full Redis refuses an admission as a whole; whatever ends or moves a task goes on, since it makes room."""
+_READS = {"look"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,10 @@ class Script:
 
 
 def _joined(name: str) -> Script:
-    flags = "#!lua" if name in _FULL_REDIS_REFUSES else "#!lua flags=allow-oom"
+    allowed = " flags=no-writes" if name in _READS else "" if name in _FULL_REDIS_REFUSES else " flags=allow-oom"
     here = Path(__file__).parent
     parts = [(here / f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", *_PARTS[name], name)]
-    return Script.of(name, "\n".join([flags, *parts]))
+    return Script.of(name, "\n".join([f"#!lua{allowed}", *parts]))
 
 
 SCRIPTS: dict[str, Script] = {name: _joined(name) for name in _PARTS}

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from shared.errors import Garbled
 from shared.queue.keys import Keys
-from shared.queue.lifecycle import AdmitCode, CancelCode
+from shared.queue.lifecycle import AdmitCode, CancelCode, Progress
 from shared.queue.scripts import SCRIPTS, Script
 from shared.queue.scripts.reading import claimed, code, list_of, numbers, texts
 from shared.queue.scripts.records import (
@@ -25,6 +25,7 @@ from shared.queue.scripts.records import (
     Completion,
     JoinReply,
     Kind,
+    LookReply,
     ReapReply,
     Released,
     ReleaseReply,
@@ -44,6 +45,7 @@ __all__ = [
     "Completion",
     "JoinReply",
     "Kind",
+    "LookReply",
     "ReapReply",
     "ReleaseReply",
     "Released",
@@ -55,6 +57,7 @@ __all__ = [
     "complete",
     "declare",
     "join",
+    "look",
     "read_contracts",
     "reap",
     "release",
@@ -205,6 +208,19 @@ def cancel(keys: Keys, ids: Sequence[str], *, running: bool = True) -> Call[Canc
         return CancelReply(now_ms, tuple(code(CancelCode, c) for c in codes), garbage)
 
     return Call(SCRIPTS["cancel"], keys.prefix, (int(running), *ids), read)
+
+
+def look(keys: Keys, id: str) -> Call[LookReply]:
+    """Ask how far a task is that nobody waits for on a connection, and for its result."""
+
+    def read(reply: object) -> LookReply:
+        now_ms, progress, result = list_of(reply, 3, 3)
+        if not isinstance(result, bytes):
+            raise Garbled("a result of a strange form")
+        first = numbers([now_ms, progress], 2)
+        return LookReply(first[0], code(Progress, first[1]), result)
+
+    return Call(SCRIPTS["look"], keys.prefix, (id,), read)
 
 
 def release(keys: Keys, items: Sequence[Released]) -> Call[ReleaseReply]:

@@ -5,7 +5,7 @@ local out, told = { clock(), 0 }, {}
 for i = 2, #ARGV do
   local id, code = ARGV[i], 0
   local t = load(id)
-  if t and call('ZREM', P .. 'waiting:' .. t.lane, id) + call('ZREM', P .. 'parked:' .. t.route, id) > 0 then
+  if t and call('ZREM', P .. 'waiting:' .. t.lane, id) + call('ZREM', P .. 'parked:' .. t.route, id) + call('ZREM', P .. 'stranded:' .. t.route, t.lane .. '#' .. id) > 0 then
     code = mark_of(id) and 3 or 1
     finish(id, t.route, t.flow)
     local turns = held_by(t.flow) and turns_of(t.lane, t.route, t.weight) or P .. 'clock:' .. pool(t.lane)

@@ -6,10 +6,11 @@ local function measured(k, ...)
 end
 local function open_door(k, h)
   local slots, running = call('ZCARD', P .. 'slots:' .. k.route), call('ZCARD', P .. 'running:' .. k.route)
-  local d = { limit = num(h[6]) or num(h[5]), most = num(h[7]), slots = slots, running = running, waiting = math.max(0, slots - running), sheets = {} }
+  local present = in_line(k.route)
+  local d = { limit = num(h[6]) or num(h[5]), most = num(h[7]), slots = slots, running = running, waiting = math.max(0, present - running), sheets = {} }
   if d.most and d.most < 1 then d.most = nil end
   d.found = d.waiting
-  d.unparked = d.most and slots - call('ZCARD', P .. 'parked:' .. k.route)
+  d.unparked = d.most and present - call('ZCARD', P .. 'parked:' .. k.route)
   d.missed, d.news = (num(h[8]) or 0) * math.exp(-math.max(0, now - (num(h[9]) or now)) / 10000), false
   d.stored = { since = num(h[10]), mark = num(h[11]), ['~mark'] = num(h[12]) }
   d.since, d.marks = math.min(now, d.stored.since or now), { mark = d.stored.mark, ['~mark'] = d.stored['~mark'] }

@@ -1,6 +1,7 @@
 -- Joined before every script that may end a task: parse, finish, reply.
 -- blob: 13 digits deadline, msgpack {route, lane, inbox, tries, flow, weight, budget_ms}, body
--- inbox: a gateway process, or '=<ttl_s>=<process or nothing>': the reply is kept under `result:` as well
+-- inbox: a gateway process, or '=<ttl_s>=<process or nothing>': the reply is kept under `result:` as well. With a ! before
+-- the process that is told only that it is kept: it may be large, and usually nobody waits for it any more.
 local function parse(blob)
   local at = blob and string.match(blob, '^%d%d%d%d%d%d%d%d%d%d%d%d%d')
   if not at then return nil end
@@ -23,9 +24,10 @@ end
 local function route_of(id) return string.match(id, '^([^.]*)%.') or '' end
 local boxes, freed = {}, {}
 local function reply(inbox, bytes, id)
-  local ttl, box = string.match(inbox, '^=(%d+)=(.*)$')
+  local ttl, told, box = string.match(inbox, '^=(%d+)=(!?)(.*)$')
   if ttl then redis.pcall('SET', P .. 'result:' .. id, bytes, 'EX', ttl) end
   if box == '' then return end
+  if told == '!' then bytes = cmsgpack.pack({ 2, id, 'kept' }) end
   inbox = box or inbox
   local b = boxes[inbox] or { P .. 'inbox:' .. inbox, '*' }
   b[#b + 1] = 'r'

@@ -8,7 +8,7 @@ local function heal(key, kind)
   end
 end
 local function heal_all()
-  for key, kind in pairs({ reap = 'hash', tasks = 'hash', marks = 'hash', places = 'hash', contracts = 'hash', routes = 'set', lanes = 'set', dead = 'stream', gateways = 'zset' }) do heal(key, kind) end
+  for key, kind in pairs({ reap = 'hash', tasks = 'hash', marks = 'hash', places = 'hash', contracts = 'hash', routes = 'set', lanes = 'set', dead = 'stream', gateways = 'zset', unserved = 'zset' }) do heal(key, kind) end
   for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
     for _, name in ipairs({ 'serving:', 'waiting:' }) do heal(name .. lane, 'zset') end
     heal('wake:' .. lane, 'list')
@@ -16,11 +16,11 @@ local function heal_all()
   end
 end
 local function heal_route(route)
-  for _, name in ipairs({ 'running:', 'slots:', 'parked:' }) do heal(name .. route, 'zset') end
+  for _, name in ipairs({ 'running:', 'slots:', 'parked:', 'stranded:' }) do heal(name .. route, 'zset') end
   heal('figures:' .. route, 'hash')
   local parked, slots = P .. 'parked:' .. route, P .. 'slots:' .. route
   -- what is parked has a slot and does not run; anything else there would let too many run
-  if call('ZCARD', parked) + call('ZCARD', P .. 'running:' .. route) > call('ZCARD', slots) then
+  if call('ZCARD', parked) + call('ZCARD', P .. 'running:' .. route) > in_line(route) then
     for _, id in ipairs(call('ZDIFF', 2, parked, slots)) do garbage = garbage + call('ZREM', parked, id) end
   end
 end

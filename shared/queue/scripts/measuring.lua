@@ -24,7 +24,7 @@ local function measure(b, now)
     note('mean', string.format('%.6g', mean))
     note('seen', seen)
   end
-  if mark and call('ZCARD', P .. 'slots:' .. b.route) > call('ZCARD', P .. 'running:' .. b.route) then
+  if mark and in_line(b.route) > call('ZCARD', P .. 'running:' .. b.route) then
     if b.saturated then
       local since = math.max(0, now - mark)
       local fade = math.exp(-since / math.max(2000, 4 * mean)) * remembered(num(h[6]), mark)

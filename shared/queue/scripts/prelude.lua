@@ -30,6 +30,8 @@ local function field(flow, name) return string.sub(flow, -2) == '|~' and '~' .. 
 -- What a queue has shown is kept while it stands, and forgotten over ten seconds without one: else a time in which
 -- nothing was answered would turn away, for ever, all who would have to wait, and nobody could show that it is over.
 local function remembered(at, mark) return math.exp(-math.max(0, mark - (at or mark)) / 10000) end
+-- What is in the system, save 202s whose lane nobody serves: those neither run nor wait, and take nobody's place.
+local function in_line(route) return call('ZCARD', P .. 'slots:' .. route) - call('ZCARD', P .. 'stranded:' .. route) end
 -- Invariant: after lay(), a lane with work has exactly one baton.
 local function lay()
   for lane in pairs(touched) do

@@ -1,19 +1,26 @@
 -- Joined after ending: what max_running held back follows whatever frees a place of its route.
 -- Invariant: of a route with max_running, running + waiting <= max_running, with equality as long as something is parked.
+-- A slot's task is in exactly one of waiting, parked, stranded and running.
 local MOST_PROMOTED, parked, still_parked = 1000, {}, false -- a raised limit moves no more in one call; reap goes on
 local function held_back(route)
   parked[route] = parked[route] or call('ZCARD', P .. 'parked:' .. route)
   return parked[route]
 end
--- Returns how many were garbage, whose places are still to be given away.
+-- Nobody waits for a 202 on a connection, so no gateway moves it off a lane that nobody serves any more: reap does.
+local function is_stranded(t) return string.sub(t.inbox, 1, 1) == '=' and call('ZCARD', P .. 'serving:' .. t.lane) == 0 end
+local function strand(id, t, tag) call('ZADD', P .. 'stranded:' .. t.route, tag, t.lane .. '#' .. id) end
+-- Returns how many took no place, which are still to be given away.
 local function promote_some(route, room)
-  local from, slots, ids, dropped = P .. 'parked:' .. route, P .. 'slots:' .. route, {}, 0
+  local from, slots, ids, dropped, stranded = P .. 'parked:' .. route, P .. 'slots:' .. route, {}, 0, 0
   local popped = call('ZPOPMIN', from, room)
   for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
   local has = call('ZMSCORE', slots, unpack(ids))
   for i, id in ipairs(ids) do
     local t = has[i] and load(id)
-    if t then
+    if t and is_stranded(t) then
+      strand(id, t, popped[2 * i])
+      stranded = stranded + 1
+    elseif t then
       call('ZADD', P .. 'waiting:' .. t.lane, popped[2 * i], id)
       touched[t.lane] = true
     else
@@ -22,7 +29,7 @@ local function promote_some(route, room)
     end
   end
   garbage = garbage + dropped
-  return dropped
+  return dropped + stranded
 end
 local function promote()
   for route in pairs(freed) do
@@ -30,7 +37,7 @@ local function promote()
       local most, left, dropped = num(call('HGET', P .. 'figures:' .. route, 'max_running')) or 1e15, held_back(route), 0
       if most < 1 then most = 1e15 end
       repeat
-        local room = math.min(left, most - call('ZCARD', P .. 'slots:' .. route) + left, MOST_PROMOTED)
+        local room = math.min(left, most - in_line(route) + left, MOST_PROMOTED)
         dropped = room > 0 and promote_some(route, room) or 0
         left = left - math.max(0, room)
       until dropped == 0 or left == 0

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar, cast
 
 from shared.errors import Garbled
-from shared.queue.lifecycle import AdmitCode, CancelCode
+from shared.queue.lifecycle import AdmitCode, CancelCode, Progress
 from shared.queue.scripts.records import Claimed
 
-C = TypeVar("C", AdmitCode, CancelCode)
+C = TypeVar("C", AdmitCode, CancelCode, Progress)
 
 
 def list_of(reply: object, least: int, most: int | None = None) -> list[object]:

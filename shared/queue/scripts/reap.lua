@@ -46,7 +46,7 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
       call('ZREM', parked, id)
       finish(id, route)
       strays = strays + 1
-    elseif call('ZREM', P .. 'waiting:' .. t.lane, id) + call('ZREM', parked, id) > 0 then
+    elseif call('ZREM', P .. 'waiting:' .. t.lane, id) + call('ZREM', parked, id) + call('ZREM', P .. 'stranded:' .. route, t.lane .. '#' .. id) > 0 then
       finish_as(id, t, 'expired')
       expired = expired + 1
     else
@@ -56,8 +56,10 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
   end
 end
 if drop_of_the_gone(now, num(r[4]) or 0, batch) then more = 1 end
+if now >= grace then strand_unserved(batch) end
+if bring_home(batch) then more = 1 end
 promote()
-sweep_lanes()
+sweep_lanes(now)
 if more == 1 then call('HSET', P .. 'reap', 'last', now - tonumber(ARGV[2])) end
 send()
 lay()

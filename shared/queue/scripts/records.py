@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.queue.lifecycle import AdmitCode, CancelCode
+from shared.queue.lifecycle import AdmitCode, CancelCode, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,15 @@ class CancelReply:
     now_ms: int
     codes: tuple[CancelCode, ...]
     garbage: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LookReply:
+    """`result` is there when the task has ended."""
+
+    now_ms: int
+    progress: Progress
+    result: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,22 @@ local function drop_of_the_gone(now, since, batch)
   return dropped >= batch
 end
 -- Invariant: what is parked keeps its lane and its place in the turns: without the clock, newcomers would overtake it.
-local function sweep_lanes()
+-- What is stranded finds workers by its own contract, so that is kept while a task of its routes is there; no deadline is
+-- two hours ahead.
+local function sweep_contract(contract, now)
+  call('ZADD', P .. 'unserved', 'LT', now, contract)
+  local needed = now - call('ZSCORE', P .. 'unserved', contract) < 7200000
+  if needed then
+    needed = false
+    for route in string.gmatch(call('HGET', P .. 'contracts', contract), '([^ =]+)=') do
+      needed = needed or call('EXISTS', P .. 'slots:' .. route) == 1
+    end
+  end
+  if needed then return end
+  call('HDEL', P .. 'contracts', contract)
+  call('ZREM', P .. 'unserved', contract)
+end
+local function sweep_lanes(now)
   local waiting, served = {}, {}
   for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
     local n = call('ZCARD', P .. 'waiting:' .. lane)
@@ -94,6 +109,6 @@ local function sweep_lanes()
     elseif virtual then call('ZREMRANGEBYSCORE', P .. 'clock:' .. p, '-inf', '(' .. virtual) end
   end
   for _, contract in ipairs(call('HKEYS', P .. 'contracts')) do
-    if not served[contract] then call('HDEL', P .. 'contracts', contract) end
+    if served[contract] then call('ZREM', P .. 'unserved', contract) else sweep_contract(contract, now) end
   end
 end
