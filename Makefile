@@ -43,7 +43,7 @@ test: $(VENV)/dev.stamp  ## every test that needs no other program
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not ($(MORE))"
 
 test-all: $(VENV)/dev.stamp $(VENV)/load.stamp  ## those that need a program: redis-server, docker, haproxy, wrk, promtool, chromium
-	@$(BIN)/python -m pytest -q -m "$(MORE)"
+	@$(BIN)/python -m pytest -q -m "($(MORE))$(if $(WITHOUT), and not ($(WITHOUT)))"
 
 check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes
 	@$(BIN)/ruff check .
@@ -59,10 +59,11 @@ format: $(VENV)/dev.stamp  ## let ruff format and mend what it can
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
 
-lock: $(VENV)/dev.stamp  ## renew requirements/*.txt from requirements/*.in
+lock: $(VENV)/dev.stamp  ## renew requirements/*.txt from requirements/*.in, and the digests of the images
 	@$(LOCK) requirements/run.in -o requirements/run.txt
 	@$(LOCK) -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) requirements/load.in -o requirements/load.txt
+	@$(BIN)/python -m deploy.pinning
 
 CONTAINERS = $(FIND_PYTHON); exec "$$p" -m deploy.up
 
