@@ -28,7 +28,7 @@ POLL_S = 0.2
 STEADY = 4
 """Answers in turn: the balancer takes a gateway that it has just found for ready, until it has asked it."""
 SLOTS = 16
-"""Gateways that the balancer has room for: `server-template` in deploy/haproxy.cfg."""
+"""Gateways that the balancer has room for: `server-template` in deploy/haproxy/haproxy.cfg."""
 CANDIDATE = "next"
 """Tag of an image that was built and not tried yet."""
 FLEETS = {"gateway": "GATEWAYS", "worker": "WORKERS"}
@@ -108,7 +108,7 @@ def _check_numbers(numbers: Mapping[str, int]) -> None:
             raise Failed(f"{variable} is {number}: nobody would answer; make it at least 1, or stop all with make down")
     if numbers.get("GATEWAYS", 1) > SLOTS:
         raise Failed(
-            f"the balancer has {SLOTS} slots for gateways: raise server-template in deploy/haproxy.cfg, "
+            f"the balancer has {SLOTS} slots for gateways: raise server-template in deploy/haproxy/haproxy.cfg, "
             "and SLOTS in deploy/up.py"
         )
 

@@ -1,4 +1,4 @@
-"""deploy/haproxy.cfg in Debian's haproxy, before toy gateways: what it asks again, what it closes, how it refuses."""
+"""The balancer's configuration in Debian's haproxy, before toy gateways: what it asks again, closes and refuses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CONFIGURATION = ROOT / "deploy/haproxy.cfg"
+CONFIGURATION = ROOT / "deploy/haproxy/haproxy.cfg"
 START_S = 5
 
 pytestmark = pytest.mark.haproxy

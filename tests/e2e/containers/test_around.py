@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 
+import httpx
 import pytest
 
 from tests.e2e.containers.hardening import assert_limited, assert_unprivileged
@@ -46,6 +47,28 @@ def test_what_redis_keeps_outlives_the_containers(stack: Stack) -> None:
     assert stack.compose("ps", "--all", "--quiet").split() == []
     assert "ready" in stack.make("up")
     assert stack.redis("getdel", "kept").strip() == "yes"
+
+
+def test_an_edit_of_the_balancers_configuration_that_renames_is_seen(stack: Stack) -> None:
+    path = stack.root / "deploy/haproxy/haproxy.cfg"
+    text, edited = path.read_text(), path.with_suffix(".new")
+
+    def replace(by: str) -> None:
+        edited.write_text(by)
+        edited.rename(path)
+        stack.compose("kill", "--signal", "USR2", "balancer")
+
+    def is_edited() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return "x-edited" in httpx.get(f"{stack.url}/trial").headers
+        return False
+
+    try:
+        replace(text.replace("frontend public\n", "frontend public\n    http-response set-header X-Edited yes\n"))
+        until(is_edited, 10)
+    finally:
+        replace(text)
+    until(lambda: not is_edited() and stack.status("/trial") == 200, 10)
 
 
 def test_prometheus_beside_it_is_let_in_to_every_gateway_and_worker(stack: Stack) -> None:
