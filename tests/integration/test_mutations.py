@@ -23,6 +23,7 @@ from tests.integration import (
     test_scripts_detached,
     test_scripts_door,
     test_scripts_figures,
+    test_scripts_holders,
     test_scripts_parked,
     test_scripts_reap,
     test_scripts_refusals,
@@ -48,6 +49,7 @@ MODULES = {
     "detached": test_scripts_detached,
     "running": test_scripts_running,
     "parked": test_scripts_parked,
+    "holders": test_scripts_holders,
     "reap": test_scripts_reap,
 }
 ALSO_BY_HISTORIES = (

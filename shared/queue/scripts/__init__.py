@@ -13,14 +13,14 @@ from pathlib import Path
 
 _PARTS: dict[str, tuple[str, ...]] = {
     "declare": (),
-    "admit": ("entering", "turns", "door", "verdict"),
+    "admit": ("entering", "turns", "pace", "door", "verdict"),
     "claim": ("ending", "promoting", "backlog"),
-    "complete": ("ending", "promoting", "measuring"),
-    "renew": (),
+    "complete": ("ending", "promoting", "holding", "measuring"),
+    "renew": ("counting", "holding"),
     "cancel": ("ending", "promoting"),
-    "release": ("ending", "promoting", "giveback"),
-    "join": ("ending", "promoting", "giveback"),
-    "reap": ("ending", "promoting", "giveback", "healing", "sweep"),
+    "release": ("ending", "promoting", "holding", "giveback"),
+    "join": ("ending", "promoting", "holding", "giveback"),
+    "reap": ("ending", "promoting", "holding", "giveback", "healing", "counting", "filing", "sweep"),
 }
 """What stands between the prelude and each script; the scripts' names are these keys."""
 

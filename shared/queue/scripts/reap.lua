@@ -10,14 +10,15 @@ if not last or now < last or now - last > tonumber(ARGV[3]) then mercy = now + l
 if mercy > now + lease_ms then mercy = now + lease_ms end
 call('HSET', P .. 'reap', 'last', now, 'until', mercy)
 local ended, expired, strays, more = 0, 0, 0, 0
-for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
+local routes = call('SMEMBERS', P .. 'routes')
+for _, route in ipairs(routes) do
   local running, slots, parked = P .. 'running:' .. route, P .. 'slots:' .. route, P .. 'parked:' .. route
   heal_route(route)
   if now >= mercy then
     local over = call('ZRANGEBYSCORE', running, '-inf', now, 'LIMIT', 0, batch)
     for _, lease in ipairs(over) do
-      call('ZREM', running, lease)
       local _, id = task_of(lease)
+      end_lease(route, lease, id)
       if id then giveback(id, true, now) else garbage = garbage + 1 end
     end
     ended = ended + #over
@@ -48,8 +49,10 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
     end
   end
 end
+put_all_away()
 promote()
 sweep_lanes(now, lease_ms)
+mend_holders(now, routes)
 if more == 1 then call('HSET', P .. 'reap', 'last', now - tonumber(ARGV[2])) end
 send()
 lay()

@@ -24,7 +24,7 @@ local function sweep_lanes(now, lease_ms)
     end
     local n = call('ZCARD', P .. 'waiting:' .. lane)
     local claimers = call('ZCARD', P .. 'serving:' .. lane)
-    count_places(lane) -- always: without places the door lets in nobody who would wait
+    recount(lane) -- always: without places the door lets in nobody who would wait
     waiting[pool(lane)] = (waiting[pool(lane)] or 0) + n
     if claimers > 0 then served[string.match(lane, '^[^:]*')] = true
     elseif n == 0 and not still_parked then
