@@ -17,7 +17,7 @@ OF_THE_APPS = (
     "evalsha info script|load time",
     "blpop lpop rpush llen ltrim",
     "del exists expire get pexpire set type",
-    "hdel hexists hget hgetall hkeys hmget hset hsetnx",
+    "hdel hexists hget hgetall hkeys hlen hmget hrandfield hset hsetnx",
     "sadd smembers srem",
     "xadd xrange xread xtrim",
     "zadd zcard zcount zdiff zmscore zpopmin zrange zrangebyscore zrem zremrangebyscore zrevrange zscore",

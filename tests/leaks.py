@@ -12,7 +12,7 @@ from shared.queue.keys import CATALOGUE, Keys, Kind
 from tests.snapshot import Snapshot, Stored, ids, snapshot
 
 KINDS = {kind.name: kind for kind in CATALOGUE}
-OF_TASKS = ("marks", "waiting", "parked", "stranded", "running", "held")
+OF_TASKS = ("marks", "waiting", "parked", "stranded", "running", "held", "holders")
 """Whose members are tasks that have a slot."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import secrets
@@ -21,7 +22,7 @@ from shared.metrics.snapshot import Snapshot
 from shared.queue.clock import RedisClock
 from shared.queue.connection import connect, run
 from shared.queue.eviction import Eviction
-from shared.queue.keys import Keys, lane_of
+from shared.queue.keys import Keys, group_of, lane_of
 from shared.queue.reaper import reap_forever
 from shared.queue.scripts.calls import declare
 from shared.queue.wire import Wire
@@ -202,18 +203,12 @@ class Engine:
 
     def _make_claimers(self) -> list[Claimer]:
         settings, table = self._settings, plans(self._registry, self._resources)
-        process = secrets.token_hex(6)
-        claimers = []
         kinds: tuple[tuple[Kind, int], ...] = (("a", settings.worker_places), ("s", settings.worker_threads))
+        lanes = {kind: self._lanes_of(kind) for kind, _ in kinds}
+        process = f"{secrets.token_hex(6)}-{group_of(itertools.chain(*lanes.values()))}"
+        claimers = []
         for kind, places in kinds:
-            levels = {
-                level
-                for handler in self._registry.handlers
-                if handler.kind == kind
-                for level in handler.levels
-                if level <= settings.worker_max_level
-            }
-            if not levels:
+            if not lanes[kind]:
                 continue
             executor = Executor(kind, places, table, settings.max_result_bytes, self._completer.add)
             claimers.append(
@@ -226,10 +221,15 @@ class Engine:
                     self._keeper,
                     process=process,
                     contract=self._registry.contract,
-                    lanes=[lane_of(self._registry.contract, kind, level) for level in sorted(levels)],
+                    lanes=lanes[kind],
                     lease_ms=settings.lease_ms,
                     metering=self.metering,
                     eviction=self._eviction,
                 )
             )
         return claimers
+
+    def _lanes_of(self, kind: Kind) -> list[str]:
+        most = self._settings.worker_max_level
+        levels = {level for h in self._registry.handlers if h.kind == kind for level in h.levels if level <= most}
+        return [lane_of(self._registry.contract, kind, level) for level in sorted(levels)]

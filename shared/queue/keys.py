@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _TENANT = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
@@ -54,9 +55,16 @@ CATALOGUE = (
         HELD_S,
     ),
     Kind("running", "route", "zset", "lease name → end of the lease", "its tasks"),
+    Kind("holders", "group", "hash", "id → the claimer that runs it, since when, its time-out", "its tasks"),
     Kind("wake", "lane", "list", "the baton: at most one element", "reap, when the lane is empty"),
     Kind("serving", "lane", "zset", "claimer → end of its registration", "reap"),
-    Kind("places", "", "hash", "lane → places of its live claimers", "reap, with the lane's last claimer"),
+    Kind(
+        "places",
+        "",
+        "hash",
+        "lane → places of its live claimers, the same by group, pace of its runs",
+        "reap, with the lane's last claimer",
+    ),
     Kind("contracts", "", "hash", "contract → its routes' digests", "reap, when unserved and without tasks"),
     Kind("unserved", "", "zset", "contract that nobody serves → since when", "reap, with the contract"),
     Kind("bell", "claimer", "list", "ids to stop, or leave", "time", BELL_S),
@@ -116,6 +124,9 @@ class Keys:
     def running(self, route: str) -> str:
         return f"{self.prefix}running:{route}"
 
+    def holders(self, group: str) -> str:
+        return f"{self.prefix}holders:{group}"
+
     def wake(self, lane: str) -> str:
         return f"{self.prefix}wake:{lane}"
 
@@ -165,6 +176,11 @@ class Keys:
 def lane_of(contract: str, kind: str, level: int) -> str:
     """Return the lane of a handler; `kind` is 'a' or 's'."""
     return f"{contract}:{kind}:{level}"
+
+
+def group_of(lanes: Iterable[str]) -> str:
+    """Return the name of the group of processes that serve these lanes; it stands in their claimers' names."""
+    return hashlib.blake2b(" ".join(sorted(lanes)).encode(), digest_size=4).hexdigest()
 
 
 def pool_of(lane: str) -> str:

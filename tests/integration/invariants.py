@@ -28,6 +28,7 @@ def check(queue: Queue, model: Model, limits: Mapping[str, int], taken_batons: C
     _tenants_hold_what_they_have(found, model, queue.now_ms)
     _each_task_has_at_most_one_answer_and_the_right_one(found, model)
     _places_are_those_of_the_registered(found, model)
+    _whoever_runs_a_task_is_noted(found, model)
     assert leaks_in(found) == []
 
 
@@ -82,3 +83,11 @@ def _places_are_those_of_the_registered(found: Snapshot, model: Model) -> None:
         places = found["places"].pairs.get(lane, "0") if "places" in found else "0"
         assert ids(found, f"serving:{lane}") == registered
         assert int(places) == sum(int(claimer.rpartition(".")[2]) for claimer in registered)
+
+
+def _whoever_runs_a_task_is_noted(found: Snapshot, model: Model) -> None:
+    """Once, in whatever file: what claimers run that serve no lane any more is filed apart."""
+    files = {name: stored.pairs for name, stored in found.items() if name.startswith("holders:")}
+    noted = [(id, entry.partition(" ")[0]) for entries in files.values() for id, entry in entries.items()]
+    running = {id: task.lease.partition("#")[0] for id, task in model.tasks.items() if task.lease}
+    assert sorted(noted) == sorted(running.items())

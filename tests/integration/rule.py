@@ -94,9 +94,25 @@ class Judged:
 class _Kind:
     saturated: bool
     free: float
+    mean: float
     rate: float
     allowed: float
     third: float
+    most: float = math.inf
+    """What the places of the pool allow, whoever holds them."""
+    usual: float | None = None
+    """The pace that a refused client is told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """What ran in the pool a moment ago: how many, their pace, each route's part, when the first is to end."""
+
+    at: int
+    runs: int
+    pace: float
+    first: int
+    parts: Mapping[str, float]
 
 
 @dataclass(slots=True)
@@ -120,6 +136,9 @@ class Rule:
     """The same of what is parked, by route."""
     finishes: dict[tuple[str, str, bool], float] = field(default_factory=dict)
     """Of tenants that asked lately, by route, tenant and sort."""
+    started: dict[str, int] = field(default_factory=dict)
+    """Of what runs: since when."""
+    summed: _Sum | None = None
     _turns: dict[tuple[str, str, bool], _Turn] = field(default_factory=dict)
     _found: dict[str, int] = field(default_factory=dict)
     """Both of the batch at hand: turns, and how many waited before it."""
@@ -153,7 +172,7 @@ class Rule:
         sort = door.sorts[ask.detached]
         par, running = min(self.places, door.most), len(door.running)
         saturated = baton or running >= door.most
-        free = 0 if saturated else max(0, par - running)
+        free = 0 if saturated else max(0, min(self.room, door.most - running))
         mean = max(0.1, budget / 4 if sort.mean is None else sort.mean)
         done, busy = sort.done * sort.kept(now), sort.busy * sort.kept(now)
         prior = max(0.0, 1 - busy / max(2000, 4 * mean))
@@ -164,7 +183,41 @@ class Rule:
         assert door.since is not None
         if now - door.since > budget:
             allowed = max(allowed * budget / (now - door.since), min(allowed, 2 * mean))
-        return _Kind(saturated, free, rate, allowed, third=max(0.0, (budget - mean) / 3))
+        return _Kind(saturated, free, mean, rate, allowed, third=max(0.0, (budget - mean) / 3))
+
+    @property
+    def runs(self) -> int:
+        return sum(len(door.running) for door in self.doors.values())
+
+    @property
+    def room(self) -> int:
+        return max(0, self.places - self.runs)
+
+    def _bound(self, now: int, ask: Ask, kind: _Kind) -> None:
+        """No route is faster than places come free, where others hold some."""
+        kind.usual, own = kind.rate, len(self.doors[ask.route].running)
+        if self.runs <= own:
+            return
+        if self.summed is None or not 0 <= now - self.summed.at < 50 + 0.5 * min(self.runs, 256):
+            self.summed = self._sum_up(now)
+        mine = (own + self.room + max(0, self.runs - self.summed.runs)) / kind.mean
+        others = max(0.0, self.summed.pace - self.summed.parts.get(ask.route, 0.0))
+        kind.most = mine + (others if self.summed.first <= now + kind.third else 0.0)
+        kind.rate = max(1e-9, min(kind.rate, kind.most))
+        kind.usual = max(kind.rate, min(kind.usual, mine + others))
+
+    def _sum_up(self, now: int) -> _Sum:
+        running: dict[tuple[str, bool], list[str]] = {}
+        for route, door in self.doors.items():
+            for id in door.running:
+                running.setdefault((route, door.tasks[id].detached), []).append(id)
+        pace, first, parts = 0.0, now + 10**9, dict.fromkeys(self.doors, 0.0)
+        for (route, detached), ids in running.items():
+            door = self.doors[route]
+            mean = max(1.0, door.sorts[detached].mean or max(door.tasks[id].budget_ms for id in ids))
+            pace, parts[route] = pace + len(ids) / mean, parts[route] + len(ids) / mean
+            first = min(first, int(min(self.started[id] for id in ids) + mean))
+        return _Sum(now, self.runs, _stored(pace), first, {route: _stored(part) for route, part in parts.items()})
 
     def _turn(self, ask: Ask, held: int) -> _Turn:
         flow = _flow(ask)
@@ -197,7 +250,9 @@ class Rule:
     def _judge(self, now: int, ask: Ask, kind: _Kind, held: dict[tuple[str, str], int]) -> Judged:
         door, share, tenant = self.doors[ask.route], ask.share, (ask.route, ask.tenant)
         ahead: float = door.waiting + 1 - kind.free
-        code, waits = 0, ahead > 0 and bool(door.tasks)
+        if ahead > 0 and kind.usual is None:
+            self._bound(now, ask, kind)
+        code, waits = 0, ahead > 0 and (bool(door.tasks) or kind.most * ask.budget_ms < 1)
         if ask.deadline_ms <= now:
             code = 3
         elif ask.tenant and held[tenant] >= 0.75 * share * door.limit:
@@ -219,7 +274,12 @@ class Rule:
         if code:
             door.missed += 1
             remember = min(250, door.waiting / (5 * kind.rate)) if ask.deadline_ms > now and door.waiting else 0
-            return Judged(code, 0, int(remember), int(min(60_000, (max(1.0, ahead) + 2 * door.missed) / kind.rate)))
+            return Judged(
+                code,
+                0,
+                int(remember),
+                int(min(60_000, (max(1.0, ahead) + 2 * door.missed) / (kind.usual or kind.rate))),
+            )
         door.tasks[ask.id] = ask
         if ask.tenant:
             turn = self._turn(ask, held[tenant])
@@ -236,6 +296,7 @@ class Rule:
             self._end(id)
         for id in taken:
             self._door(id).running.add(id)
+            self.started[id] = now
         for route, detached in {(id.partition(".")[0], self._door(id).tasks[id].detached) for id in taken}:
             door = self.doors[route]
             if door.waiting == 0:
@@ -288,6 +349,7 @@ class Rule:
     def _end(self, id: str) -> Ask:
         door = self._door(id)
         door.running.discard(id)
+        self.started.pop(id, None)
         return door.tasks.pop(id)
 
     def _door(self, id: str) -> Door:

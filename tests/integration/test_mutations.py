@@ -25,6 +25,7 @@ from tests.integration import (
     test_scripts_door,
     test_scripts_figures,
     test_scripts_gateways,
+    test_scripts_holders,
     test_scripts_leases,
     test_scripts_parked,
     test_scripts_reap,
@@ -56,6 +57,7 @@ MODULES = {
     "gateways": test_scripts_gateways,
     "dead": test_scripts_dead,
     "leases": test_scripts_leases,
+    "holders": test_scripts_holders,
     "reap": test_scripts_reap,
 }
 ALSO_BY_HISTORIES = (

@@ -96,7 +96,7 @@ def test_garbage_in_any_figure_is_as_if_it_were_absent(queue: Queue) -> None:
 
 @pytest.mark.leaves_garbage
 def test_garbage_in_the_places_is_no_place(queue: Queue) -> None:
-    queue.client.hset(queue.keys.places(), LANE, "nan")
+    queue.client.hset(queue.keys.places(), mapping={LANE: "nan", f"{LANE}|": "no group"})
     assert wide(queue).admitted(5) == 1
 
 

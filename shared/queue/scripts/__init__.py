@@ -13,15 +13,26 @@ from pathlib import Path
 
 _PARTS: dict[str, tuple[str, ...]] = {
     "declare": (),
-    "admit": ("entering", "turns", "door", "verdict"),
+    "admit": ("entering", "turns", "pace", "door", "verdict"),
     "claim": ("ending", "gone", "promoting", "backlog"),
-    "complete": ("ending", "promoting", "measuring"),
-    "renew": (),
+    "complete": ("ending", "promoting", "holding", "measuring"),
+    "renew": ("counting", "holding"),
     "cancel": ("ending", "promoting"),
-    "release": ("ending", "promoting", "giveback"),
-    "join": ("ending", "promoting", "giveback"),
+    "release": ("ending", "promoting", "holding", "giveback"),
+    "join": ("ending", "promoting", "holding", "giveback"),
     "look": ("ending",),
-    "reap": ("ending", "gone", "promoting", "giveback", "healing", "stranding", "sweep"),
+    "reap": (
+        "ending",
+        "gone",
+        "promoting",
+        "holding",
+        "giveback",
+        "healing",
+        "counting",
+        "filing",
+        "stranding",
+        "sweep",
+    ),
 }
 """What stands between the prelude and each script; the scripts' names are these keys."""
 

@@ -33,7 +33,7 @@ for i = first, #ARGV, 4 do
     d.missed, d.news = d.missed + 1, true
     -- what came past its deadline says nothing of those that come in time
     remember = deadline > now and d.waiting > 0 and math.min(250, d.waiting / (5 * k.rate)) or 0
-    retry = math.min(60000, (math.max(1, k.ahead) + 2 * d.missed) / k.rate)
+    retry = math.min(60000, (math.max(1, k.ahead) + 2 * d.missed) / (k.usual or k.rate))
   end
   out[#out + 1], out[#out + 2], out[#out + 3], out[#out + 4] = code or 0, wait, remember, retry
 end

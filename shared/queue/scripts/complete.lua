@@ -1,7 +1,7 @@
 -- Purpose: end runs: free the slots, reply, note the service time. May be repeated blindly.
 -- KEYS: prefix. ARGV per task: lease id route lane flow inbox budget_ms run_ms in_time(0/1) sample(0/1, 2 = a failure) reply('' = nobody waits)
 -- Returns: {now, garbage, then per task 1, or 0 where the lease was gone and nothing changed}
--- Invariant: the gate (ZREM running) opens once per lease. `mean` counts a late run as a whole budget (overload.md).
+-- Invariant: the gate (`end_lease`) opens once per lease. `mean` counts a late run as a whole budget (overload.md).
 local now, batches, batons = clock(), {}, {}
 local out = { now, 0 }
 for i = 1, #ARGV, 11 do -- before the first write: whether somebody waits for the places that come free
@@ -12,9 +12,9 @@ for i = 1, #ARGV, 11 do -- before the first write: whether somebody waits for th
 end
 for i = 1, #ARGV, 11 do
   local id, route, flow = ARGV[i + 1], ARGV[i + 2], ARGV[i + 4]
-  local held = call('ZREM', P .. 'running:' .. route, ARGV[i])
-  out[#out + 1] = held
-  if held == 1 then
+  local held = end_lease(route, ARGV[i], id)
+  out[#out + 1] = held and 1 or 0
+  if held then
     local b, run = batches[field(flow, route)], tonumber(ARGV[i + 7])
     b.ended = true
     local wanted = mark_of(id) ~= 'x'
@@ -26,6 +26,7 @@ for i = 1, #ARGV, 11 do
     end
   end
 end
+put_all_away()
 send()
 promote()
 lay()

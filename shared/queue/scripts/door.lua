@@ -2,7 +2,8 @@
 -- A kind is route, lane, flow, class and budget. The kinds of a route share its counts and `since`; what is measured is
 -- kept per sort (does somebody wait on a connection?).
 local function measured(k, ...)
-  return call('HMGET', P .. 'figures:' .. k.route, field(k.flow, 'mean'), field(k.flow, 'done'), field(k.flow, 'busy'), field(k.flow, 'at'), ...)
+  local sort = field(k.flow, '')
+  return call('HMGET', P .. 'figures:' .. k.route, sort .. 'mean', sort .. 'done', sort .. 'busy', sort .. 'at', ...)
 end
 local function open_door(k, h)
   local slots, running = call('ZCARD', P .. 'slots:' .. k.route), call('ZCARD', P .. 'running:' .. k.route)
@@ -26,17 +27,21 @@ local function meet(k)
   k.sheet = k.door.sheets[k.mark]
   if not lanes[k.lane] then
     local last = call('ZREVRANGE', P .. 'serving:' .. k.lane, 0, 0, 'WITHSCORES')
-    lanes[k.lane] = { live = last[2] ~= nil and tonumber(last[2]) > now, places = num(call('HGET', P .. 'places', k.lane)) or 0, waits = call('LLEN', P .. 'wake:' .. k.lane) > 0 }
+    local l = consumers_of(k.lane)
+    l.live, l.waits = last[2] ~= nil and tonumber(last[2]) > now, call('LLEN', P .. 'wake:' .. k.lane) > 0
+    lanes[k.lane] = l
   end
 end
 -- The wait a newcomer sees is its place divided by the pace at which places came free; it may be a third of the slack.
 -- Overload, when the queue was not empty for a whole budget: the bound falls as 1/t to two run times.
 local function size_up(k)
   local d, s, budget, mark = k.door, k.sheet, k.budget, k.door.marks[k.mark]
-  local par = math.min(lanes[k.lane].places, d.most or 1e15)
-  k.saturated = lanes[k.lane].waits or (d.most ~= nil and d.running >= d.most)
-  k.free = k.saturated and 0 or math.max(0, par - d.running)
+  local l = lanes[k.lane]
+  local par = math.min(l.places, d.most or 1e15)
+  k.saturated = l.waits or (d.most ~= nil and d.running >= d.most)
+  k.free = k.saturated and 0 or math.max(0, math.min(l.room or l.places - d.running, (d.most or 1e15) - d.running))
   local mean = math.max(0.1, s.mean or budget / 4)
+  k.mean = mean
   local kept = remembered(s.at, mark or now)
   local done, busy = s.done * kept, s.busy * kept
   local prior = math.max(0, 1 - busy / math.max(2000, 4 * mean))

@@ -7,10 +7,10 @@ local function parse(blob)
   if not at then return nil end
   local ok, _, h = pcall(cmsgpack.unpack_one, blob, 13)
   if not ok or type(h) ~= 'table' then return nil end
-  for i, kind in ipairs({ 'string', 'string', 'string', 'number', 'string', 'number', 'number' }) do
-    if type(h[i]) ~= kind then return nil end
+  for i = 1, 7 do
+    if type(h[i]) ~= ((i == 4 or i > 5) and 'number' or 'string') then return nil end
   end
-  return { deadline = tonumber(at), route = h[1], lane = h[2], inbox = h[3], tries = h[4], flow = h[5], weight = math.max(1, h[6]) }
+  return { deadline = tonumber(at), route = h[1], lane = h[2], inbox = h[3], tries = h[4], flow = h[5], weight = math.max(1, h[6]), budget = h[7] }
 end
 local function load(id) return parse(call('HGET', P .. 'tasks', id)) end
 -- tries used, or 'x': nobody waits any more. Usually nobody has a mark, and one look spares two calls per task.

@@ -7,13 +7,14 @@ for i = 3, #ARGV do known[ARGV[i]] = true end
 for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
   for _, lease in ipairs(call('ZRANGE', P .. 'running:' .. route, 0, -1)) do
     if string.sub(lease, 1, #me) == me and not known[lease] then
-      call('ZREM', P .. 'running:' .. route, lease)
       local serial, id = task_of(lease)
+      end_lease(route, lease, id)
       if id then giveback(id, (tonumber(serial) or 0) <= last, now) end
       gone[#gone + 1] = lease
     end
   end
 end
+put_all_away()
 send()
 promote()
 lay()

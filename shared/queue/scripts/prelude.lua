@@ -40,11 +40,6 @@ local function lay()
     end
   end
 end
--- `places` is derived: the sum over the claimers that serve the lane; a claimer's name ends in its own.
-local function count_places(lane)
-  local sum = 0
-  for _, claimer in ipairs(call('ZRANGE', P .. 'serving:' .. lane, 0, -1)) do
-    sum = sum + (tonumber(string.match(claimer, '%.(%d+)$') or '') or 0)
-  end
-  if sum > 0 then call('HSET', P .. 'places', lane, sum) else call('HDEL', P .. 'places', lane) end
-end
+-- A claimer's name is its process, its group and its places, and a lease's begins with it: those of a group serve the same
+-- lanes. What each of them runs stands in one hash; of those that serve nothing any more, under `left`.
+local function file_of(name) return P .. 'holders:' .. (string.match(name, '^[^-.#]*([^#]+)%.%d+') or 'left') end

@@ -19,14 +19,15 @@ mercy, grace = math.min(mercy, now + longest), math.min(grace, now + 0.6 * longe
 call('HSET', P .. 'reap', 'last', now, 'until', mercy, 'grace', grace, 'gap', gap, 'dead', ARGV[4])
 sweep_registrations(now, lease_ms, 2 * shortest, silent > 0.6 * gap)
 local ended, expired, strays, more = 0, 0, 0, 0
-for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
+local routes = call('SMEMBERS', P .. 'routes')
+for _, route in ipairs(routes) do
   local running, slots, parked = P .. 'running:' .. route, P .. 'slots:' .. route, P .. 'parked:' .. route
   heal_route(route)
   if now >= mercy then
     local over = call('ZRANGEBYSCORE', running, '-inf', now, 'LIMIT', 0, batch)
     for _, lease in ipairs(over) do
-      call('ZREM', running, lease)
       local _, id = task_of(lease)
+      end_lease(route, lease, id)
       if id then giveback(id, true, now) else garbage = garbage + 1 end
     end
     ended = ended + #over
@@ -55,11 +56,13 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
     end
   end
 end
+put_all_away()
 if drop_of_the_gone(now, num(r[4]) or 0, batch) then more = 1 end
 if now >= grace then strand_unserved(batch) end
 if bring_home(batch) then more = 1 end
 promote()
 sweep_lanes(now)
+mend_holders(now, routes)
 if more == 1 then call('HSET', P .. 'reap', 'last', now - tonumber(ARGV[2])) end
 send()
 lay()

@@ -4,10 +4,11 @@
 local now = clock()
 local out = { now, 0 }
 for i = 1, #ARGV, 4 do
-  local held = call('ZREM', P .. 'running:' .. ARGV[i + 2], ARGV[i])
-  if held == 1 then giveback(ARGV[i + 1], ARGV[i + 3] == '1', now) end
-  out[#out + 1] = held
+  local held = end_lease(ARGV[i + 2], ARGV[i], ARGV[i + 1])
+  if held then giveback(ARGV[i + 1], ARGV[i + 3] == '1', now) end
+  out[#out + 1] = held and 1 or 0
 end
+put_all_away()
 send()
 promote()
 lay()

@@ -3,7 +3,7 @@
 -- Returns: {now, garbage, joined(1 = was not registered), {gone}, {unwanted}}
 -- Invariant: only leases that are there are extended: a lease that ended is never brought back.
 local now, me, register, n = clock(), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4])
-local out = { now, 0, 0, {}, {} }
+local out, moved = { now, 0, 0, {}, {} }, false
 for i = 5, 4 + n do
   local changed
   if register > 0 then
@@ -13,7 +13,10 @@ for i = 5, 4 + n do
   else
     changed = call('ZREM', P .. 'serving:' .. ARGV[i], me)
   end
-  if changed == 1 then count_places(ARGV[i]) end
+  if changed == 1 then
+    moved = true
+    count_places(ARGV[i])
+  end
 end
 if register <= 0 then
   call('RPUSH', P .. 'bell:' .. me, 'leave')
@@ -25,6 +28,7 @@ for i = 5 + n, #ARGV, 2 do
   else
     call('ZADD', running, 'XX', now + tonumber(ARGV[3]), lease)
     local id = string.match(lease, '^[^#]*#[^#]*#(.+)$')
+    if id and moved then move_entry(lease, id, register > 0) end
     if id and call('HGET', P .. 'marks', id) == 'x' then out[5][#out[5] + 1] = lease end
   end
 end

@@ -45,7 +45,7 @@ local function sweep_registrations(now, lease_ms, least, interrupted)
     end
     call('ZREMRANGEBYSCORE', serving, '-inf', now)
     bound(serving, now, lease_ms, least)
-    count_places(lane) -- always: without places the door lets in nobody who would wait
+    recount(lane) -- always: without places the door lets in nobody who would wait
   end
 end
 -- Once per gateway that is gone, and that slots come free: whatever is missed or goes back later, claim drops. An id is

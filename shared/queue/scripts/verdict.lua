@@ -17,10 +17,11 @@ end
 local function turned_away(k, deadline)
   local d = k.door
   k.ahead = d.waiting + 1 - k.free
+  if k.ahead > 0 and not k.usual then bound_pace(k) end
   if deadline <= now then return 3 end
   if k.keep and helds[k.keep] >= 0.75 * k.share * d.limit then return 5 end
   if d.slots >= k.share * d.limit then return 4 end
-  if k.ahead <= 0 or d.slots == 0 then return end
+  if k.ahead <= 0 or d.slots == 0 and (k.most or 1e15) * k.budget >= 1 then return end
   local too_long = k.ahead > k.share * k.allowed * k.rate
   if k.keep and flow_of(k).sharers > 1 then
     local third, at_most = k.share * k.third * k.rate, overtaken(k)
