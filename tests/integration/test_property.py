@@ -33,6 +33,7 @@ def check(url: str, edits: tuple[tuple[str, str, str], ...] = (), chosen: settin
         run_state_machine_as_test(machine, settings=chosen)
 
 
+@pytest.mark.timeout(240)
 def test_random_histories_keep_every_promise() -> None:
     with EmbeddedServer() as server:
         check(server.url)
