@@ -7,12 +7,13 @@ seeker asks after it. Nobody waits longer than a second to be sent.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
 
-from gateway_app.answers import Answer, Entry, Stage, Trouble, lost
+from gateway_app.answers import Answer, Entry, Stage, Terms, Trouble, lost
 from gateway_app.lanes import Lanes
 from gateway_app.metering import Metering
 from gateway_app.refusals import Refusals
@@ -22,7 +23,7 @@ from shared.queue.backoff import Backoff
 from shared.queue.clock import RedisClock
 from shared.queue.keys import Keys, flow_of
 from shared.queue.lifecycle import AdmitCode
-from shared.queue.messages import Task, pack_task
+from shared.queue.messages import join_task, pack_header
 from shared.queue.scripts.calls import Admission, AdmitReply, Kind, admit
 from shared.queue.wire import Wire
 
@@ -126,28 +127,23 @@ class Admitter:
 
     def _admission(self, entry: Entry) -> Admission:
         handler, draft = entry.handler, entry.draft
-        terms = draft.terms
+        terms, caller = draft.terms, draft.caller
         entry.lane = self._lanes.lane(handler, draft.level)
-        flow = flow_of(handler.route, terms.weight, terms.tenant, terms.detached)
-        kind = Kind(handler.route, entry.lane, flow, terms.weight, terms.share, terms.budget_ms)
-        task = Task(
-            deadline_ms=self._clock.at_ms(entry.deadline_s),
-            route=handler.route,
-            lane=entry.lane,
-            inbox=f"={self._result_ttl_s}={self._inbox}" if terms.detached else self._inbox,
-            attempts=handler.attempts,
-            flow=flow,
-            weight=terms.weight,
-            budget_ms=terms.budget_ms,
-            request_id=draft.request_id,
-            path=draft.path,
-            query=draft.query,
-            headers=draft.headers,
-            body=draft.body,
-            caller=draft.caller.id if draft.caller else None,
-            claims=dict(draft.caller.claims) if draft.caller else {},
+        inbox = f"={self._result_ttl_s}={self._inbox}" if terms.detached else self._inbox
+        kind, header = _constant(handler.route, handler.attempts, entry.lane, inbox, terms)
+        deadline_ms = self._clock.at_ms(entry.deadline_s)
+        blob = join_task(
+            deadline_ms,
+            header,
+            draft.request_id,
+            draft.path,
+            draft.query,
+            draft.headers,
+            draft.body,
+            caller.id if caller else None,
+            dict(caller.claims) if caller else {},
         )
-        return Admission(kind, entry.id, task.deadline_ms, pack_task(task))
+        return Admission(kind, entry.id, deadline_ms, blob)
 
     async def _send(self, batch: list[tuple[Entry, Admission]]) -> None:
         sent_s = time.monotonic()
@@ -210,3 +206,11 @@ class Admitter:
         while self._local:
             self._local.popleft().settle(Answer(trouble=Trouble.UNAVAILABLE))
         self._some.clear()
+
+
+@functools.lru_cache(maxsize=1024)
+def _constant(route: str, attempts: int, lane: str, inbox: str, terms: Terms) -> tuple[Kind, bytes]:
+    """Return what is the same for all requests of a route and lane that ask for the same: their kind and header."""
+    flow = flow_of(route, terms.weight, terms.tenant, terms.detached)
+    kind = Kind(route, lane, flow, terms.weight, terms.share, terms.budget_ms)
+    return kind, pack_header(route, lane, inbox, attempts, flow, terms.weight, terms.budget_ms)

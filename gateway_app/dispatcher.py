@@ -11,6 +11,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from gateway_app.answers import Answer, Draft, Entry, Stage, Terms, Trouble, lost
 from gateway_app.lanes import Lanes
@@ -27,7 +28,12 @@ from shared.registry import Handler
 
 BATCH = 256
 
-_TROUBLES = {Outcome.FAILED: Trouble.FAILED, Outcome.EXPIRED: Trouble.LATE, Outcome.LOST: Trouble.LOST}
+_TROUBLES = {
+    Outcome.FAILED: Trouble.FAILED,
+    Outcome.EXPIRED: Trouble.LATE,
+    Outcome.LOST: Trouble.LOST,
+    Outcome.DROPPED: Trouble.UNAVAILABLE,
+}
 
 
 class Dispatcher:
@@ -35,6 +41,7 @@ class Dispatcher:
 
     def __init__(
         self,
+        process: str,
         client: Client,
         keys: Keys,
         lanes: Lanes,
@@ -50,8 +57,9 @@ class Dispatcher:
         self.metering = metering
         self._loop = asyncio.get_running_loop()
         self._entries: dict[str, Entry] = {}
-        self._process = secrets.token_hex(8)
+        self._process = process
         self._serial = itertools.count()
+        self._closed = False
         self._unwanted: list[str] = []
         self._some_unwanted = asyncio.Event()
 
@@ -60,6 +68,8 @@ class Dispatcher:
 
     async def dispatch(self, handler: Handler, draft: Draft, receive: Receive) -> Answer:
         """Send one request through the queue; `receive` tells when its client leaves. Never raises for an outcome."""
+        if self._closed:
+            return Answer(trouble=Trouble.UNAVAILABLE)
         now_s = time.monotonic()
         answer: asyncio.Future[Answer] = self._loop.create_future()
         deadline_s = now_s + draft.terms.budget_ms / 1000
@@ -99,7 +109,12 @@ class Dispatcher:
     def give_up(self) -> None:
         """Answer whoever still waits: this process leaves now."""
         for entry in self.waiting():
-            entry.settle(lost(entry))
+            entry.settle(Answer(trouble=Trouble.UNAVAILABLE) if entry.stage is Stage.LOCAL else lost(entry))
+
+    def close(self) -> None:
+        """Answer whoever waits, and whoever still comes at once: nothing is behind this any more."""
+        self._closed = True
+        self.give_up()
 
     async def cancel_forever(self) -> None:
         """Tell the queue of withdrawn tasks; ends by cancellation. What cannot be told ends at its deadline."""
@@ -133,18 +148,20 @@ class Dispatcher:
                     entry.settle(lost(entry))
 
     def _admit_again(self, entry: Entry) -> None:
+        """Offer it under a new id. The door judges by what is left of its time, and its refusal is not for others."""
         self._entries.pop(entry.id, None)
-        entry.id, entry.stage, entry.arrived_s = (
-            self._name(entry.handler, entry.draft.terms),
-            Stage.LOCAL,
-            time.monotonic(),
-        )
+        entry.arrived_s = time.monotonic()
+        left_ms = max(1, round((entry.deadline_s - entry.arrived_s) * 1000))
+        terms = replace(entry.draft.terms, budget_ms=left_ms, whole=False)
+        entry.draft = replace(entry.draft, terms=terms)
+        entry.id, entry.stage = self._name(entry.handler, terms), Stage.LOCAL
         self._entries[entry.id] = entry
         self._offer(entry)
 
     def _name(self, handler: Handler, terms: Terms) -> str:
         if terms.detached:  # whoever knows it may fetch the result
             return f"{handler.route}.{secrets.token_hex(16)}"
+        # reap finds by it what waits for a gateway that is gone
         return f"{handler.route}.{self._process}{next(self._serial):x}"
 
 

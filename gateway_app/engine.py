@@ -49,20 +49,23 @@ class Engine:
         self._registry = registry
         self._loop = asyncio.get_running_loop()
         self.draining = False
+        self._ended = False
         self._client = connect(settings)
         self._pool = self._client.connection_pool
         self._keys = Keys(settings.namespace)
         self._clock = RedisClock()
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
-        process = secrets.token_hex(8)
+        self._process = process = secrets.token_hex(8)
         inbox_key = self._keys.inbox(process)
         self.metering = Metering(registry, settings.metrics_of("gateway"), lambda: self.ready, self._take)
-        self._lanes = Lanes(self._client, self._keys, self._clock, registry)
+        self._lanes = Lanes(self._client, self._keys, self._clock, registry, settings.registration_ms)
         self._admit_wire = Wire(self._pool, self._on_admit_open)
         self._inbox_wire = Wire(self._pool, self._on_inbox_open)
         rate = None if settings.rate_per_s is None else Rate(settings.rate_bucket, settings.rate_per_s)
         refusals = Refusals(registry, rate)
-        self.dispatcher = Dispatcher(self._client, self._keys, self._lanes, self._offer, refusals, self.metering)
+        self.dispatcher = Dispatcher(
+            process, self._client, self._keys, self._lanes, self._offer, refusals, self.metering
+        )
         self.results = Results(self._client, self._keys)
         self._admitter = Admitter(
             self._admit_wire,
@@ -81,7 +84,7 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        return not self.draining and self._admit_wire.is_open and self._inbox_wire.is_open
+        return not (self.draining or self._ended) and self._admit_wire.is_open and self._inbox_wire.is_open
 
     def begin_drain(self) -> None:
         """Say not ready, end kept-alive connections; answer whoever still waits when the drain is over."""
@@ -94,7 +97,16 @@ class Engine:
             self._loop.call_later(self._settings.unready_s + self._settings.drain_s, self.dispatcher.give_up)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set."""
+        """Run until `stop` is set; when a loop fails, whoever waits is answered at once, and nobody waits any more."""
+        try:
+            await self._work(stop)
+        finally:
+            self._ended = True
+            self.dispatcher.close()
+            await self._client.aclose()
+        self.metering.ledger.close()
+
+    async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(self._admitter.run()),
@@ -103,14 +115,14 @@ class Engine:
                 group.create_task(self.dispatcher.cancel_forever()),
                 group.create_task(look_forever(self._seeker, LOOK_S)),
                 group.create_task(survey_forever(self._lanes, SURVEY_S, self._after_survey)),
-                group.create_task(reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps)),
+                group.create_task(
+                    reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps, self._process)
+                ),
                 group.create_task(self.metering.vitals.beat_forever()),
             ]
             await stop.wait()
             for loop in loops:
                 loop.cancel()
-        await self._client.aclose()
-        self.metering.ledger.close()
 
     async def figures(self) -> Snapshot:
         """Return what is counted here and in the sibling processes, and what stands in Redis."""
@@ -129,12 +141,14 @@ class Engine:
 
     async def _on_admit_open(self, wire: Wire) -> None:
         self.metering.connects.opened("admit")
+        self._lanes.interrupted()
         await self._declare(wire)
         await self._lanes.survey()
         self._seeker.look_at_all()
 
     async def _on_inbox_open(self, wire: Wire) -> None:
         self.metering.connects.opened("inbox")
+        self._lanes.interrupted()
         self._seeker.look_at_all()
 
     async def _after_survey(self, declared: bool) -> None:
@@ -145,7 +159,8 @@ class Engine:
             # Reap forgets lanes that nobody serves, by which workers learn of us, and garbage in a limit's place.
             self._admitter.doubts = False
             await run(self._client, self._declaration())
-        await self.dispatcher.move_stranded()
+        if self._lanes.strands:
+            await self.dispatcher.move_stranded()
 
     async def _declare(self, wire: Wire) -> None:
         if not self._clock.known:

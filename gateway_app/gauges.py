@@ -18,6 +18,7 @@ from shared.metrics.snapshot import Snapshot
 from shared.queue.clock import RedisClock
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import Argument
+from shared.queue.scripts.reading import number
 from shared.queue.wire import Wire
 from shared.registry import Handler, Registry
 
@@ -60,8 +61,8 @@ class Gauges:
         busy: Counter[str] = Counter()
         for handler in self._handlers:
             slots, running, parked, limits = next(rest), next(rest), next(rest), next(rest)
-            self._put_route(found, handler, _number(slots), _number(running), _number(parked), limits)
-            busy[handler.kind] += _number(running)
+            self._put_route(found, handler, number(slots), number(running), number(parked), limits)
+            busy[handler.kind] += number(running)
         self._put_workers(found, [*rest], busy)
         return found
 
@@ -89,23 +90,17 @@ class Gauges:
             found.put(PARKED, labels, (parked,))
         declared, override = limits if isinstance(limits, list) else (None, None)
         if (limit := override or declared) is not None:
-            found.put(LIMIT, labels, (_number(limit),))
+            found.put(LIMIT, labels, (number(limit),))
 
     def _put_workers(self, found: Snapshot, lanes: list[object], busy: Counter[str]) -> None:
         claimers = {name for lane in lanes if isinstance(lane, list) for name in lane}
         places: Counter[str] = Counter()
         processes = set()
-        for claimer in claimers:  # `<process>.<kind>.<places>`
+        for claimer in claimers:  # `<process>-<lease_ms>.<kind>.<places>`
             process, kind, room = [*claimer.decode("ascii", "replace").split("."), "", ""][:3]
             processes.add(process)
-            places[kind] += _number(room)
+            places[kind] += number(room)
         found.put(WORKERS, (), (len(processes),))
         for kind, label in KINDS.items():
             found.put(PLACES, (label,), (places[kind],))
             found.put(BUSY, (label,), (busy[kind],))
-
-
-def _number(reply: object) -> int:
-    """Read a count; what is none, an error among it, is 0."""
-    text = reply.decode("ascii", "replace") if isinstance(reply, bytes) else str(reply)
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from typing import Any
 
 from shared.errors import FloodgateError
@@ -16,6 +18,7 @@ from shared.queue.clock import RedisClock
 from shared.queue.connection import Client, translated
 from shared.queue.keys import Keys, lane_of
 from shared.queue.scripts.calls import read_contracts
+from shared.queue.scripts.reading import number
 from shared.registry import STRANGER, Handler, Registry
 
 log = logging.getLogger("floodgate.gateway")
@@ -24,7 +27,10 @@ log = logging.getLogger("floodgate.gateway")
 class Lanes:
     """The last survey of who serves what."""
 
-    def __init__(self, client: Client, keys: Keys, clock: RedisClock, registry: Registry) -> None:
+    def __init__(self, client: Client, keys: Keys, clock: RedisClock, registry: Registry, registration_ms: int) -> None:
+        self._registration_s = registration_ms / 1000
+        self._interrupted_s = -math.inf
+        self._grace = False
         self._client = client
         self._keys = keys
         self._clock = clock
@@ -50,6 +56,15 @@ class Lanes:
     def serves(self, lane: str) -> bool:
         return lane in self._served
 
+    def interrupted(self) -> None:
+        """Note that workers, too, may have been unable to renew."""
+        self._interrupted_s = time.monotonic()
+
+    @property
+    def strands(self) -> bool:
+        """Tell whether a lane without workers has lost them: within a registration of an interruption it may not."""
+        return not self._grace and time.monotonic() - self._interrupted_s >= self._registration_s
+
     @property
     def disagreed(self) -> bool:
         """Tell whether workers of another contract see a route differently."""
@@ -64,14 +79,17 @@ class Lanes:
                 pipe.hgetall(self._keys.contracts())
                 pipe.smembers(self._keys.lanes())
                 pipe.hexists(self._keys.figures(first), "limit")
-                (seconds, micros), contracts, lanes, declared = await pipe.execute()
-                self._clock.observe(int(seconds) * 1000 + int(micros) // 1000)
+                at, contracts, lanes, declared = await pipe.execute()
+                self._clock.observe(_ms(at))
                 names = sorted(lane.decode("ascii", "replace") for lane in lanes)
+                pipe.time()
+                pipe.hmget(self._keys.reap(), "last", "grace", "gap")
                 for lane in names:
                     pipe.zrevrange(self._keys.serving(lane), 0, 0, withscores=True)
-                tops = await pipe.execute() if names else []
+                at, reap, *tops = await pipe.execute()
         self.names = names
-        now_ms = self._clock.now_ms()
+        now_ms = _ms(at)
+        self._grace = _is_interrupted(now_ms, *map(number, reap))
         self._served = {lane for lane, top in zip(names, tops, strict=True) if top and top[0][1] > now_ms}
         self._others = read_contracts(contracts)
         self._others.pop(self._registry.contract, None)
@@ -92,11 +110,22 @@ class Lanes:
         self._strangers = strangers
 
 
+def _ms(at: tuple[Any, Any]) -> int:
+    seconds, micros = at
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _is_interrupted(now_ms: int, last_ms: int, grace_ms: int, gap_ms: int) -> bool:
+    """Tell whether nobody has reaped for so long that registrations may have ended unrenewed, or did of late."""
+    return now_ms < grace_ms or abs(now_ms - last_ms) > 0.6 * gap_ms
+
+
 async def survey_forever(lanes: Lanes, period_s: float, after: Any) -> None:
     """Survey for ever; call `after(declared)` each time. Ends by cancellation."""
     while True:
         try:
             await after(await lanes.survey())
         except FloodgateError as error:
+            lanes.interrupted()
             log.debug("survey failed", extra=fields(reason=str(error)))
         await asyncio.sleep(period_s)

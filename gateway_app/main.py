@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -14,12 +15,15 @@ from typing import Protocol
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security.base import SecurityBase
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway_app import extend
 from gateway_app.calling import Callees, answer_call_errors
 from gateway_app.engine import Engine
+from gateway_app.exact import ErrorsLast, FastPath
 from gateway_app.identity import Identity
-from gateway_app.requests import HEADER, BodyLimit, RequestMiddleware, facts_of
+from gateway_app.requests import HEADER, RequestMiddleware, facts_of
 from gateway_app.responses import invalid, unexpected
 from gateway_app.routes import add_routes
 from gateway_app.tasks import add_tasks
@@ -27,11 +31,14 @@ from shared import supervision
 from shared.context import Caller
 from shared.discovery import check_times, discover
 from shared.gate import Gate, Pages
-from shared.logs import configure
+from shared.logs import configure, gathering
 from shared.metrics.page import MetricsPage
 from shared.metrics.snapshot import Snapshot
 from shared.registry import Registry
 from shared.settings import Settings
+
+LOOK_S = 1.0
+"""How long it is remembered whether requests are traced: looking costs 3 µs, and a provider is set at start."""
 
 
 class GatewayApp(FastAPI):
@@ -42,6 +49,29 @@ class GatewayApp(FastAPI):
     """How long it goes on taking requests after `begin_drain`, for balancers to notice."""
     leaving = False
     """Told to leave: perhaps before there is an engine."""
+
+    _traced_until_s = 0.0
+    _traced = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; FastAPI asks for every one whether it is to be traced, here it is asked once a second."""
+        if scope["type"] != "http" or self._is_traced():
+            await super().__call__(scope, receive, send)
+            return
+        if self.root_path:
+            scope["root_path"] = self.root_path
+        await Starlette.__call__(self, scope, receive, send)
+
+    def _is_traced(self) -> bool:
+        now_s = time.monotonic()
+        if now_s >= self._traced_until_s:
+            self._traced_until_s, self._traced = now_s + LOOK_S, self._native_telemetry.enabled()
+        return self._traced
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return FastAPI's layers around ours and the user's; those that only wait for an error come last."""
+        on_error = self.exception_handlers.get(Exception, self.exception_handlers.get(500))
+        return ErrorsLast(super().build_middleware_stack(), on_error)
 
     def begin_drain(self) -> None:
         """Begin to leave; may be called twice, from a signal handler, and before the start."""
@@ -92,7 +122,8 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
         if app.leaving:
             engine.begin_drain()
         try:
-            yield
+            with gathering():
+                yield
         finally:
             app.begin_drain()
             stop.set()
@@ -107,8 +138,8 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
     app.add_exception_handler(RequestValidationError, invalid)
     answer_call_errors(app)
     add_tasks(app, registry)
-    add_routes(app, registry, identity, extension.security)
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    routes = add_routes(app, registry, identity, extension.security)
+    app.add_middleware(FastPath, routes=routes, max_body_bytes=settings.max_body_bytes)
     extension.extend(app)
     # The last one added is the outermost: it sees every request and every answer.
     gate = Gate(Pages({"metrics": MetricsPage(app.figures)}), settings.ops_token, lambda: app.ready)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from copy import copy
 from typing import Annotated, Any
 
@@ -24,7 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway_app.answers import Answer, Trouble
 from gateway_app.dispatcher import Dispatcher
 from gateway_app.drafts import Drafter
-from gateway_app.exact import ExactRoutes
+from gateway_app.exact import NO_STACK, ExactRoutes, Respond
+from gateway_app.identity import within
 from gateway_app.requests import Facts, facts_of
 from gateway_app.responses import documented, respond
 from gateway_app.terms import Terming
@@ -32,15 +32,18 @@ from shared.context import Caller
 from shared.registry import Handler, Registry
 from shared.sealing import is_json
 
-Identify = Callable[[Request], Awaitable[Caller | None]]
+Identify = Callable[[Request], Coroutine[Any, Any, Caller | None]]
 
-_NO_STACK = AsyncExitStack()
 _REQUEST = "floodgate_request"
 """The parameter through which FastAPI hands over the request; no handler's parameter is called so."""
 
 
-def add_routes(app: FastAPI, registry: Registry, identify: Identify, security: SecurityBase | None = None) -> None:
-    """Add every handler to the application; `app.state.dispatcher` is looked up per request.
+def add_routes(
+    app: FastAPI, registry: Registry, identify: Identify, security: SecurityBase | None = None
+) -> ExactRoutes:
+    """Add every handler to the application; return those that `FastPath` may answer.
+
+    `app.state.dispatcher` is looked up per request.
 
     `security` is what `/docs` shows as the way to say who asks.
     """
@@ -67,8 +70,10 @@ def add_routes(app: FastAPI, registry: Registry, identify: Identify, security: S
         )
         route = app.router.routes[-1]
         assert isinstance(route, APIRoute)
-        route.app = _lean(handler, identify, route)
-        exact.add(handler.method, handler.path, route)
+        respond = _responding(handler, identify, route)
+        route.app = _sending(respond)
+        exact.add(handler.method, handler.path, route, respond)
+    return exact
 
 
 def _result(handler: Handler) -> dict[str, Any]:
@@ -81,7 +86,7 @@ def _result(handler: Handler) -> dict[str, Any]:
     return {"response_class": response_class, "response_model": model if json else None}
 
 
-def _lean(handler: Handler, identify: Identify, route: APIRoute) -> ASGIApp:
+def _responding(handler: Handler, identify: Identify, route: APIRoute) -> Respond:
     """Return what stands in the place of FastAPI's own application of a route.
 
     Who asks is found out before the body is read; a dependency would be too late.
@@ -99,8 +104,7 @@ def _lean(handler: Handler, identify: Identify, route: APIRoute) -> ASGIApp:
             return over
         limit = asyncio.timeout(handler.timeout_s)
         try:
-            async with limit:
-                facts.caller = await identify(request)
+            facts.caller = await within(limit, identify(request))
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -108,16 +112,22 @@ def _lean(handler: Handler, identify: Identify, route: APIRoute) -> ASGIApp:
         facts.terms = terming.terms(request, facts.caller)
         return refusals.remembered(handler.route, facts.terms)
 
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+    async def responding(scope: Scope, receive: Receive, send: Send) -> Response:
         request, facts = Request(scope, receive, send), facts_of(scope)
         facts.route = handler.label
         if answer := await refused(request, facts):
             facts.at_door = True
             facts.note(answer)
-            response = respond(answer, facts.request_id)
-        else:
-            scope["fastapi_inner_astack"] = scope["fastapi_function_astack"] = _NO_STACK
-            response = await validated(request)
+            return respond(answer, facts.request_id)
+        scope["fastapi_inner_astack"] = scope["fastapi_function_astack"] = NO_STACK
+        return await validated(request)
+
+    return responding
+
+
+def _sending(responding: Respond) -> ASGIApp:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await responding(scope, receive, send)
         await response(scope, receive, send)
 
     return serve

@@ -1,8 +1,8 @@
 """What the queue costs, measured on this machine: `make bench`, or `python -m loadtest.bench --help`.
 
 One gateway process, one worker process, one Redis (REDIS_URL, else the embedded
-server). Exits 0 when every goal is met, 1 when one is missed, 2 when it cannot
-measure.
+server), beside plain FastAPI under the same server. Exits 0 when every goal is
+met, 1 when one is missed, 2 when it cannot measure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from deploy.embedded import EmbeddedServer, ServerFailed
-from loadtest import bench_curve, bench_fleet, bench_waiting
+from loadtest import bench_counts, bench_curve, bench_fleet, bench_waiting
 from loadtest.bench_apps import AppFailed
 from loadtest.bench_crowd import CrowdFailed
 from loadtest.bench_figures import Figure, missed, table
@@ -30,13 +30,14 @@ from loadtest.bench_wrk import WrkFailed, is_missing
 
 PARTS: dict[str, Callable[[Lab], list[Figure]]] = {
     "curve": bench_curve.measure,
+    "counts": bench_counts.counts,
     "memory": bench_waiting.memory,
     "waiting": bench_waiting.waiting,
     "routes": bench_fleet.routes,
     "workers": bench_fleet.workers,
 }
-WITHOUT_WRK = {"memory", "waiting"}
-SHORT = ("curve", "memory", "waiting")
+WITHOUT_WRK = {"counts", "memory", "waiting"}
+SHORT = ("curve", "counts", "memory", "waiting")
 OPEN_FILES = 12_000
 """Sockets of the largest crowd, and some."""
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _allow_open_files()
         with _server() as server:
             rounds, seconds = (1, 1.0) if given.short else (given.rounds, given.seconds)
-            lab = Lab(server, rounds, seconds, short=given.short, typed=given.typed)
+            lab = Lab(server, rounds, seconds, short=given.short)
             figures = [figure for part in parts for figure in _measured(lab, part)] + lab.losses()
     except (CannotMeasure, ServerFailed, AppFailed, CrowdFailed, WrkFailed, psutil.NoSuchProcess) as error:
         print(error, file=sys.stderr)
@@ -71,10 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="make bench ARGS=…", description="Measure what the queue costs on this machine, against its goals."
     )
     parser.add_argument("--only", metavar="PART", choices=PARTS, action="append", help=f"one of {', '.join(PARTS)}")
-    parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured (5)")
+    parser.add_argument("--rounds", type=int, default=10, help="how often everything is measured (10)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each measurement (5)")
-    parser.add_argument("--typed", action="store_true", help="a handler with parameters and a model, for `curve`")
-    parser.add_argument("--short", action="store_true", help="less than a minute; judges nothing but counts")
+    parser.add_argument("--short", action="store_true", help="about a minute; judges nothing but counts")
     parser.add_argument("--json", type=Path, default=Path(".cache/bench.json"), help="where all runs go")
     return parser
 

@@ -31,7 +31,7 @@ PATIENCE_S = 60.0
 
 
 class CrowdFailed(Exception):
-    """The process of the crowd is gone."""
+    """A client is gone, or not answered."""
 
 
 @dataclass(slots=True)

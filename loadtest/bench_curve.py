@@ -1,53 +1,105 @@
-"""The queued route against the same handler without a queue, from 1 to 256 connections."""
+"""The queued route against plain FastAPI with its access log, from 1 to 256 connections; and other kinds of routes.
+
+Four are asked in turn: `queue`; `bare+log` and `bare`, a plain FastAPI application
+of its own process with and without uvicorn's access log; `direct`, a plain route
+of the gateway. All have the same function behind them, under the same server.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loadtest import bench_echo
-from loadtest.bench_apps import System, running
+from loadtest.bench_apps import ACCESS_LOG, BARE, System, app, running
 from loadtest.bench_figures import Figure, grid
 from loadtest.bench_lab import Lab, Sample
 
 CONNECTIONS = (1, 16, 64, 256)
 CONNECTIONS_SHORT = (1, 64)
 BUSY = 64
-"""Connections at which costs are judged."""
+"""Connections at which plain routes and other kinds of routes are judged."""
+KINDS = ("queue", "bare+log", "bare", "direct")
+SHAPES = {
+    "query": ("two query parameters", "-query?n=7&name=tea", ""),
+    "model": ("POST with a model", "-model", '{"n": 7, "name": "tea"}'),
+}
+"""What kinds of routes are, how their paths end, and what is sent to them."""
+
+GATEWAY_AT_MOST = {1: 1.5, 16: 0.90, 64: 0.70, 256: 0.70}
+PER_S_AT_LEAST = {16: 0.85, 64: 1.0, 256: 1.0}
+P99_AT_MOST = {64: 1.5, 256: 1.5}
+OTHERS_AT_MOST = {64: 0.33, 256: 0.33}
+P50_ECHOES_AT_MOST = 2.0
+PLAIN_AT_MOST = 1.15
+SHAPES_AT_MOST = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One kind of request at one number of connections; `name` says both."""
+
+    kind: str
+    what: str
+    system: System
+    path: str
+    connections: int
+    json_body: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round: the echo, and queued and direct at every number of connections."""
+    """One round: the echo, and every probe by its kind and by what it asks: connections, or a kind of route."""
 
     echo_us: float
-    queue: dict[int, Sample]
-    direct: dict[int, Sample]
+    samples: dict[tuple[str, str], Sample]
 
-    def busy(self, ratio: Callable[[Sample, Sample], float]) -> float:
-        return ratio(self.queue[BUSY], self.direct[BUSY])
+    def ratio(self, kind: str, what: str, value: Callable[[Sample], float], to: Callable[[Sample], float]) -> float:
+        """Return `value` of one kind as a share of `to` of `bare+log`."""
+        return value(self.samples[kind, what]) / to(self.samples["bare+log", what])
 
 
 def measure(lab: Lab) -> list[Figure]:
     """Run all rounds and return what is judged of them."""
-    ends = "-typed?n=7" if lab.typed else ""
-    with running(lab.server) as system:
-        lab.warm(system, f"/direct{ends}", f"/queue{ends}")
-        lab.learn(system, f"/queue{ends}")
-        rounds = [_round(lab, system, ends, number) for number in range(lab.rounds)]
+    with contextlib.ExitStack() as stack:
+        queue = stack.enter_context(running(lab.server))
+        logged, bare = (
+            System(lab.server, stack.enter_context(app("gateway", BARE, env)), ()) for env in (ACCESS_LOG, {})
+        )
+        probes = _probes(dict(zip(KINDS, (queue, logged, bare, queue), strict=True)), lab.short)
+        for probe in probes:
+            if probe.connections == BUSY:
+                lab.warm(probe.system, probe.path, json_body=probe.json_body)
+        lab.learn(queue, "/queue")
+        rounds = [_round(lab, probes, number) for number in range(lab.rounds)]
     lab.notes.append(_by_connections(rounds))
-    return [*_speed(rounds), *_costs(rounds)]
+    return [*_curve(rounds), *_plain(rounds), *_commands(rounds)]
 
 
-def _round(lab: Lab, system: System, ends: str, number: int) -> Round:
-    connections = CONNECTIONS_SHORT if lab.short else CONNECTIONS
-    turn = number % len(connections)
-    taken = Round(_echo_us(lab, number), {}, {})
-    for count in (*connections[turn:], *connections[:turn]):
-        kinds = (("queue", taken.queue), ("direct", taken.direct))
-        for kind, samples in kinds if number % 2 == 0 else reversed(kinds):
-            samples[count] = lab.sample(kind, number, system, [f"/{kind}{ends}"], count)
+def _probes(systems: dict[str, System], short: bool) -> list[Probe]:
+    """Return what is asked in one round: what is compared stands side by side."""
+    paths = {kind: "/queue" if kind == "queue" else "/direct" for kind in KINDS}
+    probes = [
+        Probe(kind, str(count), systems[kind], paths[kind], count)
+        for count in (CONNECTIONS_SHORT if short else CONNECTIONS)
+        for kind in KINDS
+    ]
+    return probes + [
+        Probe(kind, shape, systems[kind], paths[kind] + ends, BUSY, body)
+        for shape, (_, ends, body) in SHAPES.items()
+        for kind in ("queue", "bare+log")
+    ]
+
+
+def _round(lab: Lab, probes: Sequence[Probe], number: int) -> Round:
+    taken = Round(_echo_us(lab, number), {})
+    for probe in probes if number % 2 == 0 else reversed(probes):
+        what = probe.kind if probe.what.isdigit() else f"{probe.kind} {probe.what}"
+        taken.samples[probe.kind, probe.what] = lab.sample(
+            what, number, probe.system, [probe.path], probe.connections, probe.json_body
+        )
     return taken
 
 
@@ -58,54 +110,111 @@ def _echo_us(lab: Lab, number: int) -> float:
     return echo_us
 
 
-def _speed(rounds: Sequence[Round]) -> list[Figure]:
-    added = [(r.queue[1].load.p50_us - r.direct[1].load.p50_us) / r.echo_us for r in rounds]
-    per_s = [r.busy(lambda queue, direct: queue.load.per_s / direct.load.per_s) for r in rounds]
-    p99 = [r.busy(lambda queue, direct: queue.load.p99_us / direct.load.p99_us) for r in rounds]
+def _curve(rounds: Sequence[Round]) -> list[Figure]:
+    figures = [
+        _figure(rounds, "gateway µs", count, _gateway_us, _gateway_us, at_most=most)
+        for count, most in GATEWAY_AT_MOST.items()
+    ]
+    figures += [
+        _figure(rounds, "requests/s", count, _per_s, _per_s, at_least=least) for count, least in PER_S_AT_LEAST.items()
+    ]
+    figures += [_figure(rounds, "p99", count, _p99_us, _p99_us, at_most=most) for count, most in P99_AT_MOST.items()]
+    for name, value in (("worker µs", _worker_us), ("Redis µs", _redis_us)):
+        figures += [
+            _figure(rounds, name, count, value, _gateway_us, at_most=most) for count, most in OTHERS_AT_MOST.items()
+        ]
+    p50 = tuple(r.samples["queue", "1"].load.p50_us / r.echo_us for r in rounds)
     return [
-        Figure("p50 at 1 connection: (queue - direct) / echo", tuple(added), at_most=1.6),
-        Figure("requests/s at 64, queue / direct", tuple(per_s), at_least=0.70),
-        Figure("p99 at 64, queue / direct", tuple(p99), at_most=2),
+        *(figure for figure in figures if figure.rounds),
+        Figure("p50 at 1 / Redis echo", p50, at_most=P50_ECHOES_AT_MOST),
     ]
 
 
-def _costs(rounds: Sequence[Round]) -> list[Figure]:
-    gateway = [r.busy(lambda queue, direct: queue.cost.gateway_us / direct.cost.gateway_us) for r in rounds]
-    worker = [r.busy(lambda queue, direct: queue.cost.worker_us / direct.cost.gateway_us) for r in rounds]
-    redis = [r.busy(lambda queue, direct: queue.cost.redis_us / direct.cost.gateway_us) for r in rounds]
-    commands = [r.queue[BUSY].cost.commands for r in rounds]
+def _figure(
+    rounds: Sequence[Round],
+    name: str,
+    count: int,
+    value: Callable[[Sample], float],
+    to: Callable[[Sample], float],
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+) -> Figure:
+    """Return a ratio of the queue; without rounds where a short run does not ask at so many connections."""
+    measured = [r for r in rounds if ("queue", str(count)) in r.samples]
+    ratios = tuple(r.ratio("queue", str(count), value, to) for r in measured)
+    beside = "" if value is to else "gateway µs of "
+    return Figure(f"{name} at {count} / {beside}bare+log", ratios, at_most=at_most, at_least=at_least)
+
+
+def _plain(rounds: Sequence[Round]) -> list[Figure]:
+    """Return what plain routes pay for standing beside queued ones, and queued ones of other kinds."""
+
+    def gateway(kind: str, what: str) -> tuple[float, ...]:
+        return tuple(r.ratio(kind, what, _gateway_us, _gateway_us) for r in rounds)
+
     return [
-        Figure("processor time at 64, gateway / gateway direct", tuple(gateway), at_most=1.25),
-        Figure("processor time at 64, worker / gateway direct", tuple(worker), at_most=0.3),
-        Figure("processor time at 64, Redis / gateway direct", tuple(redis), at_most=0.25),
-        Figure("commands to Redis per request at 64", tuple(commands), at_most=1, is_count=True),
+        Figure(f"gateway µs at {BUSY}, plain route / bare+log", gateway("direct", str(BUSY)), at_most=PLAIN_AT_MOST),
+        Figure(f"   bare / bare+log at {BUSY}", gateway("bare", str(BUSY))),
+        *(
+            Figure(f"gateway µs at {BUSY}, {title} / bare+log", gateway("queue", shape), at_most=SHAPES_AT_MOST)
+            for shape, (title, _, _) in SHAPES.items()
+        ),
     ]
+
+
+def _commands(rounds: Sequence[Round]) -> list[Figure]:
+    commands = tuple(r.samples["queue", str(BUSY)].cost.commands for r in rounds)
+    return [Figure(f"commands to Redis per request at {BUSY}", commands, at_most=1, is_count=True)]
 
 
 def _by_connections(rounds: Sequence[Round]) -> str:
     echo_ms = statistics.median(r.echo_us for r in rounds) / 1000
     rows: list[tuple[str, ...]] = [
-        ("connections", "", "requests/s", "queue / direct", "p50 ms", "p99 ms", "gateway µs", "worker µs", "Redis µs")
+        ("connections", "", "requests/s", "p50 ms", "p99 ms", "gateway µs", "worker µs", "Redis µs")
     ]
-    for count in rounds[0].queue:
-        share = statistics.median(r.queue[count].load.per_s / r.direct[count].load.per_s for r in rounds)
-        rows.append(_row(str(count), "queue", f"{share:.2f}", [r.queue[count] for r in rounds]))
-        rows.append(_row("", "direct", "", [r.direct[count] for r in rounds]))
-    return f"Medians of {len(rounds)} rounds; processor time per request; echo p50 {echo_ms:.3f} ms.\n\n{grid(rows)}"
+    before = ""
+    for kind, what in sorted(rounds[0].samples, key=lambda key: (not key[1].isdigit(), key[1].zfill(9))):
+        rows.append(_row("" if what == before else what, kind, [r.samples[kind, what] for r in rounds]))
+        before = what
+    return (
+        f"Medians of {len(rounds)} rounds; processor time per request; echo p50 {echo_ms:.3f} ms; kinds of routes at "
+        f"{BUSY} connections.\n\n{grid(rows)}"
+    )
 
 
-def _row(count: str, kind: str, share: str, samples: Sequence[Sample]) -> tuple[str, ...]:
+def _row(what: str, kind: str, samples: Sequence[Sample]) -> tuple[str, ...]:
     def median(value: Callable[[Sample], float]) -> float:
         return statistics.median(value(sample) for sample in samples)
 
+    queued = kind == "queue"
     return (
-        count,
+        what,
         kind,
-        f"{median(lambda s: s.load.per_s):,.0f}",
-        share,
+        f"{median(_per_s):,.0f}",
         f"{median(lambda s: s.load.p50_us) / 1000:.2f}",
-        f"{median(lambda s: s.load.p99_us) / 1000:.1f}",
-        f"{median(lambda s: s.cost.gateway_us):.0f}",
-        f"{median(lambda s: s.cost.worker_us):.0f}",
-        f"{median(lambda s: s.cost.redis_us):.0f}",
+        f"{median(_p99_us) / 1000:.1f}",
+        f"{median(_gateway_us):.0f}",
+        f"{median(_worker_us):.0f}" if queued else "",
+        f"{median(_redis_us):.0f}" if queued else "",
     )
+
+
+def _gateway_us(sample: Sample) -> float:
+    return sample.cost.gateway_us
+
+
+def _worker_us(sample: Sample) -> float:
+    return sample.cost.worker_us
+
+
+def _redis_us(sample: Sample) -> float:
+    return sample.cost.redis_us
+
+
+def _per_s(sample: Sample) -> float:
+    return sample.load.per_s
+
+
+def _p99_us(sample: Sample) -> float:
+    return float(sample.load.p99_us)

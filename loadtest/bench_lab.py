@@ -39,7 +39,6 @@ class Lab:
     rounds: int
     seconds: float
     short: bool = False
-    typed: bool = False
     runs: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Tables that are shown beside the figures."""
@@ -59,10 +58,10 @@ class Lab:
         """Show how far it is."""
         print(f"{time.monotonic() - self._started_s:6.0f} s  {text}", file=sys.stderr, flush=True)
 
-    def warm(self, system: System, *paths: str) -> None:
+    def warm(self, system: System, *paths: str, json_body: str = "") -> None:
         """Let a fresh system come up to speed."""
         for path in paths:
-            load(system.gateway.port, [path], 64, WARM_S / 2 if self.short else WARM_S)
+            load(system.gateway.port, [path], 64, WARM_S / 2 if self.short else WARM_S, json_body=json_body)
 
     def learn(self, system: System, path: str) -> None:
         """Let the server be heard under load, so that commands can be counted."""
@@ -72,10 +71,18 @@ class Lab:
             self.server.learn(LEARN_S)
             busy.result()
 
-    def sample(self, what: str, at_round: int, system: System, paths: Sequence[str], connections: int) -> Sample:
+    def sample(
+        self,
+        what: str,
+        at_round: int,
+        system: System,
+        paths: Sequence[str],
+        connections: int,
+        json_body: str = "",
+    ) -> Sample:
         """Run wrk once and note everything about it."""
         start = system.read()
-        ran = load(system.gateway.port, paths, connections, self.seconds)
+        ran = load(system.gateway.port, paths, connections, self.seconds, json_body=json_body)
         sample = Sample(ran, system.cost_since(start, ran.requests))
         self.errors += ran.errors
         self.note(what, at_round, connections=connections, per_s=ran.per_s, load=asdict(ran), cost=asdict(sample.cost))

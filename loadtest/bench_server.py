@@ -66,6 +66,11 @@ class Server:
         )
         return counted + self._mixed_per_s * time.monotonic()
 
+    def calls(self) -> tuple[int, int]:
+        """Return how many scripts and how many commands have run, up to now, with those that scripts call."""
+        calls = {name.removeprefix("cmdstat_"): row["calls"] for name, row in self._info("commandstats").items()}
+        return calls.get("evalsha", 0) + calls.get("fcall", 0), sum(calls.values())
+
     def forget(self, namespace: str) -> None:
         """Remove every key of a namespace."""
         for key in self._client.scan_iter(match=f"{{{namespace}:*", count=1000):

@@ -19,9 +19,13 @@ PATIENCE_S = 10
 
 _SCRIPT = Template("""
 local paths, ready, at = { $paths }, {}, 0
+local json = $json
 if $body_bytes > 0 then
   wrk.method, wrk.body = "POST", string.rep("x", $body_bytes)
   wrk.headers["Content-Type"] = "application/octet-stream"
+elseif #json > 0 then
+  wrk.method, wrk.body = "POST", json
+  wrk.headers["Content-Type"] = "application/json"
 end
 function init(args)
   for i, path in ipairs(paths) do ready[i] = wrk.format(nil, path) end
@@ -71,11 +75,13 @@ def is_missing() -> bool:
     return shutil.which("wrk") is None
 
 
-def load(port: int, paths: Sequence[str], connections: int, seconds: float, *, body_bytes: int = 0) -> Load:
+def load(
+    port: int, paths: Sequence[str], connections: int, seconds: float, *, body_bytes: int = 0, json_body: str = ""
+) -> Load:
     """Ask for `paths` in turn over so many connections; with a body, by POST."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         listed = ", ".join(json.dumps(path) for path in paths)
-        script.write(_SCRIPT.substitute(paths=listed, body_bytes=body_bytes))
+        script.write(_SCRIPT.substitute(paths=listed, body_bytes=body_bytes, json=json.dumps(json_body)))
         script.flush()
         command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
         command += ["--timeout", f"{PATIENCE_S}s", "-s", script.name, f"http://127.0.0.1:{port}{paths[0]}"]

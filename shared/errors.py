@@ -43,6 +43,13 @@ class ConfigurationError(FloodgateError):
     """A setting is missing or contradicts another; the text names the mend."""
 
 
+# The process
+
+
+class WorkerFailed(FloodgateError):
+    """A worker process cannot do its work any more; it has ended what it could, and another is to be started."""
+
+
 # Redis and the network
 
 

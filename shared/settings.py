@@ -62,11 +62,17 @@ class Settings(BaseSettings):
 
     worker_places: int = Field(100, ge=1, le=10_000, description="async handlers at once, per process")
     worker_threads: int = Field(16, ge=1, le=1_000, description="sync handlers at once, per process")
+    stuck_s: float = Field(
+        30, gt=0, le=3600, description="how long runs past their deadline may hold all places before a worker ends"
+    )
     worker_max_level: int = Field(9, ge=0, le=9, description="the dearest tasks this worker takes")
 
     rate_per_s: float | None = Field(None, gt=0, description="requests a second to queued routes, per gateway process")
     rate_bucket: float = Field(1000, ge=1, description="how many may come at once under RATE_PER_S")
     result_ttl_s: int = Field(3600, ge=1, le=604800, description="how long the result of a 202 can be fetched")
+    dead_max_bytes: int = Field(
+        16 << 20, ge=0, description="memory for copies of lost tasks, the last ones, each cut at 16 KiB"
+    )
 
     max_body_bytes: int = Field(1 << 20, ge=0, description="of a request; above it: 413")
     max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")

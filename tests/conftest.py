@@ -6,12 +6,14 @@ runs after it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 
 import pytest
+import uvloop
 from redis import Redis
 
 from deploy.embedded import EmbeddedServer
@@ -20,6 +22,12 @@ from tests.kit import floodgate
 from tests.leaks import leaks
 
 __all__ = ["floodgate"]
+
+
+@pytest.hookimpl
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run what meets Redis on the loop that serves: it treats lost connections, and timers, in ways of its own."""
+    return {"loop": asyncio.new_event_loop if "unit" in item.path.parts else uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

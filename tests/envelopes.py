@@ -43,6 +43,7 @@ def admission(
     tenant: str = "",
     detached: bool = False,
     body: bytes = b"",
+    inbox: str = "box",
 ) -> calls.Admission:
     """Return a request as a gateway asks for it; `left_ms` of its budget are left."""
     id, flow = task_id(name, route), flow_of(route, weight, tenant, detached)
@@ -51,7 +52,7 @@ def admission(
         deadline_ms=deadline,
         route=route,
         lane=lane,
-        inbox="=60=box" if detached else "box",
+        inbox=f"=60={inbox}" if detached else inbox,
         attempts=tries,
         flow=flow,
         weight=weight,
@@ -68,6 +69,7 @@ def completion(
     run_ms: int = 100,
     in_time: bool = True,
     sample: bool = True,
+    failed: bool = False,
     budget_ms: int = BUDGET_MS,
     lane: str = LANE,
     flow: str | None = None,
@@ -79,4 +81,6 @@ def completion(
     if inbox is None:
         inbox = "=60=box" if flow.endswith("|~") else "box"
     reply = b"done " + id.encode()
-    return calls.Completion(lease, id, route_of(id), lane, flow, inbox, budget_ms, run_ms, in_time, sample, reply)
+    return calls.Completion(
+        lease, id, route_of(id), lane, flow, inbox, budget_ms, run_ms, in_time, sample, reply, failed
+    )

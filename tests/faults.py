@@ -22,6 +22,7 @@ from shared.registry import Handler, Registry
 from shared.settings import Settings
 from tests.queueing import admission
 from worker_app.engine import Engine
+from worker_app.runs import Event
 
 HOLD_MS = 60_000
 """How long places stay taken when nobody gives them back."""
@@ -48,9 +49,8 @@ class Worker(Engine):
     def die(self) -> None:
         """End as a killed process does: send nothing, renew nothing. The thread of a sync handler runs on, unheard."""
         for executor in (claimer.executor for claimer in self._claimers):
-            for lease, held in executor.runs.items():
-                held.released = True
-                executor.stop(lease)
+            for held in executor.runs.values():
+                executor.tell(held, Event.RELEASE)
             executor.close()
         self.running.cancel()
 

@@ -38,6 +38,7 @@ __all__ = [
     "LEASE_MS",
     "PERIOD_MS",
     "POOL",
+    "REGISTRATION_MS",
     "ROUTE",
     "START_MS",
     "WORKER",
@@ -123,17 +124,24 @@ class Queue:
         return self.send(calls.declare(self.keys, started_ms=started_ms, limits=limits, lanes=[LANE], **more))
 
     def register(
-        self, claimer: str = WORKER, *, lanes: Sequence[str] = (LANE,), leases: Sequence[str] = ()
+        self,
+        claimer: str = WORKER,
+        *,
+        lanes: Sequence[str] = (LANE,),
+        leases: Sequence[str] = (),
+        lease_ms: int = LEASE_MS,
     ) -> calls.RenewReply:
-        return self._renew(claimer, REGISTRATION_MS, lanes, leases)
+        return self._renew(claimer, lease_ms * REGISTRATION_MS // LEASE_MS, lanes, leases, lease_ms)
 
     def leave(self, claimer: str = WORKER, *, lanes: Sequence[str] = (LANE,)) -> calls.RenewReply:
         return self._renew(claimer, 0, lanes, ())
 
-    def _renew(self, claimer: str, ms: int, lanes: Sequence[str], leases: Sequence[str]) -> calls.RenewReply:
+    def _renew(
+        self, claimer: str, ms: int, lanes: Sequence[str], leases: Sequence[str], lease_ms: int = LEASE_MS
+    ) -> calls.RenewReply:
         named = [(route_of(lease.rpartition("#")[2]), lease) for lease in leases]
         return self.send(
-            calls.renew(self.keys, claimer=claimer, register_ms=ms, lease_ms=LEASE_MS, lanes=lanes, leases=named)
+            calls.renew(self.keys, claimer=claimer, register_ms=ms, lease_ms=lease_ms, lanes=lanes, leases=named)
         )
 
     def admit(self, *ids: str, late_ms: int = 1000, missed: Mapping[str, int] = {}, **task: Any) -> calls.AdmitReply:
@@ -165,6 +173,7 @@ class Queue:
         lanes: Sequence[str] = (LANE,),
         late_ms: int = 4000,
         max_bytes: int = BATCH_BYTES,
+        lease_ms: int = LEASE_MS,
     ) -> calls.ClaimReply:
         return self.send(
             calls.claim(
@@ -173,7 +182,7 @@ class Queue:
                 claimer=claimer,
                 serial=serial,
                 room=room,
-                lease_ms=LEASE_MS,
+                lease_ms=lease_ms,
                 max_bytes=max_bytes,
                 pool=POOL,
                 lanes=lanes,
@@ -210,18 +219,29 @@ class Queue:
     def join(self, last_serial: int, *known: str, claimer: str = WORKER) -> set[str]:
         return set(self.send(calls.join(self.keys, claimer=claimer, last_serial=last_serial, known=known)).gone)
 
-    def reap(self, batch: int = 256) -> calls.ReapReply:
-        return self.send(calls.reap(self.keys, lease_ms=LEASE_MS, period_ms=PERIOD_MS, gap_ms=GAP_MS, batch=batch))
+    def reap(self, batch: int = 256, lease_ms: int = LEASE_MS, **more: Any) -> calls.ReapReply:
+        return self.send(
+            calls.reap(
+                self.keys,
+                lease_ms=lease_ms,
+                period_ms=PERIOD_MS * min(lease_ms, LEASE_MS) // LEASE_MS,
+                batch=batch,
+                **more,
+            )
+        )
 
-    def pass_time(self, ms: int, *, alive: Sequence[str] = (), leases: Sequence[str] = ()) -> None:
-        """Let `ms` pass with a reap every second; claimers `alive` renew themselves and `leases`."""
+    def pass_time(
+        self, ms: int, *, alive: Sequence[str] = (), leases: Sequence[str] = (), gateways: Sequence[str] = ()
+    ) -> None:
+        """Let `ms` pass with a reap every second; `alive` renew themselves and `leases`, `gateways` are there."""
         while ms > 0:
             step = min(ms, 1000)
             self.advance(step)
             ms -= step
             for claimer in alive:
                 self.register(claimer, leases=[lease for lease in leases if lease.startswith(claimer + "#")])
-            self.reap()
+            for gateway in gateways or ("",):
+                self.reap(gateway=gateway)
 
     # What is there
 
@@ -282,6 +302,11 @@ class Queue:
         name = self.keys.inbox(inbox).removeprefix(self.keys.prefix)
         found = self.snapshot()
         return [outcome(data) for data in found[name].items] if name in found else []
+
+    def dead(self) -> list[dict[str, bytes]]:
+        """Return the copies of lost tasks, oldest first."""
+        found: Any = self.client.xrange(self.keys.dead())
+        return [{name.decode(): value for name, value in fields.items()} for _, fields in found]
 
     def snapshot(self) -> Snapshot:
         return snapshot(self.client, self.keys)

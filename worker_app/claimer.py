@@ -21,12 +21,13 @@ from shared.queue.clock import RedisClock
 from shared.queue.connection import Pool
 from shared.queue.keys import Keys, lease_of
 from shared.queue.messages import unpack_task
-from shared.queue.scripts.calls import Call, Claimed, ClaimReply, Released, claim, join, release
+from shared.queue.scripts.calls import MAX_BATCH, Call, Claimed, ClaimReply, Released, claim, join, release
 from shared.queue.wire import Wire
 from worker_app.completer import Completer
 from worker_app.executor import Executor
 from worker_app.lease import Keeper
 from worker_app.metering import GIVEN_BACK, Metering
+from worker_app.runs import Event
 
 log = logging.getLogger("floodgate.worker")
 
@@ -62,7 +63,8 @@ class Claimer:
         lease_ms: int,
         metering: Metering,
     ) -> None:
-        self.name = f"{process}.{executor.kind}.{executor.places}"
+        # reap knows by it how long its registration and its leases last: processes may differ
+        self.name = f"{process}-{lease_ms}.{executor.kind}.{executor.places}"
         self.lanes = lanes
         self.executor = executor
         self._keys = keys
@@ -80,9 +82,9 @@ class Claimer:
 
     @property
     def working(self) -> bool:
-        """Tell whether it is registered, and claims or has no room to."""
+        """Tell whether it is registered, and claims or has no room to; not while all its places are stuck."""
         claims = self.executor.room == 0 or time.monotonic() - self._answered_s < SILENT_S
-        return claims and self._keeper.registers(self)
+        return claims and not self.executor.stuck and self._keeper.registers(self)
 
     def leases(self) -> Mapping[str, str]:
         """Return lease to route of everything this claimer holds, unacknowledged ends included."""
@@ -119,14 +121,14 @@ class Claimer:
         if not runs:
             return
         for run in runs:
-            run.released = True
-            self.executor.stop(run.lease)
+            self.executor.tell(run, Event.RELEASE)
         # First the end, then the release: the next start then overlaps only with what does not let itself be stopped.
         await asyncio.wait([run.work for run in runs if run.work is not None], timeout=STOP_S)
         for run in runs:
             self._metering.routes[run.task.route].ended(GIVEN_BACK, time.monotonic() - run.started_s)
         items = [Released(run.lease, run.task_id, run.task.route, True) for run in runs]
-        await self._wire.run(release(self._keys, items), CALL_S)
+        for at in range(0, len(items), MAX_BATCH):
+            await self._wire.run(release(self._keys, items[at : at + MAX_BATCH]), CALL_S)
         log.warning("gave back unfinished work", extra=fields(claimer=self.name, tasks=len(runs)))
 
     async def _on_open(self, wire: Wire) -> None:

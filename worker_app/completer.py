@@ -19,8 +19,8 @@ from shared.queue.keys import Keys
 from shared.queue.messages import Outcome, TaskReply, inbox_of, pack_reply
 from shared.queue.scripts.calls import Claimed, Completion, complete
 from shared.queue.wire import Wire
-from worker_app.executor import Ended
 from worker_app.metering import STOPPED, Metering
+from worker_app.runs import Ended, Phase
 
 log = logging.getLogger("floodgate.worker")
 
@@ -54,9 +54,10 @@ class Completer:
     def add(self, ended: Ended) -> None:
         """Take the end of a run; the claimer's lease is kept until Redis answered."""
         run, task = ended.run, ended.run.task
-        outcome = STOPPED if run.stopped else ended.reply.outcome.value
+        wanted = run.phase is not Phase.STOPPED
+        outcome = ended.reply.outcome.value if wanted else STOPPED
         self._metering.routes[task.route].ended(outcome, time.monotonic() - run.started_s)
-        reply = b"" if run.stopped else pack_reply(ended.reply)
+        reply = pack_reply(ended.reply) if wanted else b""
         self._add(
             Completion(
                 run.lease,
@@ -68,8 +69,9 @@ class Completer:
                 task.budget_ms,
                 ended.run_ms,
                 ended.in_time,
-                not run.stopped,
+                wanted,
                 reply,
+                ended.reply.outcome is Outcome.FAILED,
             )
         )
 

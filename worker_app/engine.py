@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from shared.errors import FloodgateError
+from shared.errors import FloodgateError, WorkerFailed
 from shared.logs import fields
 from shared.metrics.snapshot import Snapshot
 from shared.queue.clock import RedisClock
@@ -37,6 +37,8 @@ from worker_app.resources import Resources
 
 log = logging.getLogger("floodgate.worker")
 
+WATCH_S = 0.25
+"""Between two looks at whether all places are stuck."""
 FLUSH_S = 2.0
 """How long the last replies may take after the work has ended."""
 
@@ -50,6 +52,7 @@ class Engine:
         self._settings = settings
         self._registry = registry
         self._draining = asyncio.Event()
+        self._failure: WorkerFailed | None = None
         self._loop = asyncio.get_running_loop()
         self._client = connect(settings)
         self._pool = self._client.connection_pool
@@ -81,12 +84,17 @@ class Engine:
         self._loop.call_soon_threadsafe(self._draining.set)
 
     async def run(self) -> None:
-        """Open the resources, work until the drain has ended, close them."""
+        """Open the resources, work until the drain has ended, close them.
+
+        Raises `WorkerFailed` after a drain that nobody asked for.
+        """
         self.metering.vitals.beat()
         try:
             await self._open_resources()
             if self._open:
                 await self._work()
+            if self._failure is not None:
+                raise self._failure
         finally:
             await self._resources.close()
             await self._client.aclose()
@@ -113,11 +121,33 @@ class Engine:
                 group.create_task(self._completer.run()),
                 group.create_task(look_forever(neighbours, self._settings.renew_s)),
                 *(group.create_task(self._keeper.keep(claimer)) for claimer in self._claimers),
+                group.create_task(self._watch_places()),
+                group.create_task(self._watch_resources()),
             ]
             await self._draining.wait()
             await self._drain(claims)
             for loop in (*loops, *claims):
                 loop.cancel()
+
+    async def _watch_places(self) -> None:
+        """Leave when all places of a kind have been stuck for `STUCK_S`; the next process has new threads."""
+        since_s = time.monotonic()
+        while time.monotonic() - since_s < self._settings.stuck_s:
+            await asyncio.sleep(WATCH_S)
+            if not any(claimer.executor.stuck for claimer in self._claimers):
+                since_s = time.monotonic()
+        self._fail("runs past their deadline have held all places of a kind for STUCK_S")
+
+    async def _watch_resources(self) -> None:
+        await self._resources.failed()
+        self._fail("a resource failed in the background; the log has the reason")
+
+    def _fail(self, reason: str) -> None:
+        """Leave as in any drain, and say afterwards that it was a failure."""
+        if not self._draining.is_set():
+            self._failure = WorkerFailed(reason)
+            log.error("this worker cannot go on", extra=fields(reason=reason))
+            self._draining.set()
 
     async def figures(self) -> Snapshot:
         """Return what is counted here and in the sibling processes."""
@@ -129,6 +159,7 @@ class Engine:
             executor = claimer.executor
             self.metering.places[executor.kind].set(executor.places)
             self.metering.busy[executor.kind].set(len(executor.runs))
+            self.metering.overdue[executor.kind].set(executor.overdue)
 
     async def _on_complete_open(self, wire: Wire) -> None:
         self.metering.connects.opened("complete")
@@ -143,7 +174,8 @@ class Engine:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
                 for claimer in self._claimers:
-                    await claimer.executor.idle()
+                    if not claimer.executor.stuck:  # nobody waits for what it runs
+                        await claimer.executor.idle()
         for claimer in self._claimers:
             with contextlib.suppress(FloodgateError):
                 await claimer.give_back()

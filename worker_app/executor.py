@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -24,41 +23,12 @@ from shared.queue.messages import Outcome, Task, TaskReply
 from shared.registry import Kind
 from worker_app.plans import Plan
 from worker_app.rendering import Rendered, refusal
+from worker_app.runs import Ended, Event, Phase, Run
 from worker_app.threads import Threads
 
 log = logging.getLogger("floodgate.worker")
 
 NOTHING = Rendered(0, (), b"")
-
-
-@dataclass(slots=True)
-class Run:
-    """One task in work."""
-
-    lease: str
-    task_id: str
-    task: Task
-    context: Context
-    left_s: float
-    """Budget at the start."""
-    work: asyncio.Task[None] | None = None
-    stopped: bool = False
-    """Nobody waits for it any more: its end is no sample."""
-    expired: bool = False
-    """Its time is used up, and it was told so."""
-    released: bool = False
-    """Given back: its end is nobody's business."""
-    started_s: float = field(default_factory=time.monotonic)
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What `complete` needs to know of a run."""
-
-    run: Run
-    reply: TaskReply
-    run_ms: int
-    in_time: bool
 
 
 class Executor:
@@ -87,6 +57,16 @@ class Executor:
     def room(self) -> int:
         return self.places - len(self.runs)
 
+    @property
+    def overdue(self) -> int:
+        """Return how many places are held by runs past their deadline: threads that hang, for the most part."""
+        return sum(run.context.seconds_left == 0 for run in self.runs.values())
+
+    @property
+    def stuck(self) -> bool:
+        """Tell whether nothing can be started, and nobody waits for anything that runs."""
+        return self.room == 0 and self.overdue == self.places
+
     def start(self, lease: str, task_id: str, task: Task, tries_used: int, left_s: float) -> None:
         """Begin a run; at most `room` times."""
         caller = None if task.caller is None else Caller(task.caller, task.claims)
@@ -96,12 +76,12 @@ class Executor:
 
     def stop(self, lease: str) -> None:
         """Tell the handler of a lease to end: nobody waits for its answer."""
-        run = self.runs.get(lease)
-        if run is None or run.stopped:
-            return
-        run.stopped = True
-        run.context.cancel()
-        if self.kind == "a" and run.work is not None:
+        if run := self.runs.get(lease):
+            self.tell(run, Event.STOP)
+
+    def tell(self, run: Run, event: Event) -> None:
+        """Move a run; its handler hears it once. A thread cannot be stopped: it has the flag of its `Context`."""
+        if run.move(event) and self.kind == "a" and run.work is not None:
             run.work.cancel()
 
     def stop_task(self, task_id: str) -> None:
@@ -120,51 +100,49 @@ class Executor:
             self._threads.close()
 
     async def _run(self, run: Run) -> None:
-        in_time, outcome, answer = False, Outcome.FAILED, NOTHING
+        outcome, answer = Outcome.FAILED, NOTHING
+        timer = self._loop.call_later(run.left_s, self.tell, run, Event.DEADLINE)
+        self.tell(run, Event.BEGIN if run.left_s > 0 else Event.DEADLINE)  # nothing is started after its deadline
         try:
-            outcome, answer = await self._answer(run)
-            in_time = outcome is not Outcome.EXPIRED
+            if run.phase is Phase.RUNNING:
+                answer = await self._answer(run)
+                outcome = Outcome.DONE
         except BaseException as error:  # a handler may raise anything, SystemExit and CancelledError too
-            if not run.stopped and not run.released:
+            told = isinstance(error, asyncio.CancelledError) and run.phase is Phase.EXPIRED
+            if run.phase in (Phase.RUNNING, Phase.EXPIRED) and not told:
                 self._say(run, "handler failed", error)
         finally:
+            timer.cancel()
             del self.runs[run.lease]
             self.gained_room.set()
-            if not run.released:
-                run_ms = round((time.monotonic() - run.started_s) * 1000)
-                wait_ms = max(0, round(run.task.budget_ms - run.left_s * 1000))
-                reply = TaskReply(run.task_id, outcome, answer.status, answer.headers, answer.body, wait_ms, run_ms)
-                self._on_end(Ended(run, reply, run_ms, in_time))
+            if run.context.cancelled:  # a starved loop may not have seen the deadline yet
+                run.move(Event.DEADLINE)
+            if run.phase is not Phase.RUNNING:
+                outcome, answer = Outcome.EXPIRED, NOTHING
+            if run.phase is not Phase.RELEASED:
+                self._report(run, outcome, answer)
 
-    async def _answer(self, run: Run) -> tuple[Outcome, Rendered]:
-        if run.left_s <= 0:  # nothing is started after its deadline
-            return Outcome.EXPIRED, NOTHING
+    def _report(self, run: Run, outcome: Outcome, answer: Rendered) -> None:
+        run_ms = round((time.monotonic() - run.started_s) * 1000)
+        wait_ms = max(0, round(run.task.budget_ms - run.left_s * 1000))
+        reply = TaskReply(run.task_id, outcome, answer.status, answer.headers, answer.body, wait_ms, run_ms)
+        in_time = outcome is not Outcome.EXPIRED and run.context.seconds_left > 0
+        self._on_end(Ended(run, reply, run_ms, in_time))
+
+    async def _answer(self, run: Run) -> Rendered:
         plan = self.plans[run.task.route]
-        timer = self._loop.call_later(run.left_s, self._expire, run)
         try:
             result = await self._call(plan, run)
-            if run.context.cancelled:  # also when a starved loop has not seen it yet
-                return Outcome.EXPIRED, NOTHING
+            if run.context.cancelled:
+                return NOTHING
             answer = plan.render(result)
         except (HTTPError, HTTPException, RequestValidationError) as error:
-            return Outcome.DONE, refusal(error)
-        except asyncio.CancelledError:
-            if run.expired:
-                return Outcome.EXPIRED, NOTHING
-            raise
-        finally:
-            timer.cancel()
+            return refusal(error)
         if len(answer.body) > self._max_result_bytes:
             raise ValueError(
                 f"the result has {len(answer.body)} bytes, MAX_RESULT_BYTES allows {self._max_result_bytes}"
             )
-        return Outcome.DONE, answer
-
-    def _expire(self, run: Run) -> None:
-        run.expired = True
-        run.context.cancel()
-        if run.work is not None:
-            run.work.cancel()
+        return answer
 
     async def _call(self, plan: Plan, run: Run) -> Any:
         handler = plan.handler
@@ -173,13 +151,8 @@ class Executor:
             arguments[handler.context_name] = run.context
         if self._threads is None:
             return await handler.function(**arguments)
-        ended = self._threads.submit(lambda: self._in_thread(run, handler.function, arguments))
-        try:
-            result, error = await asyncio.shield(ended)
-        except asyncio.CancelledError:
-            run.context.cancel()  # a thread cannot be stopped: raise the flag and keep the place until it ends
-            await ended
-            raise
+        # Keeps its place until the thread comes back, whatever has become of the run.
+        result, error = await self._threads.submit(lambda: self._in_thread(run, handler.function, arguments))
         if error is not None:
             raise error
         return result

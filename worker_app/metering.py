@@ -29,6 +29,9 @@ RUN_SECONDS = Family(
 )
 PLACES = Family("floodgate_worker_places", "gauge", "Tasks that these processes can run at once.", ("kind",))
 BUSY = Family("floodgate_worker_places_busy", "gauge", "Tasks that run in these processes.", ("kind",))
+OVERDUE = Family(
+    "floodgate_worker_places_overdue", "gauge", "Of the busy places, those held by runs past their deadline.", ("kind",)
+)
 GONE = Family("floodgate_leases_gone_total", "counter", "Leases that ended here while their task still ran.")
 UNREADABLE = Family("floodgate_tasks_unreadable_total", "counter", "What was claimed and is no task of this registry.")
 
@@ -66,6 +69,7 @@ class Metering:
         self.routes = {h.route: TaskMeter(ledger, h.method, h.path) for h in registry.handlers}
         self.places = {kind: ledger.gauge(PLACES, label) for kind, label in KINDS.items()}
         self.busy = {kind: ledger.gauge(BUSY, label) for kind, label in KINDS.items()}
+        self.overdue = {kind: ledger.gauge(OVERDUE, label) for kind, label in KINDS.items()}
         self.claims, self.completes = Calls(ledger, "claim"), Calls(ledger, "complete")
         self.renewals = Calls(ledger, "renew")
         self.gone = ledger.counter(GONE)

@@ -1,9 +1,11 @@
 """What handlers ask for (pools, clients, models): opened once per process, closed on drain.
 
 Owns the order: what a resource needs is open before it, and closed after it. A
-factory that fails is tried again with back-off; what is open stays open. One task
-does it all, since a task group inside of a resource has to be left by the task
-that entered it. Must not know queues.
+factory that fails is tried again with back-off; what is open stays open. Where a
+background task of a resource fails, its task group cancels the owner: at start all
+are opened anew, later the worker has to end. One task does it all, since a task
+group inside of a resource has to be left by the task that entered it. Must not know
+queues.
 """
 
 from __future__ import annotations
@@ -62,6 +64,11 @@ class Resources:
         self._owner = asyncio.create_task(self._own(), name="resources")
         await self._all_open.wait()
 
+    async def failed(self) -> None:
+        """Return when what was open is closed again, though nobody asked for it."""
+        assert self._owner is not None
+        await asyncio.wait({self._owner})
+
     async def close(self) -> None:
         """Close all in reverse order, within `CLOSE_S`; what fails or hangs is said and left."""
         self._leaving.set()
@@ -75,6 +82,18 @@ class Resources:
         self._threads.close()
 
     async def _own(self) -> None:
+        backoff = Backoff()
+        while not self._leaving.is_set():
+            try:
+                await self._hold_open()
+            except BaseException:
+                # The group that cancelled this task has taken that back by now; who else cancels it means it.
+                if self._all_open.is_set() or _is_cancelled():
+                    raise
+                self._values.clear()
+                await asyncio.sleep(backoff.next_s())
+
+    async def _hold_open(self) -> None:
         try:
             for resource in self._wanted:
                 await self._open_in_the_end(resource)
@@ -160,7 +179,8 @@ class Resources:
                 async with asyncio.timeout(share_s):
                     await close()
             except BaseException as error:  # as when opening; the others are closed in any case
-                log.error("a resource did not close", exc_info=error, extra=fields(resource=self._at))
+                event = "a resource did not close" if self._leaving.is_set() else "a resource failed"
+                log.error(event, exc_info=error, extra=fields(resource=self._at))
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         value, error = await self._threads.submit(call)

@@ -1,4 +1,4 @@
-"""What the benchmark calls: an answer at once, plain and typed, and one that takes a while.
+"""What the benchmark calls: an answer at once, plain, from a query, from a model; and one that takes a while.
 
 BENCH_ROUTES=n declares n plain routes and nothing else; BENCH_HOLD_S is how long
 `/hold` takes. The same functions stand behind the routes without a queue.
@@ -28,15 +28,20 @@ async def answer() -> dict[str, str]:
 
 
 class Item(BaseModel):
-    """What a typed route returns."""
+    """What typed routes take and return."""
 
     n: int
     name: str
 
 
-async def typed(n: Annotated[int, Field(ge=0)], name: str = "tea") -> Item:
-    """Answer at once, with parameters and a model."""
+async def query(n: Annotated[int, Field(ge=0)], name: str = "tea") -> Item:
+    """Answer at once, with two query parameters and a model as result."""
     return Item(n=n, name=name)
+
+
+async def model(item: Item) -> Item:
+    """Answer at once, with a model as body and as result."""
+    return item
 
 
 async def hold() -> dict[str, str]:
@@ -50,12 +55,18 @@ if ROUTES:
         queued(f"/route/{number}", max_concurrency=LIMIT)(answer)
 else:
     queued("/queue", max_concurrency=LIMIT)(answer)
-    queued("/queue-typed", max_concurrency=LIMIT)(typed)
+    queued("/queue-query", max_concurrency=LIMIT)(query)
+    queued("/queue-model", method="POST", max_concurrency=LIMIT)(model)
     queued("/queue-hold", max_concurrency=LIMIT, timeout_s=PATIENCE_S)(hold)
 
-DIRECT: dict[str, Callable[..., Any]] = (
-    {f"/plain/{number}": answer for number in range(ROUTES)}
+DIRECT: dict[tuple[str, str], Callable[..., Any]] = (
+    {("GET", f"/plain/{number}"): answer for number in range(ROUTES)}
     if ROUTES
-    else {"/direct": answer, "/direct-typed": typed, "/direct-hold": hold}
+    else {
+        ("GET", "/direct"): answer,
+        ("GET", "/direct-query"): query,
+        ("POST", "/direct-model"): model,
+        ("GET", "/direct-hold"): hold,
+    }
 )
-"""The same functions, for routes without a queue."""
+"""The same functions by method and path, for routes without a queue."""

@@ -1,7 +1,8 @@
 """Clients made from Settings, and the one seam where redis errors become ours.
 
 Owns how a script call is sent: within a time limit, and never repeated, save
-after NOSCRIPT, when the server did nothing. Must not know what the calls mean.
+after NOSCRIPT, when the server did nothing; and which pooled connections may be
+used again. Must not know what the calls mean.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 from redis import asyncio as redis
 from redis import exceptions
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -30,6 +32,39 @@ CALL_S = 2.0
 CONNECT_S = 2.0
 """Until a connection stands: a live server takes a millisecond, a lost packet one second."""
 
+_NOT_HERE = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "MOVED", "UNBLOCKED")
+"""How the errors of a server begin that is not the primary, or not yet, or no more; another may be by now."""
+_NOT_HERE_KINDS = (
+    exceptions.ReadOnlyError,
+    exceptions.BusyLoadingError,
+    exceptions.ClusterDownError,  # and MasterDownError
+    exceptions.MovedError,
+)
+"""Those of which redis-py makes classes; their texts have lost the first word."""
+
+_CLOSED_TRANSPORT = "unable to perform operation on"
+"""How uvloop begins the RuntimeError for a write on a connection that was reset."""
+
+
+class CheckedPool(Pool):
+    """A pool that never hands out an idle connection that was reset: what is written to it would be lost."""
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """Connect it, anew where it does not stand any more."""
+        if is_closed(connection):
+            await connection.disconnect(nowait=True)
+        await super().ensure_connection(connection)  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def is_closed(connection: AbstractConnection) -> bool:
+    """Tell whether the transport is closed, by this side or by a reset; without asking the system.
+
+    redis-py's own `can_read` sees an orderly close, but no reset, and no public method
+    of it shows the transport. `test_resets.py` notices if an upgrade renames the attribute.
+    """
+    writer: asyncio.StreamWriter | None = connection._writer
+    return writer is None or writer.is_closing()
+
 
 def connect(settings: Settings, *, max_connections: int = 64) -> redis.Redis:
     """Return a client of `settings.redis`; it opens connections when they are needed.
@@ -37,7 +72,7 @@ def connect(settings: Settings, *, max_connections: int = 64) -> redis.Redis:
     It never retries by itself: a script that is sent twice runs twice. Close it
     with `aclose`.
     """
-    return redis.Redis.from_url(
+    pool = CheckedPool.from_url(
         settings.redis,
         protocol=2,
         decode_responses=False,
@@ -49,6 +84,7 @@ def connect(settings: Settings, *, max_connections: int = 64) -> redis.Redis:
         health_check_interval=0,
         max_connections=max_connections,
     )
+    return redis.Redis.from_pool(pool)
 
 
 async def run(client: redis.Redis, call: Call[T], timeout_s: float = CALL_S) -> T:
@@ -56,11 +92,31 @@ async def run(client: redis.Redis, call: Call[T], timeout_s: float = CALL_S) -> 
 
     Raises `Unavailable` when Redis does not answer in `timeout_s` or is in no
     state to (whether the script ran is then unknown), `Full` when it has no memory
-    left, `Garbled` when the reply is none of the script's.
+    left, `Garbled` when the reply is none of the script's. A server that is not the
+    primary loses all connections of the client, so that the next call asks the name anew.
     """
     with translated():
         async with asyncio.timeout(timeout_s):
-            return call.read(await _evaluate(client, call))
+            try:
+                return call.read(await _evaluate(client, call))
+            except exceptions.RedisError as error:
+                if is_not_here(error):
+                    await _leave(client.connection_pool)
+                raise
+
+
+def is_not_here(error: Exception) -> bool:
+    """Tell whether a server says that it is not the one to write to."""
+    return isinstance(error, _NOT_HERE_KINDS) or str(error).startswith(_NOT_HERE)
+
+
+async def _leave(pool: Pool) -> None:
+    """Close what is idle, and have closed what is in use when it comes back."""
+    await pool.update_active_connections_for_reconnect()
+    idle = [pool.get_available_connection() for _ in range(pool.get_connection_count()[0][0])]
+    for connection in idle:  # taken out first: nobody can be given one that is about to be closed
+        await connection.disconnect(nowait=True)
+        await pool.release(connection)
 
 
 @contextmanager
@@ -76,6 +132,10 @@ def translated() -> Iterator[None]:
         raise Unavailable(f"Redis refused: {str(error)[:200]}") from error
     except (exceptions.RedisError, OSError, TimeoutError) as error:
         raise Unavailable(f"Redis does not answer ({type(error).__name__})") from error
+    except RuntimeError as error:
+        if not str(error).startswith(_CLOSED_TRANSPORT):
+            raise
+        raise Unavailable("Redis does not answer (the connection was reset)") from error
 
 
 async def _evaluate(client: redis.Redis, call: Call[Any]) -> object:

@@ -63,9 +63,12 @@ CATALOGUE = (
     Kind("result", "task", "string", "the reply of a task that nobody waits for on a connection", "time", RESULT_S),
     Kind("figures", "route", "hash", "limits and the fields of the admission rule", "one per route; overrides stay"),
     Kind("routes", "", "set", "what reap walks", "one per declared route"),
+    Kind("gateways", "", "zset", "gateway process → end of its presence", "reap, two hours after it"),
     Kind("lanes", "", "set", "what reap walks", "reap, when neither served nor used"),
-    Kind("reap", "", "hash", "last: when it ran; until: end of mercy", "one"),
-    Kind("dead", "", "stream", "lost tasks, about the last 1,000", "time", DEAD_S),
+    Kind("reap", "", "hash", "last: when it ran; gap: too long ago; until, grace, dropped: see there", "one"),
+    Kind(
+        "dead", "", "stream", "lost tasks, the last 780 or what DEAD_MAX_BYTES says, each cut at 16 KiB", "time", DEAD_S
+    ),
 )
 
 
@@ -136,6 +139,9 @@ class Keys:
 
     def lanes(self) -> str:
         return f"{self.prefix}lanes"
+
+    def gateways(self) -> str:
+        return f"{self.prefix}gateways"
 
     def reap(self) -> str:
         return f"{self.prefix}reap"

@@ -24,9 +24,11 @@ class State(StrEnum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     LOST = "lost"
+    DROPPED = "dropped"
+    """Never started, since its gateway is gone."""
 
 
-FINAL = frozenset({State.DONE, State.EXPIRED, State.CANCELLED, State.LOST})
+FINAL = frozenset({State.DONE, State.EXPIRED, State.CANCELLED, State.LOST, State.DROPPED})
 
 
 class Slot(IntEnum):
@@ -44,6 +46,7 @@ class Answer(StrEnum):
     HANDLER = "handler"
     EXPIRED = "expired"
     LOST = "lost"
+    DROPPED = "dropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ TRANSITIONS = (
     _row(State.WAITING, State.RUNNING, "claim", Slot.KEPT),
     _row(State.WAITING, State.EXPIRED, "claim reap", Slot.FREED, Answer.EXPIRED),
     _row(State.PARKED, State.EXPIRED, "reap", Slot.FREED, Answer.EXPIRED),
+    _row(State.WAITING, State.DROPPED, "claim reap", Slot.FREED, Answer.DROPPED),
+    _row(State.PARKED, State.DROPPED, "reap", Slot.FREED, Answer.DROPPED),
     _row(State.WAITING, State.CANCELLED, "cancel", Slot.FREED),
     _row(State.PARKED, State.CANCELLED, "cancel", Slot.FREED),
     _row(State.RUNNING, State.DONE, "complete", Slot.FREED, Answer.HANDLER),

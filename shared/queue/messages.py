@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import NoneType
@@ -29,7 +29,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 """Names in lower case, and values, as HTTP sends them; a name may come twice."""
 _TASK_HEADER = (str, str, str, int, str, int, int)
 _TASK_BODIES = {(int, str, dict, str, list, bytes, caller, dict) for caller in (str, NoneType)}
-_REPLY = (int, str, str, int, list, bytes, int, int)
+_REPLY = (int, str, str, int, tuple, bytes, int, int)
 _SHORT_REPLY = (int, str, str)
 """The types of each part, compared as a whole: a fifth of the time that patterns take."""
 
@@ -45,6 +45,11 @@ class Outcome(StrEnum):
     """Nobody answered by the deadline."""
     LOST = "lost"
     """Its worker died, and it may not be started again."""
+    DROPPED = "dropped"
+    """It was not started, since its gateway seemed to be gone."""
+
+
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +91,10 @@ class TaskReply:
 
 def pack_task(task: Task) -> bytes:
     """Render a task: 13 digits deadline, msgpack header for the scripts, msgpack body for the worker."""
-    header = [
-        task.route,
-        task.lane,
-        task.inbox,
-        task.attempts,
-        task.flow,
-        task.weight,
-        task.budget_ms,
-    ]
-    rest = [
-        VERSION,
+    header = pack_header(task.route, task.lane, task.inbox, task.attempts, task.flow, task.weight, task.budget_ms)
+    return join_task(
+        task.deadline_ms,
+        header,
         task.request_id,
         task.path,
         task.query,
@@ -104,8 +102,28 @@ def pack_task(task: Task) -> bytes:
         task.body,
         task.caller,
         task.claims,
-    ]
-    return b"%013d" % task.deadline_ms + cast(bytes, msgpack.packb(header)) + cast(bytes, msgpack.packb(rest))
+    )
+
+
+def pack_header(route: str, lane: str, inbox: str, attempts: int, flow: str, weight: int, budget_ms: int) -> bytes:
+    """Render what the scripts read of a task; the same for all of a route that ask for the same."""
+    return cast(bytes, msgpack.packb((route, lane, inbox, attempts, flow, weight, budget_ms)))
+
+
+def join_task(
+    deadline_ms: int,
+    header: bytes,
+    request_id: str,
+    path: Mapping[str, str],
+    query: str,
+    headers: Headers,
+    body: bytes,
+    caller: str | None,
+    claims: Mapping[str, Any],
+) -> bytes:
+    """Render a task whose header is packed already: `pack_task` without a `Task`, which takes as long to make."""
+    rest = (VERSION, request_id, path, query, headers, body, caller, claims)
+    return b"%013d" % deadline_ms + header + cast(bytes, msgpack.packb(rest))
 
 
 def unpack_task(blob: bytes) -> Task:
@@ -189,43 +207,59 @@ def pack_reply(reply: TaskReply) -> bytes:
 
 def unpack_reply(data: bytes) -> TaskReply:
     """Read a worker's reply, or the short one of a script; raises `Garbled`, `Foreign`."""
-    (parts,) = _unpack_all(data, 1)
+    parts = _unpack_one(data)
     _check_version(parts)
     types = _types(parts)
-    if types == _SHORT_REPLY and parts[2] in ("expired", "lost"):
+    if types == _SHORT_REPLY and parts[2] in ("expired", "lost", "dropped"):
         return TaskReply(parts[1], Outcome(parts[2]))
     if types != _REPLY or parts[2] not in ("done", "failed", "expired"):
         raise Garbled("a reply of a strange form")
     _, task_id, outcome, status, headers, body, wait_ms, run_ms = parts
     if outcome == "done" and not 200 <= status <= 599:
         raise Garbled("a reply with a strange status")
-    return TaskReply(task_id, Outcome(outcome), status, _sendable(_pairs(headers)), body, wait_ms, run_ms)
+    try:
+        sendable = _sendable(headers)
+    except TypeError as error:  # a map among them cannot be looked up
+        raise Garbled("an envelope with strange headers") from error
+    return TaskReply(task_id, _OUTCOMES[outcome], status, sendable, body, wait_ms, run_ms)
 
 
 def _types(parts: Iterable[Any]) -> tuple[type, ...]:
     return tuple(map(type, parts))
 
 
-def _check_version(parts: list[Any]) -> None:
+def _check_version(parts: Sequence[Any]) -> None:
     if not parts or type(parts[0]) is not int:
         raise Garbled("an envelope without a version")
     if parts[0] != VERSION:
         raise Foreign(parts[0])
 
 
-def _pairs(headers: list[Any]) -> Headers:
-    pairs = tuple(tuple(pair) for pair in headers if type(pair) is list)
+def _pairs(headers: Sequence[Any]) -> Headers:
+    pairs = tuple(tuple(pair) for pair in headers if type(pair) in (list, tuple))
     if len(pairs) != len(headers) or not all(_types(pair) == (bytes, bytes) for pair in pairs):
         raise Garbled("an envelope with strange headers")
     return pairs
 
 
 @functools.lru_cache(maxsize=256)
-def _sendable(headers: Headers) -> Headers:
+def _sendable(parts: tuple[Any, ...]) -> Headers:
     """Return the headers of a reply; what could break the framing of HTTP is garbage."""
+    headers = _pairs(parts)
     if not all(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value) for name, value in headers):
         raise Garbled("a reply with strange headers")
     return headers
+
+
+def _unpack_one(data: bytes) -> tuple[Any, ...]:
+    """Read what is one array, with tuples for lists: a fifth of the time that an `Unpacker` takes to be made."""
+    try:
+        parts = msgpack.unpackb(data, max_ext_len=0, strict_map_key=True, use_list=False)
+    except Exception as error:  # as below
+        raise Garbled("an envelope that is not msgpack") from error
+    if type(parts) is not tuple:
+        raise Garbled("an envelope that is no array")
+    return parts
 
 
 def _unpack_all(data: bytes, count: int) -> list[Any]:

@@ -38,12 +38,21 @@ class Meter(Protocol):
     def failed(self) -> None: ...
 
 
-async def reap_forever(client: redis.Redis, keys: Keys, settings: Settings, log: logging.Logger, meter: Meter) -> None:
-    """Reap once a period until cancelled; an unavailable Redis is said once, and waited for."""
+async def reap_forever(
+    client: redis.Redis, keys: Keys, settings: Settings, log: logging.Logger, meter: Meter, gateway: str = ""
+) -> None:
+    """Reap once a period until cancelled; an unavailable Redis is said once, and waited for.
+
+    A gateway gives its inbox's name, and is present by that.
+    """
     period = period_s(settings)
-    # Mercy when nobody reaped for half a lease, but two periods in a row may be missed by chance.
-    gap_ms = round(max(settings.lease_ms / 2, 2 * period * 1000))
-    call = calls.reap(keys, lease_ms=settings.lease_ms, period_ms=round(period * SKIP * 1000), gap_ms=gap_ms)
+    call = calls.reap(
+        keys,
+        lease_ms=settings.lease_ms,
+        period_ms=round(period * SKIP * 1000),
+        dead_bytes=settings.dead_max_bytes,
+        gateway=gateway,
+    )
     failing = False
     while True:
         more = False

@@ -1,28 +1,27 @@
 """One lean connection of a hot loop: written packed, read in order.
 
-Opened by redis-py, so TLS, authentication and Sentinel are its business. The
-only module that reads raw replies. One owner at a time; a read that timed out
-or was cancelled leaves the stream out of step, so it closes the connection.
+Opened by redis-py, so TLS, authentication and Sentinel are its business; what
+comes after the handshake is read by a protocol of our own. The only module that
+reads raw replies. One owner at a time; an exchange that timed out or was
+cancelled leaves the stream out of step, so it closes the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
-from shared.queue.connection import translated
+from shared.errors import Unavailable
+from shared.queue.connection import CALL_S, is_not_here, translated
 from shared.queue.scripts.calls import Argument, Call
 
 T = TypeVar("T")
 Command = tuple[Argument, ...]
-
-OPEN_S = 5.0
 
 
 class Wire:
@@ -35,29 +34,35 @@ class Wire:
         self._pool = pool
         self._on_open = on_open
         self._connection: AbstractConnection | None = None
+        self._replies: Replies | None = None
+        self._opening = False
 
     @property
     def is_open(self) -> bool:
-        return self._connection is not None
+        return self._replies is not None and not self._replies.cut
 
     async def open(self) -> None:
-        """Connect if it is not, or if the other side has closed it since; raises `Unavailable`."""
-        if self._connection is not None and not await _is_cut(self._connection):
+        """Connect if it is not, or if the other side has closed or reset it since; raises `Unavailable`."""
+        if self.is_open:
             return
         await self.close()
         with translated():
-            async with asyncio.timeout(OPEN_S):
+            async with asyncio.timeout(CALL_S):
                 self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call, unused-ignore]
+            self._replies = Replies(self._connection)
         if self._on_open is not None:
+            self._opening = True
             try:
                 await self._on_open(self)
             except BaseException:
                 await self.close()
                 raise
+            finally:
+                self._opening = False
 
     async def close(self) -> None:
         """Drop the connection; what was under way is unknown from now on."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._replies = self._connection, None, None
         if connection is not None:
             await connection.disconnect(nowait=True)
             await self._pool.release(connection)
@@ -65,20 +70,24 @@ class Wire:
     async def exchange(self, commands: Sequence[Command], timeout_s: float) -> list[object]:
         """Write all commands at once, return a reply or an error *value* for each.
 
-        Raises `Unavailable` when the connection broke or the time ran out.
+        A connection that was cut while it was idle is opened anew before. A
+        server that is not the primary (any more) is left, its errors are returned. Raises
+        `Unavailable` when the connection broke or the time ran out.
         """
-        if self._connection is None:
+        if not self._opening:
             await self.open()
-        connection = self._connection
-        assert connection is not None
+        stream = self._replies
+        if stream is None:  # only while it opens: the one who opens it tries again
+            raise Unavailable("Redis does not answer (the connection broke while it was opened)")
         try:
             with translated():
-                async with asyncio.timeout(timeout_s):
-                    await connection.send_packed_command([_packed(commands)], check_health=False)
-                    return [await _read(connection) for _ in commands]
+                replies = await stream.exchange(_packed(commands), len(commands), timeout_s)
         except BaseException:
             await self.close()
             raise
+        if any(isinstance(reply, Exception) and is_not_here(reply) for reply in replies):
+            await self.close()  # and the next one asks the name anew
+        return replies
 
     async def run(self, call: Call[T], timeout_s: float) -> T:
         """Make one script call; raises `Unavailable`, `Full`, `Garbled`."""
@@ -97,23 +106,85 @@ class Wire:
         return call.read(reply)
 
 
-async def _is_cut(connection: AbstractConnection) -> bool:
-    """Tell whether an idle connection is closed or out of step: what is sent now would be lost, and nobody knew."""
-    try:
-        return await connection.can_read()
-    except (RedisError, OSError):
-        return True
+class Replies(asyncio.Protocol):
+    """Takes over the transport of an open connection and collects the replies of one exchange at a time.
+
+    A connection that the other side closed or reset is known at once, without a
+    read. redis-py has no public way to its transport; `test_wire.py` fails where an upgrade moves it.
+    """
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._transport: asyncio.Transport = connection._writer.transport  # type: ignore[union-attr, assignment]
+        self._opener = self._transport.get_protocol()
+        self._reader = hiredis.Reader(replyError=_error_of)
+        self._found: list[object] = []
+        self._wanted = 0
+        self._answer: asyncio.Future[list[object]] | None = None
+        self.cut = self._transport.is_closing()
+        """Closed or out of step: what is sent now would be lost."""
+        self._transport.set_protocol(self)
+        self._transport.resume_reading()  # redis-py's reader may have paused it
+
+    async def exchange(self, data: bytes, count: int, timeout_s: float) -> list[object]:
+        """Write, and return `count` replies; raises `OSError`, `TimeoutError`."""
+        if self.cut:
+            raise ConnectionResetError("the connection was closed")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[object]] = loop.create_future()
+        self._answer = answer
+        self._wanted = count
+        timer = loop.call_later(timeout_s, self._fail, TimeoutError())
+        try:
+            self._transport.write(data)
+            return await answer
+        except asyncio.CancelledError:
+            self.cut = True
+            raise
+        finally:
+            timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        found = self._found
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not False:
+                found.append(reply)
+        except hiredis.ProtocolError:
+            self._fail(ConnectionError("not the protocol of Redis"))
+            return
+        if self._answer is None or len(found) > self._wanted:
+            self._fail(ConnectionError("a reply that nobody asked for"))
+        elif len(found) == self._wanted:
+            self._found = []
+            self._settle(found)
+
+    def eof_received(self) -> None:
+        self._fail(ConnectionResetError("closed by the other side"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(exc or ConnectionResetError("closed"))
+        self._opener.connection_lost(exc)  # whoever closes through redis-py waits for this
+
+    def _fail(self, error: Exception) -> None:
+        self.cut = True
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
+        self._answer = None
+
+    def _settle(self, found: list[object]) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.done():
+            answer.set_result(found)
+
+
+def _error_of(text: str) -> Exception:
+    """Return the error with the class that redis-py gives it, as far as it matters here."""
+    if text.startswith("NOSCRIPT"):
+        return NoScriptError(text)
+    return ResponseError(text)
 
 
 def _packed(commands: Sequence[Command]) -> bytes:
     """Render commands as the server reads them, in C: redis-py's own way takes seven times as long."""
     # hiredis declares a tuple of one element, and means one of any length.
     return b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
-
-
-async def _read(connection: AbstractConnection) -> object:
-    try:
-        reply: object = await connection.read_response(timeout=math.inf)
-    except ResponseError as error:
-        return error
-    return reply

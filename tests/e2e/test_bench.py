@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from redis import Redis
 
 from deploy.embedded import EmbeddedServer
-from loadtest.bench_apps import BARE, App, app
+from loadtest.bench_apps import ACCESS_LOG, BARE, App, app
 from loadtest.bench_crowd import crowd
 from loadtest.bench_figures import Figure, missed, table
 from loadtest.bench_server import Server
@@ -48,6 +49,13 @@ def test_the_short_run_meets_every_goal_that_is_a_count(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     figures = {figure["name"]: figure["measured"] for figure in json.loads(kept.read_text())["figures"]}
     assert 0 < figures["commands to Redis per request at 64"] <= 1
+    assert 3 <= figures["one at a time: scripts per request"] < 4
+    assert {
+        "gateway µs at 64 / bare+log",
+        "gateway µs at 64, plain route / bare+log",
+        "gateway µs at 64, two query parameters / bare+log",
+        "gateway µs at 64, POST with a model / bare+log",
+    } <= set(figures)
     assert figures["answers other than 200, socket errors"] == 0
     assert figures["requests without an answer"] == 0
 
@@ -63,6 +71,73 @@ def bare() -> Iterator[App]:
     """A FastAPI application without a queue."""
     with app("gateway", BARE, {}) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def logged() -> Iterator[App]:
+    """The same with uvicorn's access log: the reference."""
+    with app("gateway", BARE, ACCESS_LOG) as running:
+        yield running
+
+
+class TestTheReference:
+    def test_writes_one_line_per_request_into_its_log(self, logged: App) -> None:
+        ask(logged, 7)
+
+        assert logged.said().count('"GET /direct HTTP/1.1" 200') == 7
+
+    def test_writes_none_where_that_is_not_asked_for(self, bare: App) -> None:
+        ask(bare, 7)
+
+        assert "GET /direct" not in bare.said()
+
+
+class TestAnApp:
+    def test_processor_time_of_few_requests_is_seen(self, bare: App) -> None:
+        before_s = bare.cpu_s()
+
+        ask(bare, 1)
+
+        assert 0 < bare.cpu_s() - before_s < 0.1
+
+    @pytest.mark.wrk
+    def test_processor_time_is_what_the_kernel_says_of_the_process(self, bare: App) -> None:
+        before_s, before = bare.cpu_s(), bare.serving.cpu_times()
+
+        load(bare.port, ["/direct"], 8, 1)
+
+        after = bare.serving.cpu_times()
+        assert bare.cpu_s() - before_s == pytest.approx(
+            after.user + after.system - before.user - before.system, abs=0.1
+        )
+
+    def test_a_read_and_a_write_of_every_request_are_counted(self, bare: App) -> None:
+        before = bare.reads_and_writes()
+
+        ask(bare, 50)
+
+        assert 100 <= bare.reads_and_writes() - before < 300
+
+    def test_calls_of_functions_are_counted_from_the_first_reading(self) -> None:
+        with app("gateway", BARE, {}) as fresh:  # the profiler stays
+            first = int(ask(fresh, 1, "/calls"))
+            ask(fresh, 10)
+            ten = int(ask(fresh, 1, "/calls"))
+            ask(fresh, 30)
+            thirty = int(ask(fresh, 1, "/calls")) - ten
+
+        assert first == 0
+        assert 2 * ten < thirty < 4 * ten
+
+
+def ask(served: App, times: int, path: str = "/direct") -> bytes:
+    """Ask so often, over one connection, and return the last body."""
+    body = b""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)) as connection:
+        for _ in range(times):
+            connection.request("GET", path)
+            body = connection.getresponse().read()
+    return body
 
 
 class TestWhatClientsSend:
@@ -120,6 +195,12 @@ class TestFailures:
         ran = load(bare.port, ["/nothing"], 2, 1)
 
         assert ran.errors == ran.requests > 0
+
+    @pytest.mark.wrk
+    def test_a_model_is_posted(self, bare: App) -> None:
+        ran = load(bare.port, ["/direct-model"], 2, 1, json_body='{"n": 7, "name": "tea"}')
+
+        assert (ran.errors, ran.requests > 0) == (0, True)
 
     @pytest.mark.wrk
     def test_paths_are_asked_in_turn(self, bare: App) -> None:

@@ -64,7 +64,7 @@ def _tenants_hold_what_they_have(found: Snapshot, model: Model, now_ms: int) -> 
 
 
 def _each_task_has_at_most_one_answer_and_the_right_one(found: Snapshot, model: Model) -> None:
-    replies = [outcome(data) for data in found["inbox:box"].items] if "inbox:box" in found else []
+    replies = [outcome(data) for name in found if name.startswith("inbox:") for data in found[name].items]
     assert sorted(replies) == sorted(model.answers.items())
     results = {name.removeprefix("result:"): stored for name, stored in found.items() if name.startswith("result:")}
     assert {id: outcome(stored.items[0])[1] for id, stored in results.items()} == model.kept

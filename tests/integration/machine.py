@@ -16,7 +16,7 @@ from redis import Redis
 from shared.queue.lifecycle import State
 from tests.integration.invariants import LANES, check
 from tests.integration.model import Known, Model
-from tests.queueing import START_MS, Queue, task_id
+from tests.queueing import LEASE_MS, START_MS, Queue, task_id
 
 ROUTES = ("aaaaaaaaaaaa", "bbbbbbbbbbbb")
 """Each on its lane; how many of the second may run is bounded."""
@@ -24,12 +24,15 @@ LANE_OF = dict(zip(ROUTES, LANES, strict=True))
 CLAIMERS = ("w1.a.10", "w2.a.3")
 LIMITS = dict(zip(ROUTES, (3, 8), strict=True))
 BUDGETS_MS = (300, 3000, 60_000, 60_000)
+GATEWAYS = ("box", "far")
+"""The first one reaps; the second is there now and then."""
 TENANTS = ("", "", "t1", "t2")
 CLASSES = ((8, 1000), (64, 1000), (1, 600))
 WEIGHTS = {
     "admit": 7, "claim": 6, "claim_unheard": 1, "start": 3, "complete": 8, "renew": 4, "reap": 3, "pass_a_moment": 3,
     "cancel": 3, "drain": 1, "join": 2, "forget": 1, "ghosts": 1, "die_before_claiming": 1, "pass_a_second": 2,
     "stop_the_server": 1, "change_the_running_limit": 1,
+    "be_there": 2,
 }  # fmt: skip
 """One rule that draws its step: hypothesis leaves whole rules out of an example, and then nothing ever ran."""
 STEPS = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
@@ -96,12 +99,13 @@ class QueueMachine(RuleBasedStateMachine):
         route, count, tries = ROUTES[pick % 2], other % 3 + 1, other // 3 % 2 + 1
         budget_ms, tenant = BUDGETS_MS[pick // 2 % len(BUDGETS_MS)], TENANTS[other // 6 % len(TENANTS)]
         (weight, share), detached = CLASSES[pick // 8 % len(CLASSES)], other // 24 % 3 == 0
-        names = [str(self.number + i) for i in range(count)]
+        gateway = GATEWAYS[pick // 3 % 2]
+        names = [f"{gateway}{self.number + i}" for i in range(count)]
         self.number += count
         inflight, now_ms = self.model.inflight(route), self.queue.now_ms
         codes = self.queue.codes(
             *names, route=route, lane=LANE_OF[route], budget_ms=budget_ms, tries=tries,
-            weight=weight, share=share, tenant=tenant, detached=detached,
+            weight=weight, share=share, tenant=tenant, detached=detached, inbox=gateway,
         )  # fmt: skip
         holds = sum(task.route == route and task.tenant == tenant for task in self.model.tasks.values())
         for name, code in zip(names, codes, strict=True):
@@ -111,7 +115,9 @@ class QueueMachine(RuleBasedStateMachine):
             assert code == expected or (code == 3 and expected == 0 and inflight) or (code == 5 and tenant and holds)
             if code == 0:
                 inflight, holds = inflight + 1, holds + 1
-                self.model.admit(task_id(name, route), Known(route, now_ms + budget_ms, tries, tenant, detached))
+                self.model.admit(
+                    task_id(name, route), Known(route, now_ms + budget_ms, tries, tenant, detached, gateway)
+                )
 
     def cancel(self, pick: int, other: int) -> None:
         if self.model.tasks:
@@ -143,14 +149,19 @@ class QueueMachine(RuleBasedStateMachine):
         assert len(reply.tasks) <= room
         assert reply.registered == (claimer in self.model.registered)
         assert reply.registered or not reply.tasks
-        if reply.registered and before and not self.model.expired(now_ms):
+        gone = self.model.gone(now_ms)
+        if reply.registered and before and not self.model.expired(now_ms) | gone:
             assert reply.tasks, "work, room and nothing taken"
         for claimed in reply.tasks:
             assert claimed.tries_used == self.model.tasks[claimed.id].used
             self.model.run(claimed.id, f"{claimer}#{self.serial}#{claimed.id}", now_ms)
         left = {id for lane in LANES for id in self.queue.waiting(lane)}
-        for id in self.model.expired(now_ms) - left:
+        expired = self.model.expired(now_ms)
+        for id in expired - left:
             self.model.end(id, State.EXPIRED, "claim")
+        assert not gone - expired & {claimed.id for claimed in reply.tasks}
+        for id in gone - expired - left:
+            self.model.end(id, State.DROPPED, "claim")
         self.follow("claim")
         if heard:
             self.read_serial[claimer] = self.serial
@@ -168,13 +179,17 @@ class QueueMachine(RuleBasedStateMachine):
         claimer = CLAIMERS[pick % 2]
         for lease in sorted(self.heard[claimer])[: other % 3 + 1]:
             held = lease in self.model.held(claimer)
-            assert self.queue.complete(lease) == [held]
+            assert self.queue.complete(lease, **self.inbox_of(lease)) == [held]
             if held:
                 self.model.end(lease.rpartition("#")[2], State.DONE, "complete")
                 self.follow("complete")
             if other % 2:  # its answer was lost: it is repeated blindly
                 assert self.queue.complete(lease) == [False]
             self.heard[claimer].discard(lease)
+
+    def inbox_of(self, lease: str) -> dict[str, str]:
+        task = self.model.tasks.get(lease.rpartition("#")[2])
+        return {} if task is None else {"inbox": f"=60={task.gateway}" if task.detached else task.gateway}
 
     def renew(self, pick: int, other: int) -> None:
         claimer = CLAIMERS[pick % 2]
@@ -233,8 +248,12 @@ class QueueMachine(RuleBasedStateMachine):
         """Freeze it, or let its clock step back."""
         self.queue.advance((3000, 8000, -1500)[pick % 3])
 
-    def reap(self, pick: int, other: int) -> bool:
-        reply = self.queue.reap()
+    def be_there(self, pick: int, other: int) -> None:
+        self.reap(pick, other, GATEWAYS[1])
+
+    def reap(self, pick: int, other: int, gateway: str = GATEWAYS[0]) -> bool:
+        self.model.presences[gateway] = self.queue.now_ms + LEASE_MS
+        reply = self.queue.reap(gateway=gateway)
         assert reply.ran == self.model.reap(self.queue.now_ms)
         assert reply.garbage == 0
         if reply.ran:

@@ -24,6 +24,7 @@ class Known:
     tries: int
     tenant: str = ""
     detached: bool = False
+    gateway: str = "box"
     state: State = State.WAITING
     lease: str = ""
     """Of a running task: its lease, whose owner may never have heard of it."""
@@ -43,6 +44,9 @@ class Model:
     registered: dict[str, int] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=dict)
     """How many of a route may run, where that is bounded."""
+    presences: dict[str, int] = field(default_factory=dict)
+    """Gateway → end; without one it counts as there."""
+    dropped_ms: int = 0
     last_reap_ms: int = 0
     mercy_until_ms: int = 0
 
@@ -63,6 +67,19 @@ class Model:
 
     def expired(self, now_ms: int, *states: State) -> set[str]:
         return {id for id in self._in(*(states or (State.WAITING,))) if self.tasks[id].deadline_ms <= now_ms}
+
+    def gone(self, now_ms: int, *states: State) -> set[str]:
+        """Return what was never started and waits for a gateway that is gone."""
+        since_ms = now_ms - self.last_reap_ms
+        if not self.last_reap_ms or now_ms < self.mercy_until_ms or not 0 <= since_ms <= GAP_MS:
+            return set()
+        tasks = self.tasks
+        return {
+            id
+            for id in self._in(*(states or (State.WAITING,)))
+            if not (tasks[id].detached or tasks[id].used)
+            and self.presences.get(tasks[id].gateway, now_ms + 1) <= now_ms
+        }
 
     def held(self, claimer: str) -> dict[str, Known]:
         """Return what runs under leases of `claimer`, by lease."""
@@ -139,6 +156,9 @@ class Model:
             return False
         if not self.last_reap_ms or not 0 <= now_ms - self.last_reap_ms <= GAP_MS:
             self.mercy_until_ms = now_ms + LEASE_MS
+        if not self.last_reap_ms or not 0 <= now_ms - self.last_reap_ms <= 0.6 * GAP_MS:
+            least = now_ms + REGISTRATION_MS
+            self.registered = {claimer: max(end, least) for claimer, end in self.registered.items()}
         self.mercy_until_ms = min(self.mercy_until_ms, now_ms + LEASE_MS)
         self.last_reap_ms = now_ms
         if now_ms >= self.mercy_until_ms:
@@ -146,6 +166,12 @@ class Model:
                 self.give_back(task.lease, True, now_ms, "reap")
         for id in self.expired(now_ms, State.WAITING, State.PARKED):
             self.end(id, State.EXPIRED, "reap")
+        if now_ms >= self.mercy_until_ms:
+            since_ms = self.dropped_ms if self.dropped_ms <= now_ms else 0
+            for id in self.gone(now_ms, State.WAITING, State.PARKED):
+                if self.presences[self.tasks[id].gateway] > since_ms:
+                    self.end(id, State.DROPPED, "reap")
+            self.dropped_ms = now_ms
         self.registered = {claimer: end for claimer, end in self.registered.items() if end > now_ms}
         return True
 

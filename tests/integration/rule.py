@@ -40,6 +40,7 @@ class End:
     run_ms: int
     in_time: bool = True
     wanted: bool = True
+    failed: bool = False
 
 
 @dataclass(slots=True)
@@ -253,12 +254,18 @@ class Rule:
             self._measure(now, self.doors[route], detached, saturated[route], batch)
 
     def _measure(self, now: int, door: Door, detached: bool, saturated: bool, batch: list[tuple[Ask, End]]) -> None:
-        sort, in_time = door.sorts[detached], 0
-        for ask, end in batch:
+        sort, in_time = door.sorts[detached], 0.0
+        for ask, end in sorted(batch, key=lambda pair: pair[1].failed and pair[1].in_time):
             if not end.wanted:
                 continue
-            in_time += end.in_time
             run = end.run_ms if end.in_time else max(end.run_ms, ask.budget_ms)
+            if end.failed and end.in_time:
+                usual = max(0.1, ask.budget_ms / 4 if sort.mean is None else sort.mean)
+                in_time += min(1.0, run / usual)
+                if run <= usual:
+                    continue
+            else:
+                in_time += end.in_time
             sort.seen = min(20, sort.seen + 1)
             sort.mean = (sort.mean or 0.0) + max(1 / sort.seen, 1 / 20) * (run - (sort.mean or 0.0))
         sort.mean = None if sort.mean is None else _stored(sort.mean)

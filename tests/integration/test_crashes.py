@@ -34,7 +34,7 @@ Action = Callable[[Queue], object]
 
 
 def filled(client: Redis, namespace: str) -> Queue:
-    """Two run (one detached), some wait or are parked, of which one has expired; two belong to a tenant."""
+    """Two run (one detached), some wait or are parked, of which one has expired; two are a tenant's, one for nobody."""
     queue = Queue(client, namespace)
     queue.declare(9, started_ms=START_MS, max_running=MOST_RUNNING)
     queue.declare(9, route=OTHER)
@@ -48,7 +48,9 @@ def filled(client: Redis, namespace: str) -> Queue:
     queue.claim(1, room=2)
     queue.ask(queue.request("4"), queue.request("5", budget_ms=100), queue.request("6", detached=True))
     queue.ask(*(queue.request(name, route=OTHER) for name in "78"), queue.request("9", route=OTHER, budget_ms=100))
+    queue.ask(queue.request("gone1", route=OTHER, inbox="gone"))
     queue.advance(200)
+    queue.client.zadd(queue.keys.gateways(), {"gone": queue.now_ms})
     return queue
 
 

@@ -20,9 +20,12 @@ from shared.queue.scripts import SCRIPTS
 from tests.integration import (
     test_scripts_admission,
     test_scripts_classes,
+    test_scripts_dead,
     test_scripts_detached,
     test_scripts_door,
     test_scripts_figures,
+    test_scripts_gateways,
+    test_scripts_leases,
     test_scripts_parked,
     test_scripts_reap,
     test_scripts_refusals,
@@ -48,12 +51,15 @@ MODULES = {
     "detached": test_scripts_detached,
     "running": test_scripts_running,
     "parked": test_scripts_parked,
+    "gateways": test_scripts_gateways,
+    "dead": test_scripts_dead,
+    "leases": test_scripts_leases,
     "reap": test_scripts_reap,
 }
 ALSO_BY_HISTORIES = (
     "never above the limit within a batch", "what expired is not run", "what is leased waits no more",
     "a cancelled run gets no reply", "a tenant gives back", "a result is kept", "a dead worker's run ends",
-    "what may not run is parked",
+    "what may not run is parked", "what waits for nobody is not started",
 )  # fmt: skip
 """Those that every random run of 80 histories has noticed, not only the fixed ones."""
 EACH = [

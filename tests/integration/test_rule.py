@@ -66,12 +66,25 @@ class Traffic:
         if not chosen:
             return
         ended = [
-            End(id, self.random.choice((20, 90, 700)), self.random.random() < 0.9, id not in self.left) for id in chosen
+            End(
+                id,
+                self.random.choice((20, 90, 700)),
+                self.random.random() < 0.9,
+                id not in self.left,
+                self.random.random() < 0.2,
+            )
+            for id in chosen
         ]
         baton = self.queue.baton() > 0
         saturated = {route_of(id): baton or bool(self.queue.parked(route_of(id))) for id in chosen}
         reports = [
-            self.queue.report(self.running.pop(end.id), run_ms=end.run_ms, in_time=end.in_time, sample=end.wanted)
+            self.queue.report(
+                self.running.pop(end.id),
+                run_ms=end.run_ms,
+                in_time=end.in_time,
+                sample=end.wanted,
+                failed=end.failed,
+            )
             for end in ended
         ]
         assert all(self.queue.send(calls.complete(self.queue.keys, reports)).held)

@@ -236,6 +236,47 @@ def test_a_late_run_counts_its_whole_budget_or_its_time_if_that_was_longer(queue
     assert queue.figures()["mean"] == 2 * BUDGET_MS
 
 
+def test_a_quick_failure_is_no_sample_and_as_much_of_a_completion_as_it_took_of_a_run(queue: Queue) -> None:
+    run(queue, "1", "2", "3", room=2)
+    queue.figure(mean=200, seen=20)
+    queue.advance(300)
+    queue.complete(lease("1"), run_ms=50, failed=True)
+    figures = queue.figures()
+    assert (figures["mean"], figures["seen"], figures["done"]) == (200, 20, 0.25)
+
+
+def test_a_failure_that_took_longer_is_a_sample_and_a_whole_completion(queue: Queue) -> None:
+    run(queue, "1", "2", "3", room=2)
+    queue.figure(mean=200, seen=20)
+    queue.advance(300)
+    queue.complete(lease("1"), run_ms=400, failed=True)
+    figures = queue.figures()
+    assert (figures["mean"], figures["done"]) == (210, 1)
+
+
+def test_quick_failures_alone_are_weighed_by_a_quarter_of_the_budget(queue: Queue) -> None:
+    run(queue, "1", "2", "3", room=2)
+    queue.advance(300)
+    queue.complete(lease("1"), run_ms=BUDGET_MS // 8, failed=True)
+    figures = queue.figures()
+    assert figures["done"] == 0.5
+    assert "mean" not in figures
+
+
+def test_a_late_failure_counts_its_whole_budget(queue: Queue) -> None:
+    run(queue, "1", "2")
+    queue.complete(lease("1"), run_ms=50, in_time=False, failed=True)
+    assert queue.figures()["mean"] == BUDGET_MS
+
+
+def test_a_failure_of_a_client_that_left_is_no_sample(queue: Queue) -> None:
+    run(queue, "1", "2", "3", room=2)
+    queue.cancel(task_id("1"))
+    queue.advance(300)
+    queue.complete(lease("1"), run_ms=50, failed=True)
+    assert (queue.figures()["done"], "mean" in queue.figures()) == (0, False)
+
+
 def test_a_quiet_route_keeps_few_figures(queue: Queue) -> None:
     for serial in range(1, 6):
         run(queue, str(serial), serial=serial)

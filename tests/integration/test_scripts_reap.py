@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from tests.queueing import GAP_MS, LANE, LEASE_MS, PERIOD_MS, POOL, ROUTE, START_MS, WORKER, Queue, lease, task_id
+from tests.queueing import (
+    GAP_MS,
+    LANE,
+    LEASE_MS,
+    PERIOD_MS,
+    POOL,
+    REGISTRATION_MS,
+    ROUTE,
+    START_MS,
+    WORKER,
+    Queue,
+    lease,
+    task_id,
+)
 
 W2 = "w2.a.4"
 
@@ -128,6 +141,39 @@ def test_a_registration_from_before_a_step_of_the_clock_ends_too(reaped: Queue) 
     reaped.advance(-60_000)
     reaped.pass_time(LEASE_MS + 1000, alive=[WORKER])
     assert reaped.client.zrange(reaped.keys.serving(LANE), 0, -1) == [WORKER.encode()]
+
+
+def test_who_could_not_renew_stays_registered_for_one_registration_after_a_gap(reaped: Queue) -> None:
+    reaped.advance(GAP_MS + REGISTRATION_MS)
+    reaped.reap()
+    assert reaped.codes("1", budget_ms=60_000) == [0]
+    reaped.pass_time(REGISTRATION_MS - 1000)
+    assert reaped.client.hget(reaped.keys.places(), LANE) == b"10"
+    reaped.pass_time(1000)
+    assert reaped.client.hget(reaped.keys.places(), LANE) is None
+
+
+def test_a_registration_is_in_danger_sooner_than_a_lease(reaped: Queue) -> None:
+    reaped.pass_time(2000)
+    reaped.advance(1600)  # no gap for leases, and the registration would have ended
+    reaped.reap()
+    assert reaped.codes("1") == [0]
+
+
+def test_who_takes_leave_is_gone_at_once_after_a_gap_too(reaped: Queue) -> None:
+    reaped.register(W2)
+    reaped.advance(4000)
+    reaped.reap()
+    reaped.leave(W2)
+    assert reaped.client.hget(reaped.keys.places(), LANE) == b"10"
+    reaped.leave()
+    assert reaped.codes("1") == [2]
+
+
+def test_a_grace_is_bounded_when_the_clock_steps_back(reaped: Queue) -> None:
+    reaped.client.hset(reaped.keys.reap(), "grace", reaped.now_ms + 60_000)
+    reaped.pass_time(1000, alive=[WORKER])
+    assert int(reaped.client.hget(reaped.keys.reap(), "grace") or 0) <= reaped.now_ms + REGISTRATION_MS
 
 
 def test_a_baton_that_died_with_its_taker_is_laid_again(reaped: Queue) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 
 import httpx
 import pytest
 from redis.asyncio import Redis
 
 from deploy.embedded import EmbeddedServer
+from gateway_app import admitter
+from gateway_app.lanes import Lanes
 from shared import queued
 from shared.queue.keys import Keys
+from shared.queue.scripts import calls
 from tests.kit import Kit, System
 
 
@@ -162,6 +166,34 @@ async def test_work_that_fits_the_grace_time_is_ended_by_a_leaving_worker(system
     await asyncio.sleep(0.2)
     system.workers[0].begin_drain()
     assert result(await asking) == "done"
+
+
+async def test_a_request_that_is_moved_is_judged_by_what_is_left_of_its_time(
+    floodgate: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody serves its lane for one survey, after it has waited there for a second."""
+    asked: list[calls.Admission] = []
+
+    def noting(*args: Any, requests: Sequence[calls.Admission], **more: Any) -> calls.Call[calls.AdmitReply]:
+        asked.extend(requests)
+        return calls.admit(*args, requests=requests, **more)
+
+    monkeypatch.setattr(admitter, "admit", noting)
+    async with floodgate(__name__, lease_s=5, worker_places=1) as system:
+        running = asyncio.create_task(system.get("/slow?seconds=2"))
+        await asyncio.sleep(0.2)
+        waiting = asyncio.create_task(system.get("/slow?seconds=0"))
+        await asyncio.sleep(1)
+        serves = Lanes.serves
+        monkeypatch.setattr(Lanes, "serves", lambda *_: False)
+        while len(asked) < 3:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(Lanes, "serves", serves)
+        assert [answer.status_code for answer in await asyncio.gather(running, waiting)] == [200, 200]
+    first, again = asked[1], asked[2]
+    assert first.kind.budget_ms == 8000
+    assert 5000 < again.kind.budget_ms <= 7000
+    assert abs(again.deadline_ms - first.deadline_ms) < 100
 
 
 async def test_without_a_worker_a_request_is_refused_at_once(system: System) -> None:

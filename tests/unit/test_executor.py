@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,9 +16,10 @@ from shared import Context, HTTPError, queued
 from shared.queue.messages import Outcome, Task
 from shared.registry import declared_in
 from shared.sealing import seal
-from worker_app.executor import Ended, Executor
+from worker_app.executor import Executor
 from worker_app.plans import plans
 from worker_app.resources import Resources
+from worker_app.runs import TRANSITIONS, Ended, Event, Phase, Run
 
 
 class NotOurs(BaseException):
@@ -118,6 +121,22 @@ async def test_an_async_handler_is_cancelled_when_its_time_is_used_up() -> None:
     assert (ended.reply.outcome, ended.in_time) == (Outcome.EXPIRED, False)
 
 
+async def test_a_failure_is_in_time_if_it_ended_before_its_deadline() -> None:
+    async def handler() -> None:
+        raise ValueError("no")
+
+    ended = await end(handler)
+    assert (ended.reply.outcome, ended.in_time) == (Outcome.FAILED, True)
+
+
+async def test_a_failure_after_the_deadline_is_late() -> None:
+    async def handler() -> None:
+        time.sleep(0.2)  # a loop held up sees the end of its time too late
+        raise ValueError("no")
+
+    assert not (await end(handler, left_s=0.1)).in_time
+
+
 async def test_nothing_is_started_after_its_deadline() -> None:
     started = []
 
@@ -149,4 +168,88 @@ async def test_a_stopped_run_ends_soon(in_thread: bool) -> None:
             time.sleep(0.01)
 
     ended = await end(looks if in_thread else waits, stop=True)
-    assert ended.run.stopped
+    assert ended.run.phase is Phase.STOPPED
+
+
+@contextmanager
+def executing(
+    function: Callable[..., Any], places: int = 2, left_s: float = 5
+) -> Iterator[tuple[Executor, list[Ended]]]:
+    """Start a handler in all places, under the leases 0, 1, …; give the executor and what it reports."""
+    before = len(declared_in(__name__))
+    queued("/x", 1)(function)
+    registry = seal(declared_in(__name__)[before:], timeout_s=10)
+    (handler,) = registry.handlers
+    ended: list[Ended] = []
+    executor = Executor(handler.kind, places, plans(registry, Resources([])), 1000, ended.append)
+    for place in range(places):
+        task = Task(0, handler.route, "l", "i", 1, "f", 8, round(left_s * 1000), "request")
+        executor.start(str(place), f"task {place}", task, 0, left_s)
+    yield executor, ended
+    executor.close()
+
+
+async def idle(executor: Executor) -> None:
+    async with asyncio.timeout(5):
+        await executor.idle()
+
+
+@pytest.mark.parametrize("again", [Event.STOP, Event.RELEASE], ids=lambda event: event.name)
+async def test_a_handler_hears_its_end_once_and_may_clean_up(again: Event) -> None:
+    heard, cleaned = asyncio.Event(), []
+
+    async def handler() -> None:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            heard.set()
+            await asyncio.sleep(0.1)  # a rollback, say
+            cleaned.append(True)
+
+    with executing(handler, places=1, left_s=0.1) as (executor, ended):
+        (run,) = executor.runs.values()
+        await heard.wait()
+        executor.tell(run, again)  # the client hears 504 and goes; or the worker leaves
+        await idle(executor)
+    assert cleaned == [True]
+    assert [e.run.phase for e in ended] == ([Phase.STOPPED] if again is Event.STOP else [])
+
+
+async def test_a_run_that_is_stopped_before_its_first_step_is_reported_and_never_started() -> None:
+    started = []
+
+    async def handler() -> None:
+        started.append(True)
+
+    with executing(handler) as (executor, ended):
+        executor.stop("0")
+        await idle(executor)
+    assert sorted(e.run.phase.name for e in ended) == ["RUNNING", "STOPPED"]
+    assert started == [True]
+
+
+async def test_what_a_handler_answers_after_its_deadline_is_expired() -> None:
+    async def handler() -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            raise HTTPError(418) from None
+
+    assert (await end(handler, left_s=0.1)).reply.outcome is Outcome.EXPIRED
+
+
+def test_the_table_has_an_end_for_every_phase_and_none_leads_back() -> None:
+    order = list(Phase)
+    assert all(order.index(after) > order.index(before) for (before, _), after in TRANSITIONS.items())
+    for phase in order[:-1]:
+        assert TRANSITIONS[phase, Event.RELEASE] is Phase.RELEASED
+
+
+@pytest.mark.parametrize(
+    "events", list(itertools.permutations(Event)), ids=lambda events: "-".join(e.name for e in events)
+)
+def test_a_handler_is_told_at_most_once_in_whatever_order(events: tuple[Event, ...]) -> None:
+    run = Run("lease", "task", Task(0, "r", "l", "i", 1, "f", 8, 5000, "request"), Context("request"), 5)
+    began = events[0] is Event.BEGIN  # what was told to end before it began is never started
+    assert sum(run.move(event) for event in events) == began
+    assert run.phase is Phase.RELEASED

@@ -1,13 +1,15 @@
-"""A caller that could not travel to a worker fails the one request that brought it."""
+"""A caller that could not travel to a worker fails the one request that brought it; who asks is found out in time."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from gateway_app.identity import Identity
+from gateway_app.identity import Identity, within
 from shared import Caller
 from shared.queue.messages import Task, pack_task, unpack_task
 
@@ -56,3 +58,97 @@ async def test_claims_that_are_json_travel() -> None:
         unpack_task(pack_task(Task(0, "r", "l", "i", 1, "f", 8, 1, "id", claims=dict(caller.claims)))).claims == claims
     )
     assert await identified(None) is None
+
+
+class TestWithin:
+    """What waits is under the limit; whatever it waits for, it is as if it had been awaited."""
+
+    async def answered(self, asked: Coroutine[Any, Any, Any], seconds: float = 5) -> Any:
+        limit = asyncio.timeout(seconds)
+        try:
+            return await within(limit, asked)
+        except TimeoutError as error:
+            return "over" if limit.expired() else error
+
+    async def test_what_waits_for_nothing_is_answered_without_a_timer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        limit = asyncio.timeout(5)
+        monkeypatch.setattr(loop, "call_at", None)
+
+        assert await within(limit, self.nothing()) == "nobody"
+
+    async def nothing(self) -> str:
+        return "nobody"
+
+    async def test_what_waits_several_times_goes_on_to_its_end(self) -> None:
+        async def waits() -> str:
+            told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_later(0.01, told.set_result, "ann")
+            await asyncio.sleep(0)
+            name = await told
+            await asyncio.sleep(0.01)
+            async with asyncio.timeout(1), asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(0.01))
+            return name
+
+        assert await self.answered(waits()) == "ann"
+
+    async def test_what_takes_too_long_is_ended_and_cleans_up(self) -> None:
+        ended: list[str] = []
+
+        async def hangs() -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0)
+                ended.append("cleaned up")
+
+        assert (await self.answered(hangs(), 0.01), ended) == ("over", ["cleaned up"])
+
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_what_fails_fails_with_its_own_error(self, waits: bool) -> None:
+        async def fails() -> None:
+            if waits:
+                await asyncio.sleep(0)
+            raise KeyError("who")
+
+        with pytest.raises(KeyError):
+            await self.answered(fails())
+
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_a_time_out_of_its_own_is_not_the_limits(self, waits: bool) -> None:
+        async def fails() -> None:
+            if waits:
+                await asyncio.sleep(0)
+            raise TimeoutError("the directory of users")
+
+        assert str(await self.answered(fails())) == "the directory of users"
+
+    async def test_what_a_future_raises_arrives_where_it_was_awaited(self) -> None:
+        async def catches() -> str:
+            broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(broken.set_exception, OSError("gone"))
+            try:
+                return await broken
+            except OSError as error:
+                return str(error)
+
+        assert await self.answered(catches()) == "gone"
+
+    async def test_a_cancellation_goes_through(self) -> None:
+        seen: list[str] = []
+
+        async def waits() -> None:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+                raise
+
+        task = asyncio.create_task(self.answered(waits()))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert seen == ["cancelled"]

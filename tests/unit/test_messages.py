@@ -65,7 +65,20 @@ def test_an_envelope_of_another_version_is_foreign_and_says_where_to_answer() ->
         unpack_reply(msgpack.packb([VERSION + 1, "abc.1"]))
 
 
-@pytest.mark.parametrize("pair", [[b"a"], [b"a", "b"], [b"A", b"b"], [b"a b", b"c"], [b"a", b"b\r\nc: d"], [b"", b""]])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        [b"a"],
+        [b"a", "b"],
+        [b"A", b"b"],
+        [b"a b", b"c"],
+        [b"a", b"b\r\nc: d"],
+        [b"", b""],
+        {b"a": b"b"},
+        [b"a", {b"b": b"c"}],
+        b"ab",
+    ],
+)
 def test_a_reply_whose_headers_would_break_http_is_garbled(pair: list[Any]) -> None:
     with pytest.raises(Garbled):
         unpack_reply(msgpack.packb([VERSION, "abc.1", "done", 200, [pair, [b"a", b"b"]], b"", 0, 0]))

@@ -102,6 +102,33 @@ async def test_a_generator_that_does_not_yield_fails(caplog: pytest.LogCaptureFi
     assert reason == "generator didn't yield"
 
 
+async def test_a_background_task_that_fails_while_others_open_is_said_and_all_are_opened_anew(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tries = itertools.count()
+
+    async def feed() -> AsyncIterator[str]:
+        async def subscribe(number: int) -> None:
+            await asyncio.sleep(60 if number else 0.05)
+            raise ConnectionError("the feed broke")
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(subscribe(next(tries)))
+            yield "open"
+            task.cancel()
+
+    async def slow() -> str:
+        await asyncio.sleep(0.3)
+        return "slow"
+
+    async with opened(feed, noted("second", events), slow) as values:
+        assert values == ["open", "second", "slow"]
+    ((name, _),) = failures(caplog)
+    assert name == Resource(feed).name
+    assert "the feed broke" in caplog.text
+    assert events == ["open second", "close second"] * 2
+
+
 # Leaving
 
 

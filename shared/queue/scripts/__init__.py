@@ -14,13 +14,13 @@ from pathlib import Path
 _PARTS: dict[str, tuple[str, ...]] = {
     "declare": (),
     "admit": ("entering", "turns", "door", "verdict"),
-    "claim": ("ending", "promoting", "backlog"),
+    "claim": ("ending", "gone", "promoting", "backlog"),
     "complete": ("ending", "promoting", "measuring"),
     "renew": (),
     "cancel": ("ending", "promoting"),
     "release": ("ending", "promoting", "giveback"),
     "join": ("ending", "promoting", "giveback"),
-    "reap": ("ending", "promoting", "giveback", "healing", "sweep"),
+    "reap": ("ending", "gone", "promoting", "giveback", "healing", "sweep"),
 }
 """What stands between the prelude and each script; the scripts' names are these keys."""
 

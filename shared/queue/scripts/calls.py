@@ -64,6 +64,10 @@ __all__ = [
 MAX_BATCH = 256
 """Tasks per call: a script stops everything else while it runs."""
 
+DEAD_BYTES = 16 << 20
+LETTER_BYTES = 21 * 1024
+"""What a lost task takes at most: 16 KiB of it (`giveback.lua`), and what Redis adds."""
+
 T = TypeVar("T")
 Argument = str | int | float | bytes
 
@@ -157,7 +161,7 @@ def complete(keys: Keys, reports: Sequence[Completion]) -> Call[CompleteReply]:
     args: list[Argument] = []
     for r in reports:
         args += (r.lease, r.id, r.route, r.lane, r.flow, r.inbox, r.budget_ms, r.run_ms)
-        args += (int(r.in_time), int(r.sample), r.reply)
+        args += (int(r.in_time), int(r.sample) * (2 if r.failed else 1), r.reply)
 
     def read(reply: object) -> CompleteReply:
         now_ms, garbage, *held = numbers(reply, 2, len(reports))
@@ -228,14 +232,27 @@ def join(keys: Keys, *, claimer: str, last_serial: int, known: Collection[str]) 
     return Call(SCRIPTS["join"], keys.prefix, (claimer, last_serial, *known), read)
 
 
-def reap(keys: Keys, *, lease_ms: int, period_ms: int, gap_ms: int, batch: int = MAX_BATCH) -> Call[ReapReply]:
-    """Mend what crashes left; does nothing if somebody did less than `period_ms` ago."""
+def reap(
+    keys: Keys,
+    *,
+    lease_ms: int,
+    period_ms: int,
+    dead_bytes: int = DEAD_BYTES,
+    gateway: str = "",
+    batch: int = MAX_BATCH,
+) -> Call[ReapReply]:
+    """Mend what crashes left; does nothing if somebody did less than `period_ms` ago.
+
+    From then on at most `dead_bytes` of lost tasks are kept, the last ones. In either case the gateway process
+    that calls, if it is one, counts as there for a lease: what waits for one that is gone is not started.
+    """
 
     def read(reply: object) -> ReapReply:
         now_ms, ran, ended, expired, strays, garbage, more = numbers(reply, 7, 0)
         return ReapReply(now_ms, ran == 1, ended, expired, strays, garbage, more == 1)
 
-    return Call(SCRIPTS["reap"], keys.prefix, (lease_ms, period_ms, gap_ms, batch), read)
+    args = (lease_ms, period_ms, batch, max(1, dead_bytes // LETTER_BYTES), gateway)
+    return Call(SCRIPTS["reap"], keys.prefix, args, read)
 
 
 def read_contracts(stored: Mapping[bytes, bytes]) -> dict[str, dict[str, str]]:

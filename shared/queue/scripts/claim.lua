@@ -1,4 +1,4 @@
--- Purpose: hand a claimer the first tasks by start tag over its lanes, under leases; drop what expired or is unwanted.
+-- Purpose: hand a claimer the first tasks by start tag over its lanes, under leases; drop what expired, is unwanted, or is for a gateway that is gone.
 -- KEYS: prefix. ARGV: valid_until claimer serial room lease_ms max_bytes pool lanes...
 -- Returns: {now, 1 if registered on every lane, garbage, then per task: id tries_used blob}. Past valid_until or unregistered: takes nothing.
 -- Invariant: a lease is written only for what left `waiting`. Order: out of waiting, then into running.
@@ -24,13 +24,13 @@ if #heads > 0 then
     local blob, mark = call('HGET', P .. 'tasks', id), mark_of(id)
     local t = parse(blob)
     left[lane] = left[lane] - 1
-    if not t or mark == 'x' or t.deadline <= now then
+    if not t or mark == 'x' or t.deadline <= now or is_for_nobody(id, t, now) then
       call('ZREM', P .. 'waiting:' .. lane, id)
       if not t then
         garbage = garbage + 1
         finish(id, route_of(id))
       elseif mark == 'x' then finish(id, t.route, t.flow)
-      else finish_as(id, t, 'expired') end
+      else finish_as(id, t, t.deadline <= now and 'expired' or 'dropped') end
     else
       local ids = gone[lane] or { P .. 'waiting:' .. lane }
       ids[#ids + 1], gone[lane] = id, ids

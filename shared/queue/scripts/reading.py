@@ -30,6 +30,12 @@ def numbers(reply: object, least: int, further: int | None = None) -> list[int]:
     return cast(list[int], parts)
 
 
+def number(reply: object) -> int:
+    """Read a count that no script returned; what is none, an error among it, is 0."""
+    text = reply.decode("ascii", "replace") if isinstance(reply, bytes) else str(reply)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
 def texts(reply: object) -> tuple[str, ...]:
     """Read a list of names."""
     parts = list_of(reply, 0)

@@ -80,7 +80,11 @@ class ClaimReply:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The end of one run. An empty `inbox` sends no reply; `sample` says whether `run_ms` counts."""
+    """The end of one run.
+
+    An empty `inbox` sends no reply; `in_time`: ended before its deadline, whatever the outcome; `sample` says whether
+    `run_ms` counts; `failed`: the handler raised.
+    """
 
     lease: str
     id: str
@@ -93,6 +97,7 @@ class Completion:
     in_time: bool
     sample: bool
     reply: bytes
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

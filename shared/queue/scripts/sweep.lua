@@ -13,18 +13,73 @@ local function look_again(id, t, slots, at)
     call('PEXPIRE', held, 7200000)
   end
 end
+-- A claimer's name begins with `<process>-<lease_ms>`, a lease's with its claimer's: processes may differ in it.
+local function lease_of(name, otherwise)
+  local ms = tonumber(string.match(name, '^[^.#]*%-(%d+)%.') or '')
+  return ms and math.max(500, math.min(60000, ms)) or otherwise
+end
+local function leases_of(lease_ms)
+  local shortest, longest = lease_ms, lease_ms
+  for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
+    for _, claimer in ipairs(call('ZRANGE', P .. 'serving:' .. lane, 0, -1)) do
+      local own = lease_of(claimer, lease_ms)
+      shortest, longest = math.min(shortest, own), math.max(longest, own)
+    end
+  end
+  return shortest, longest
+end
+-- What was written before the clock stepped back, or garbage, would last too long: its owner never writes two leases.
+local function bound(key, now, lease_ms, least)
+  local z = call('ZRANGE', key, '+inf', now + least, 'BYSCORE', 'REV', 'LIMIT', 0, 1000, 'WITHSCORES')
+  for i = 1, #z, 2 do
+    local own = lease_of(z[i], lease_ms)
+    if tonumber(z[i + 1]) >= now + 2 * own then call('ZADD', key, 'XX', now + own, z[i]) end
+  end
+end
+-- Nobody could renew: who was registered when that began is given the time to. Who has left is not there any more.
+local function sweep_registrations(now, lease_ms, least, interrupted)
+  for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
+    local serving = P .. 'serving:' .. lane
+    for _, claimer in ipairs(interrupted and call('ZRANGE', serving, 0, -1) or {}) do
+      call('ZADD', serving, 'XX', 'GT', now + 0.6 * lease_of(claimer, lease_ms), claimer)
+    end
+    call('ZREMRANGEBYSCORE', serving, '-inf', now)
+    bound(serving, now, lease_ms, least)
+    count_places(lane) -- always: without places the door lets in nobody who would wait
+  end
+end
+-- Once per gateway that is gone, and that slots come free: whatever is missed or goes back later, claim drops. An id is
+-- `<route>.<gateway><serial>`. Returns whether there is more.
+local function drop_of_the_gone(now, since, batch)
+  local key = P .. 'gateways'
+  call('ZREMRANGEBYSCORE', key, '-inf', now - 7200000) -- no deadline is further ahead
+  for _, name in ipairs(call('ZRANGEBYSCORE', key, now + 60001, '+inf')) do call('ZADD', key, now + 60000, name) end
+  if in_grace(now) then return false end
+  local names, dropped = call('ZRANGEBYSCORE', key, since > now and '-inf' or '(' .. since, now), 0
+  local function drop_from(queue)
+    for _, id in ipairs(call('ZRANGE', queue, 0, -1)) do
+      for _, name in ipairs(names) do
+        local t = dropped < batch and string.find(id, '.' .. name, 1, true) and load(id)
+        if t and is_for_nobody(id, t, now) and call('ZREM', queue, id) == 1 then
+          finish_as(id, t, 'dropped')
+          dropped = dropped + 1
+        end
+      end
+    end
+  end
+  if #names > 0 then
+    for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do drop_from(P .. 'waiting:' .. lane) end
+    for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do drop_from(P .. 'parked:' .. route) end
+  end
+  if dropped < batch then call('HSET', P .. 'reap', 'dropped', now) end
+  return dropped >= batch
+end
 -- Invariant: what is parked keeps its lane and its place in the turns: without the clock, newcomers would overtake it.
-local function sweep_lanes(now, lease_ms)
+local function sweep_lanes()
   local waiting, served = {}, {}
   for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
-    call('ZREMRANGEBYSCORE', P .. 'serving:' .. lane, '-inf', now)
-    -- a registration made before the clock stepped back would keep a dead claimer alive
-    for _, claimer in ipairs(call('ZRANGEBYSCORE', P .. 'serving:' .. lane, now + 2 * lease_ms, '+inf')) do
-      call('ZADD', P .. 'serving:' .. lane, 'XX', now + lease_ms, claimer)
-    end
     local n = call('ZCARD', P .. 'waiting:' .. lane)
     local claimers = call('ZCARD', P .. 'serving:' .. lane)
-    count_places(lane) -- always: without places the door lets in nobody who would wait
     waiting[pool(lane)] = (waiting[pool(lane)] or 0) + n
     if claimers > 0 then served[string.match(lane, '^[^:]*')] = true
     elseif n == 0 and not still_parked then
