@@ -22,8 +22,8 @@ from deploy.children import bound_to_us
 
 PROCESSES = 2
 HOST = "127.0.0.1"
-START_S = 30
-"""Uvicorn's limit for a new process to come up before it keeps the old one."""
+START_S = 600
+"""Uvicorn's limit for a new process to come up before it keeps the old one: handlers may import for long."""
 KILL_MARGIN_S = 5.0
 _LINE_BYTES = 1 << 20
 

@@ -15,6 +15,10 @@ PUBLIC, OPERATORS = 8000, 8001
 """The balancer's ports inside its container."""
 
 
+FLEETS = {"gateway": "GATEWAYS", "worker": "WORKERS"}
+"""What comes in numbers, and the variable that says how many."""
+
+
 class Failed(Exception):
     """A command of docker failed; the text is what it said."""
 
@@ -42,6 +46,8 @@ class Plan:
     """Of both apps."""
     namespace: str
     redis: Redis
+    start_s: float
+    """What an app may take to be ready."""
 
 
 def need_docker() -> None:
@@ -84,6 +90,21 @@ def containers(service: str, *, running: bool = False) -> list[str]:
     return docker("compose", "ps", "--quiet", *which, service).split()
 
 
+def is_healthy(container: str) -> bool:
+    return docker("inspect", "--format", "{{.State.Health.Status}}", container).strip() == "healthy"
+
+
+def bring(fleet: str, number: int) -> None:
+    """Add or drain containers of one fleet, and wait until all are healthy.
+
+    Not with `--no-deps`: compose then takes them for containers of another
+    configuration, and the next `make up` would replace all at once.
+    """
+    numbers = {other: len(containers(other)) for other in FLEETS} | {fleet: number}
+    scales = [word for other, many in numbers.items() for word in ("--scale", f"{other}={many}")]
+    compose("up", "--detach", "--wait", "--no-build", "--no-recreate", *scales, *FLEETS, quiet=True)
+
+
 def published(service: str) -> set[int]:
     """Return the ports of this machine that a service's running containers have."""
     listed = [json.loads(line) for line in docker("compose", "ps", "--format", "json", service).splitlines()]
@@ -98,9 +119,19 @@ def plan() -> Plan:
         if many := re.search(r"services\.([a-z-]+)\.deploy\.replicas", str(error)):
             raise Failed(f"{many[1].replace('-', '_').upper()}S must be a whole number") from None
         raise Failed(f"docker-compose.yml does not go with what .env and the shell set: {error}") from None
-    services, redis = told["services"], Redis(**told["x-redis"])
+    services, redis = told["services"], Redis(**told["x-make"]["redis"])
     ports = {port["target"]: int(port["published"]) for port in services["balancer"]["ports"]}
     gateways, workers = (int(services[fleet]["deploy"]["replicas"]) for fleet in ("gateway", "worker"))
     given, image = services["worker"]["environment"], services["gateway"]["image"]
     handlers = given.get("HANDLERS") or "shared.handlers"
-    return Plan(ports[PUBLIC], ports[OPERATORS], handlers, gateways, workers, image, given["NAMESPACE"], redis)
+    return Plan(
+        ports[PUBLIC],
+        ports[OPERATORS],
+        handlers,
+        gateways,
+        workers,
+        image,
+        given["NAMESPACE"],
+        redis,
+        float(told["x-make"]["start_s"]),
+    )

@@ -16,14 +16,16 @@ import urllib.error
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from deploy import rolling
 from deploy.acl import users
 from deploy.asking import ASK_S, DIRECTLY, HOST, answer, askable, editable, taken
-from deploy.composing import Failed, Plan, compose, containers, docker, need_docker, plan, published, show_log
+from deploy.composing import FLEETS, Failed, Plan, bring, compose, containers, docker, need_docker, plan, published
 from deploy.secret import PASSWORDS, TOKEN, keep_secrets
 
 ENV_FILE = Path(".env")
 USERS = Path("deploy/redis/users.acl")
-FIRST_ANSWER_S = 90.0
+FIRST_ANSWER_S = 30.0
+"""From the first ready app to an answer."""
 POLL_S = 0.2
 STEADY = 4
 """Answers in turn: the balancer takes a gateway that it has just found for ready, until it has asked it."""
@@ -31,7 +33,6 @@ SLOTS = 16
 """Gateways that the balancer has room for: `server-template` in deploy/haproxy/haproxy.cfg."""
 CANDIDATE = "next"
 """Tag of an image that was built and not tried yet."""
-FLEETS = {"gateway": "GATEWAYS", "worker": "WORKERS"}
 
 
 def up() -> None:
@@ -48,7 +49,7 @@ def up() -> None:
         say("Redis restarts once, to ask for its password from now on; what it keeps stays")
     _allow(wanted, also_before=True)
     compose("up", "--detach", "--no-build", "--remove-orphans")
-    path = _first_answer(f"http://{HOST}:{wanted.port}")
+    path = _first_answer(f"http://{HOST}:{wanted.port}", wanted.start_s + FIRST_ANSWER_S)
     _allow(wanted)
     _announce(wanted, path)
 
@@ -82,23 +83,20 @@ def scale() -> None:
     for fleet, variable in FLEETS.items():
         if variable in numbers:
             try:
-                _bring(fleet, numbers[variable])
+                bring(fleet, numbers[variable])
             except Failed as error:
                 raise Failed(f"{error}; why, says make logs SERVICE={fleet}") from error
     ps()
 
 
 def roll() -> None:
-    """Replace every worker and gateway by one of the code as it is now, one by one; nobody notices."""
+    """Replace every worker and gateway by one of the code as it is now, while it serves; nobody notices."""
     _check_running()
     wanted = plan()
+    before = docker("image", "inspect", "--format", "{{.Id}}", wanted.image).strip()
     _build_and_try(wanted.image)
     _allow(wanted, also_before=True)
-    for fleet in ("worker", "gateway"):
-        olds = containers(fleet)
-        for number, old in enumerate(olds, 1):
-            say(f"{fleet} {number} of {len(olds)}")
-            _replace(fleet, old, len(olds))
+    rolling.roll(say, lambda: docker("tag", before, wanted.image))
     _allow(wanted)
 
 
@@ -126,30 +124,6 @@ def _check_running() -> None:
     for service in ("balancer", *FLEETS):
         if not containers(service, running=True):
             raise Failed(f"no {service} is running: make up first")
-
-
-def _replace(fleet: str, old: str, number: int) -> None:
-    before = set(containers(fleet))
-    try:
-        _bring(fleet, number + 1)
-    except Failed:
-        for one in set(containers(fleet)) - before:
-            show_log(one, 20)
-            docker("rm", "--force", one)
-        raise Failed(f"the new {fleet} did not get healthy, see above; the old ones go on serving") from None
-    docker("stop", old)
-    docker("rm", old)
-
-
-def _bring(fleet: str, number: int) -> None:
-    """Add or drain containers of one fleet, and wait until all are healthy.
-
-    Not with `--no-deps`: compose then takes them for containers of another
-    configuration, and the next `make up` would replace all at once.
-    """
-    numbers = {other: len(containers(other)) for other in FLEETS} | {fleet: number}
-    scales = [word for other, many in numbers.items() for word in ("--scale", f"{other}={many}")]
-    compose("up", "--detach", "--wait", "--no-build", "--no-recreate", *scales, *FLEETS, quiet=True)
 
 
 def _build_and_try(image: str) -> None:
@@ -186,9 +160,9 @@ def _allow(wanted: Plan, *, also_before: bool = False) -> None:
                 raise Failed(f"Redis did not take its users ({said}): docker compose restart redis, then this again")
 
 
-def _first_answer(url: str) -> str | None:
+def _first_answer(url: str, limit_s: float) -> str | None:
     """Wait until a route answers; return its path, None where no route can be asked without more ado."""
-    deadline, in_turn = time.monotonic() + FIRST_ANSWER_S, 0
+    deadline, in_turn = time.monotonic() + limit_s, 0
     while time.monotonic() < deadline:
         document = answer(f"{url}/openapi.json")
         path = None if document is None else askable(document)
@@ -198,7 +172,7 @@ def _first_answer(url: str) -> str | None:
         time.sleep(POLL_S)
     compose("logs", "--tail", "20", "redis", "worker", "gateway", "balancer")
     compose("ps", "--all")
-    raise Failed(f"no answer within {FIRST_ANSWER_S:g} s; the lines above may say why")
+    raise Failed(f"no answer within {limit_s:g} s; the lines above may say why")
 
 
 def _answers(url: str) -> bool:

@@ -57,10 +57,11 @@ def _sent(node: ast.AST) -> Iterator[str]:
 
 
 def _words(parts: list[ast.expr]) -> Iterator[str]:
-    texts = [part.value for part in parts[:2] if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-    if texts and texts[0].isupper():
+    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    is_list = len(texts) == len(parts) > 2  # of words, such as how errors begin
+    if texts and texts[0].isupper() and not is_list:
         yield texts[0].lower()
-        yield "|".join(texts).lower()
+        yield "|".join(texts[:2]).lower()
 
 
 def test_the_apps_may_do_what_they_do_and_nothing_else(known: set[str]) -> None:

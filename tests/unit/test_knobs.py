@@ -76,6 +76,6 @@ def test_the_slots_of_the_balancer_are_as_many_as_make_scale_believes() -> None:
     assert number(r"server-template gw (\d+) ", HAPROXY) == SLOTS
 
 
-@pytest.mark.parametrize("name", ["DRAIN_S", "STOP_GRACE_S"])
+@pytest.mark.parametrize("name", ["DRAIN_S", "STOP_GRACE_S", "START_S"])
 def test_what_stands_before_a_unit_is_a_whole_number(name: str) -> None:
     assert DEFAULTS[name].isdigit()

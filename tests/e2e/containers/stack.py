@@ -34,6 +34,10 @@ VERSION = 1
 async def quick() -> int:
     return VERSION
 
+@queued("/trial/changed", max_concurrency=5000)
+async def changed(amount: int = 1) -> int:
+    return amount
+
 @queued("/trial/pause", max_concurrency=5000)
 async def pause() -> str:
     await asyncio.sleep(0.05)
@@ -54,7 +58,7 @@ async def longest(seconds: float) -> float:
     await asyncio.sleep(seconds)
     return seconds
 """
-GETS = ("/trial", "/trial", "/trial/pause", "/trial", "/trial/thread")
+GETS = ("/trial", "/trial/changed", "/trial/pause", "/trial", "/trial/thread")
 POSTS = ("/trial",)
 
 
@@ -105,7 +109,7 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         assert bool(done.returncode) == fails, f"{' '.join(command)}: {done.returncode}\n{done.stdout[-4000:]}"

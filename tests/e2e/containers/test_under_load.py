@@ -6,6 +6,7 @@ Of GET nothing; of POST what was cut on its way, since nobody may ask that twice
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import signal
 import time
@@ -15,13 +16,16 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.queue.messages import VERSION
 from tests.e2e.containers.crowd import BROKEN, CUT, SILENT, Crowd, crowd
 from tests.e2e.containers.stack import GATEWAYS, GETS, POSTS, WORKERS, Stack, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 ROLLED_GETS = 20_000
-USERS = 24
+ROLLED = 5_000
+USERS, FEW = 24, 8
+"""Few where twice as many containers as usual share the processors."""
 LEASE_S = 5
 
 
@@ -85,22 +89,65 @@ async def test_every_gateway_and_worker_is_restarted_in_turn(stack: Stack) -> No
     assert_nobody_noticed(asked)
 
 
-async def test_new_code_is_rolled_out_and_nobody_notices(stack: Stack) -> None:
+TRIAL = "shared/handlers/trial.py"
+CHANGES = {
+    "code": {TRIAL: ("VERSION = 1", "VERSION = 2")},
+    "signature": {TRIAL: ("amount: int = 1", "amount: float = 2")},
+    "envelope": {
+        "shared/queue/messages.py": (f"VERSION = {VERSION}", f"VERSION = {VERSION + 1}"),
+        "shared/queue/scripts/ending.lua": (f"pack({{ {VERSION}, id", f"pack({{ {VERSION + 1}, id"),
+    },
+}
+"""What is replaced in which file; each change stays for the tests after it."""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_is_rolled_out_and_nobody_notices(stack: Stack, change: str) -> None:
     old = {fleet: set(stack.containers(fleet)) for fleet in ("gateway", "worker")}
-    routes = stack.routes.read_text()
-    stack.routes.write_text(routes.replace("VERSION = 1", "VERSION = 2"))
+    for name, (before, after) in CHANGES[change].items():
+        text = (stack.root / name).read_text()
+        assert text.count(before) == 1
+        (stack.root / name).write_text(text.replace(before, after))
     start_s = time.monotonic()
-    async with crowd(stack.port, GETS, POSTS, USERS) as asked:
-        await do(stack.make, "roll")
-    report("rolled", asked, time.monotonic() - start_s)
+    async with crowd(stack.port, GETS, POSTS, FEW) as asked:
+        said = await do(stack.make, "roll")
+        while asked.outcomes.total() < ROLLED:
+            await asyncio.sleep(0.1)
+    report(f"rolled {change}", asked, time.monotonic() - start_s)
+    assert re.search(
+        rf"for a while there are {WORKERS} workers and {GATEWAYS} gateways more: about \d+ MiB, of \d+", said
+    )
     assert_nobody_noticed(asked)
-    assert httpx.get(f"{stack.url}/trial").json() == 2
+    told = {"code": ("/trial", 2), "signature": ("/trial/changed", 2)}
+    for path, answer in [told[change]] if change in told else []:
+        assert {httpx.get(stack.url + path).json() for _ in range(2 * GATEWAYS)} == {answer}
     for fleet, number in (("gateway", GATEWAYS), ("worker", WORKERS)):
         new = set(stack.containers(fleet))
         assert len(new) == number
         assert not new & old[fleet]
         stack.make("up")
         assert set(stack.containers(fleet)) == new, "there was nothing left to replace"
+
+
+@pytest.mark.timeout(600)
+async def test_gateways_that_do_not_get_healthy_leave_with_their_workers_and_nobody_notices(stack: Stack) -> None:
+    old, image = {fleet: set(stack.containers(fleet)) for fleet in ("gateway", "worker")}, stack.image()
+    broken = stack.root / "gateway_app/gunicorn_conf.py"
+    text, routes = broken.read_text(), stack.routes.read_text()
+    try:
+        broken.write_text(f"{text}\nraise SystemExit(3)\n")
+        stack.routes.write_text(routes.replace("def in_thread()", "def in_thread(amount: int = 1)"))
+        async with crowd(stack.port, GETS, POSTS, FEW) as asked:
+            said = await do(functools.partial(stack.make, "roll", fails=True))
+    finally:
+        broken.write_text(text)
+        stack.routes.write_text(routes)
+    assert "the new gateway did not get healthy" in said
+    assert {fleet: set(stack.containers(fleet)) for fleet in old} == old
+    assert stack.image() == image, "what is started from now on is of the old code too"
+    assert_nobody_noticed(asked)
+    assert stack.status("/trial/thread") == 200
 
 
 async def test_a_gateway_that_is_killed_comes_back_and_its_requests_are_asked_of_another(stack: Stack) -> None:
