@@ -1,6 +1,6 @@
 """The part about a pool that two routes share, whose run times are two orders of magnitude apart.
 
-Owns its loads and goals: twenty places, 20 ms and 7 s.
+Owns its loads and goals: twenty places; 20 ms beside 7 s, and 70 ms where one route floods them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest.arrivals import Request, Stream
-from loadtest.overload_handlers.pool import LONG_S, SHORT_S
+from loadtest.overload_handlers.pool import FLOODED_S, LONG_S
 from loadtest.overload_judging import Line, Outcome
 from loadtest.overload_measuring import admitted, in_time, late, share
 from loadtest.overload_plan import PATIENCE_S
@@ -18,7 +18,7 @@ from loadtest.overload_system import Setup
 
 PLACES = 20
 SHORT_DEADLINE_S, LONG_DEADLINE_S = 2.0, 30.0
-SHORT_PER_S, LONG_PER_S = PLACES / SHORT_S, PLACES / LONG_S
+SHORT_PER_S, LONG_PER_S = PLACES / FLOODED_S, PLACES / LONG_S
 BURST, AFTER_PER_S, AFTER_S = 100, 20.0, 10.0
 FULL_S = 0.5
 """From filling the places to the burst."""
@@ -42,7 +42,7 @@ async def pool(directory: Path, seed: int) -> Outcome:
         beside = await built.load(
             [
                 Stream("long", "/long", LONG_PER_S / 4, 0, FLOOD_S),
-                Stream("short", "/short", 2 * SHORT_PER_S, 0, FLOOD_S),
+                Stream("short", "/flooded", 2 * SHORT_PER_S, 0, FLOOD_S),
             ]
         )
         lines += _late("a flood of short ones", beside)
@@ -51,7 +51,7 @@ async def pool(directory: Path, seed: int) -> Outcome:
         load = await built.load(
             [
                 Stream("long", "/long", 2 * LONG_PER_S, 0, FLOOD_S),
-                Stream("short", "/short", SHORT_PER_S / 4, FLOOD_S / 2, FLOOD_S / 2),
+                Stream("short", "/flooded", SHORT_PER_S / 4, FLOOD_S / 2, FLOOD_S / 2),
             ]
         )
         lines += _late("a flood of long ones", load)
@@ -60,7 +60,7 @@ async def pool(directory: Path, seed: int) -> Outcome:
 
 async def _know(built: Rig) -> None:
     """Let it learn how long both take."""
-    await built.send([Request(0, 0.0, "/long", "long"), Request(1, 0.1, "/short", "short")])
+    await built.send([Request(n, 0.0, path, "first") for n, path in enumerate(("/long", "/short", "/flooded"))])
 
 
 def _late(what: str, load: Sequence[Request]) -> list[Line]:
