@@ -8,6 +8,7 @@ from pathlib import Path
 from loadtest.overload_accidents import cold, deaths, freeze, leavers
 from loadtest.overload_edges import below, burst, retry
 from loadtest.overload_judging import Outcome
+from loadtest.overload_pool import pool
 from loadtest.overload_refusals import refusals
 from loadtest.overload_turns import neighbour, priorities, tenants
 
@@ -17,6 +18,7 @@ PARTS: Mapping[str, Callable[[Path, int], Awaitable[Outcome]]] = {
     "freeze": freeze,
     "cold": cold,
     "neighbour": neighbour,
+    "pool": pool,
     "leavers": leavers,
     "refusals": refusals,
     "below": below,

@@ -75,6 +75,7 @@ EDITS: Mapping[str, tuple[Edit, ...]] = {
     "falling-bound": (("admit", "if full > budget then", "if false then"),),
     "tenant-turns": _turns_by("string.match(k.flow, '^[^|]*|[^|]*')"),
     "tenant-share": (("admit", "k.keep and flow_of(k).sharers > 1", "false"),),
+    "pool-places": (("admit", "runs = runs, room = room }", "runs = runs, room = nil }"),),
     "route-turns": _turns_by("'all'"),
     "running-limit": (("declare", "if ARGV[i + 2] ~= '0' then", "if false then"),),
     # Four look at the deadline of what waits: the gateway (for whoever waits on a connection), claim, executor, reap.

@@ -15,6 +15,7 @@ from shared import Context, Rate, queued
 SERVICE_S = 0.2
 SHORT_S = 0.1
 SHORTER_S = 0.04
+BRIEF_S = 0.02
 
 
 class Work(BaseModel):
@@ -38,6 +39,12 @@ async def gate(ctx: Context) -> bool:
 async def lasting(ctx: Context) -> bool:
     """Its overload lasts for several time-outs within seconds."""
     return await _work(ctx, SHORTER_S)
+
+
+@queued("/brief", max_concurrency=1000, timeout_s=1)
+async def brief(ctx: Context) -> bool:
+    """Two orders of magnitude shorter than what `/blocking` is asked for."""
+    return await _work(ctx, BRIEF_S)
 
 
 @queued("/tenants", max_concurrency=1000, timeout_s=2, tenant=lambda head: head.headers["x-tenant"])

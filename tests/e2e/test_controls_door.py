@@ -23,7 +23,7 @@ from deploy.children import bound_to_us
 from deploy.embedded import EmbeddedServer
 from loadtest.arrivals import Request, Stream
 from loadtest.database import BEST
-from tests.e2e.controls import Lacking, Side, answered, beside, broken, latency_s, pair, started, turned_away
+from tests.e2e.controls import PLACES, Lacking, Side, answered, beside, broken, latency_s, pair, started, turned_away
 from tests.e2e.system import ROOT, System
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -49,6 +49,25 @@ async def test_without_the_predicted_wait_the_admitted_are_late(without: Lacking
     print(f"late of the admitted: {broken(kept)}, without {broken(lost)}")
     assert broken(kept) == 0 < turned_away(kept)
     assert broken(lost) > 50
+
+
+async def test_without_the_places_of_the_pool_a_burst_waits_in_vain_behind_long_runs(without: Lacking) -> None:
+    """Sixteen runs of three seconds hold all places, and nothing waits; then a hundred come that would take 20 ms."""
+
+    async def late(side: Side) -> tuple[int, int]:
+        await side.warm("/brief")
+        assert answered(await side.send([Request(0, 0.0, "/blocking?seconds=3")])) == 1
+        long = [Request(0, 0.0, "/blocking?seconds=3") for _ in range(PLACES)]
+        burst = [Request(0, 0.6, "/brief") for _ in range(100)]
+        await side.send([*long, *burst])
+        assert answered(long) == PLACES
+        return broken(burst), turned_away(burst)
+
+    async with without("pool-places") as both:
+        kept, lost = await asyncio.gather(*(late(side) for side in (both.whole, both.lacking)))
+    print(f"late of the admitted: {kept[0]}, without {lost[0]}; refused {kept[1]}, without {lost[1]}")
+    assert kept == (0, 100)
+    assert lost[0] > 30
 
 
 async def test_without_the_fall_of_the_bound_a_lasting_overload_makes_everybody_wait(without: Lacking) -> None:

@@ -106,13 +106,12 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True)
 class _Sum:
-    """What ran in the pool a moment ago: how many, their pace, each route's part, when the first is to end."""
+    """What ran in the pool a moment ago: how many, and of each route its pace and when its first is to end."""
 
     at: int
     runs: int
-    pace: float
-    first: int
     parts: Mapping[str, float]
+    firsts: Mapping[str, float]
 
 
 @dataclass(slots=True)
@@ -201,8 +200,9 @@ class Rule:
         if self.summed is None or not 0 <= now - self.summed.at < 50 + 0.5 * min(self.runs, 256):
             self.summed = self._sum_up(now)
         mine = (own + self.room + max(0, self.runs - self.summed.runs)) / kind.mean
-        others = max(0.0, self.summed.pace - self.summed.parts.get(ask.route, 0.0))
-        kind.most = mine + (others if self.summed.first <= now + kind.third else 0.0)
+        others = sum(part for route, part in self.summed.parts.items() if route != ask.route)
+        first = min((at for route, at in self.summed.firsts.items() if route != ask.route), default=math.inf)
+        kind.most = mine + (others if first <= now + kind.third else 0.0)
         kind.rate = max(1e-9, min(kind.rate, kind.most))
         kind.usual = max(kind.rate, min(kind.usual, mine + others))
 
@@ -211,13 +211,13 @@ class Rule:
         for route, door in self.doors.items():
             for id in door.running:
                 running.setdefault((route, door.tasks[id].detached), []).append(id)
-        pace, first, parts = 0.0, now + 10**9, dict.fromkeys(self.doors, 0.0)
+        parts, firsts = dict.fromkeys(self.doors, 0.0), dict.fromkeys(self.doors, math.inf)
         for (route, detached), ids in running.items():
             door = self.doors[route]
             mean = max(1.0, door.sorts[detached].mean or max(door.tasks[id].budget_ms for id in ids))
-            pace, parts[route] = pace + len(ids) / mean, parts[route] + len(ids) / mean
-            first = min(first, int(min(self.started[id] for id in ids) + mean))
-        return _Sum(now, self.runs, _stored(pace), first, {route: _stored(part) for route, part in parts.items()})
+            parts[route] += len(ids) / mean
+            firsts[route] = min(firsts[route], int(min(self.started[id] for id in ids) + mean))
+        return _Sum(now, self.runs, {route: _stored(part) for route, part in parts.items()}, firsts)
 
     def _turn(self, ask: Ask, held: int) -> _Turn:
         flow = _flow(ask)

@@ -69,6 +69,7 @@ def test_a_burst_of_short_requests_beside_long_runs_in_all_places_is_not_late(
     assert late_share(load) <= 0.02
 
 
+@pytest.mark.slow
 @LANES_OF
 def test_a_flood_of_short_requests_leaves_a_long_route_what_it_has_alone(
     queue: Queue, split: bool, short: str, long: str
@@ -88,6 +89,7 @@ def test_a_flood_of_short_requests_leaves_a_long_route_what_it_has_alone(
     assert served[0] >= 0.95 * served[1]
 
 
+@pytest.mark.slow
 @LANES_OF
 def test_a_flood_of_long_requests_leaves_a_short_route_its_share(
     queue: Queue, split: bool, short: str, long: str

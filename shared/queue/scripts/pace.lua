@@ -30,17 +30,22 @@ local function look_at(l)
   end
   return sorts
 end
--- In `places`, as <lane>|pace: when, of how many runs, their pace, when the first is expected to end, each route's part.
+-- In `places`, as <lane>|pace: when, of how many runs, and of each route its pace and when its first is expected to end.
 local function sum_up(l)
-  local pace, first, parts, list = 0, now + 1e9, {}, {}
+  local parts, list = {}, {}
   for _, s in pairs(look_at(l)) do
     local mean = math.max(1, num(call('HGET', P .. 'figures:' .. s.route, s.mean)) or s.budget)
-    pace, first = pace + s.runs / mean, math.min(first, math.floor(s.since + mean))
-    parts[s.route] = (parts[s.route] or 0) + s.runs / mean
+    local p = parts[s.route] or { pace = 0, first = math.huge }
+    p.pace, p.first = p.pace + s.runs / mean, math.min(p.first, math.floor(s.since + mean))
+    parts[s.route] = p
   end
-  for route, part in pairs(parts) do list[#list + 1] = string.format(' %s=%.6g', route, part) end
-  l.at, l.summed, l.pace, l.first, l.parts = now, l.runs, tonumber(string.format('%.6g', pace)), first, table.concat(list)
-  call('HSET', P .. 'places', l.name .. '|pace', string.format('%d %d %.6g %d%s', l.at, l.summed, l.pace, l.first, l.parts))
+  for route, p in pairs(parts) do list[#list + 1] = string.format(' %s=%.6g,%d', route, p.pace, p.first) end
+  return string.format('%d %d%s', now, l.runs, table.concat(list))
+end
+local function read_sum(l, sum)
+  local at, runs, rest = string.match(sum, '^(%d+) (%d+)(.*)$')
+  l.at, l.summed, l.parts = num(at), num(runs) or 0, {}
+  for route, pace, first in string.gmatch(rest or '', ' ([^ =]+)=([^ ,]+),(%d+)') do l.parts[route] = { pace = num(pace) or 0, first = num(first) or 0 } end
 end
 -- No route is faster than places come free: its own and the free ones at its own mean; those of the others as they end,
 -- and not at all if none of them is expected to within the time that it may wait. What was taken since the sum counts
@@ -50,15 +55,17 @@ local function bound_pace(k)
   k.usual = k.rate
   -- an older process has counted the places, or nobody else runs anything: then the route's own pace says it all
   if not l.room or l.runs <= k.door.running then return end
-  if not l.at then
-    local at, summed, pace, first, parts = string.match(call('HGET', P .. 'places', l.name .. '|pace') or '', '^(%d+) (%d+) ([^ ]+) (%d+)(.*)$')
-    if num(pace) and num(first) then l.at, l.summed, l.pace, l.first, l.parts = num(at), num(summed), num(pace), num(first), parts end
+  if not l.at then read_sum(l, call('HGET', P .. 'places', l.name .. '|pace') or '') end
+  if not l.at or now < l.at or now - l.at >= 50 + 0.5 * math.min(l.runs, MOST) then
+    local sum = sum_up(l)
+    call('HSET', P .. 'places', l.name .. '|pace', sum)
+    read_sum(l, sum)
   end
-  if not l.at or now < l.at or now - l.at >= 50 + 0.5 * math.min(l.runs, MOST) then sum_up(l) end
-  local own = num(string.match(l.parts, ' ' .. k.route .. '=([^ ]+)')) or 0
-  local mine = (k.door.running + l.room + math.max(0, l.runs - l.summed)) / k.mean
-  local others = math.max(0, l.pace - own)
-  k.most = mine + (l.first <= now + k.third and others or 0)
+  local mine, others, first = (k.door.running + l.room + math.max(0, l.runs - l.summed)) / k.mean, 0, math.huge
+  for route, p in pairs(l.parts) do
+    if route ~= k.route then others, first = others + p.pace, math.min(first, p.first) end
+  end
+  k.most = mine + (first <= now + k.third and others or 0)
   k.rate = math.max(1e-9, math.min(k.rate, k.most))
   k.usual = math.max(k.rate, math.min(k.usual, mine + others))
 end
