@@ -25,6 +25,8 @@ log = logging.getLogger("floodgate.gateway")
 BLOCK_MS = 3000
 SLACK_S = 1.5
 BATCH = 256
+LARGE_BYTES = 1 << 20
+"""After a read of more than that the next one takes one entry: large answers come one after the other into memory."""
 
 
 class Inbox:
@@ -38,6 +40,7 @@ class Inbox:
         self._handled: tuple[int, int] | None = None
         self.unclaimed = 0
         """Replies that nobody waited for."""
+        self._batch = BATCH
         self._early: set[str] = set()
         """Tasks whose reply was delivered before its entry was handled: it will come again."""
 
@@ -58,7 +61,7 @@ class Inbox:
         if self._handled is not None:
             ms, serial = self._handled
             commands.append(("XTRIM", self._key, "MINID", f"{ms}-{serial + 1}"))
-        commands.append(("XREAD", "COUNT", BATCH, "BLOCK", BLOCK_MS, "STREAMS", self._key, "0-0"))
+        commands.append(("XREAD", "COUNT", self._batch, "BLOCK", BLOCK_MS, "STREAMS", self._key, "0-0"))
         replies = await self._wire.exchange(commands, BLOCK_MS / 1000 + SLACK_S)
         for reply in replies:
             if isinstance(reply, Exception):
@@ -72,6 +75,8 @@ class Inbox:
         streams: Any = replies[-1]
         entries = streams[0][1] if streams else []
         self._meter.brought(len(entries))
+        size = sum(len(value) for _, values in entries for value in values)
+        self._batch = 1 if size > LARGE_BYTES else BATCH
         if not entries:
             self._early.clear()
         self.take(entries)
