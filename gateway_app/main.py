@@ -26,6 +26,7 @@ from gateway_app.identity import Identity
 from gateway_app.requests import HEADER, RequestMiddleware, facts_of
 from gateway_app.responses import invalid, unexpected
 from gateway_app.routes import add_routes
+from gateway_app.sending import Unsent, return_large_blocks
 from gateway_app.tasks import add_tasks
 from shared import supervision
 from shared.context import Caller
@@ -147,13 +148,17 @@ def create_app(settings: Settings, registry: Registry, extension: Extension = ex
     extension.extend(app)
     # The last one added is the outermost: it sees every request and every answer.
     gate = Gate(Pages({"metrics": MetricsPage(app.figures)}), settings.ops_token, lambda: app.ready)
-    app.add_middleware(RequestMiddleware, gate=gate, is_draining=lambda: app.draining, on_other=app.count_other)
+    unsent = Unsent(settings.unsent_bytes)
+    app.add_middleware(
+        RequestMiddleware, gate=gate, is_draining=lambda: app.draining, on_other=app.count_other, unsent=unsent
+    )
     return app
 
 
 def build() -> GatewayApp:
     """Return the application that the environment describes."""
     configure()
+    return_large_blocks()
     settings = Settings()
     _ = settings.redis  # a missing address ends the start with the mend, not a loop of errors
     registry = discover(settings)

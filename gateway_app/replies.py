@@ -25,8 +25,8 @@ log = logging.getLogger("floodgate.gateway")
 BLOCK_MS = 3000
 SLACK_S = 1.5
 BATCH = 256
-MOST_BYTES = 8 << 20
-"""Of one read: an entry has as many bytes as an answer may have, and COUNT is the only bound that Redis knows."""
+LARGE_BYTES = 1 << 20
+"""After a read of more than that the next one takes one entry: large answers come one after the other into memory."""
 
 
 class Inbox:
@@ -93,11 +93,7 @@ class Inbox:
         self._meter.brought(len(entries))
         if not entries:
             self._early.clear()
-        size = self.take(entries)
-        if size > MOST_BYTES:
-            self.read_less()
-        elif size < MOST_BYTES // 4:
-            self.count = min(BATCH, self.count * 2)
+        self.count = 1 if self.take(entries) > LARGE_BYTES else min(BATCH, self.count * 2)
 
     async def _drop(self) -> None:
         """Something else stands in the inbox's place; with it there, no reply would ever come."""

@@ -20,6 +20,7 @@ from gateway_app.answers import Answer, Terms, Trouble
 from gateway_app.connections import connection_of
 from gateway_app.metering import RouteMeter
 from gateway_app.responses import head_too_large
+from gateway_app.sending import PIECE_BYTES, Unsent
 from shared.context import Caller
 from shared.gate import is_engine_path
 from shared.logs import fields, gatherer_for, line_of, shown, to_json
@@ -81,11 +82,19 @@ def facts_of(scope: MutableMapping[str, Any]) -> Facts:
 class RequestMiddleware:
     """Outermost: `is_draining` tells whether answers should end their connection.
 
-    `gate` answers what is under `/-/`; `on_other` counts what is not queued.
+    `gate` answers what is under `/-/`; `on_other` counts what is not queued; `unsent` sends what is large.
     """
 
-    def __init__(self, app: App, gate: App, is_draining: Callable[[], bool], on_other: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        app: App,
+        gate: App,
+        is_draining: Callable[[], bool],
+        on_other: Callable[[int], None],
+        unsent: Unsent,
+    ) -> None:
         self._app = app
+        self._unsent = unsent
         self._gate = gate
         self._is_draining = is_draining
         self._on_other = on_other
@@ -105,7 +114,10 @@ class RequestMiddleware:
                 if self._is_draining():
                     message["headers"].append((b"connection", b"close"))
             try:
-                await send(message)
+                if len(message.get("body", b"")) <= PIECE_BYTES:
+                    await send(message)
+                elif not await self._unsent.send(message, send, connection, facts.request_id):
+                    facts.left()
             except RuntimeError:
                 if not connection.is_closed:
                     raise

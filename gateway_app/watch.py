@@ -41,6 +41,7 @@ class Watch:
         self._timer.cancel()
         if self._listening is not None:
             self._listening.cancel()
+            self._listening = None  # its traceback holds us, and with us the answer, until the garbage is collected
 
     def _listen(self) -> None:
         terms = self._entry.draft.terms

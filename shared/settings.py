@@ -81,6 +81,11 @@ class Settings(BaseSettings):
     max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")
 
     allow_eviction: bool = Field(False, description="be ready with a Redis that throws keys away when it is full")
+    unsent_bytes: int = Field(
+        64 << 20,
+        ge=0,
+        description="of answers that clients have not read, per gateway process; beyond: the stillest end",
+    )
 
     ops_token: SecretStr | None = Field(
         None, min_length=16, description="opens /-/metrics and all else under /-/; unset: from this machine only"

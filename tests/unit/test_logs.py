@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway_app.requests import RequestMiddleware, facts_of
+from gateway_app.sending import Unsent
 from shared import logs
 from shared.context import Caller
 
@@ -94,7 +95,7 @@ async def request(request_id: str, path: str = "/", *, route: str = "GET /", cal
         pass
 
     scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"x-request-id", request_id.encode())]}
-    await RequestMiddleware(app, nothing, lambda: False, lambda status: None)(scope, nothing, nothing)  # type: ignore[arg-type]
+    await RequestMiddleware(app, nothing, lambda: False, lambda status: None, Unsent(0))(scope, nothing, nothing)  # type: ignore[arg-type]
 
 
 class TestGathered:

@@ -80,6 +80,12 @@ async def not_a_number():  # type: ignore[no-untyped-def]
     return {"value": float("nan")}
 
 
+@queued("/results/octets", max_concurrency=40, timeout_s=15, media_type="application/octet-stream")
+async def octets(size: int) -> bytes:
+    """Return bytes."""
+    return b"x" * size
+
+
 @queued("/results/large", max_concurrency=4)
 async def large(size: int) -> str:
     """Return that many characters."""
