@@ -17,6 +17,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "claim": ("ending", "gone", "promoting", "backlog"),
     "complete": ("ending", "promoting", "measuring"),
     "renew": (),
+    "drop": (),
     "cancel": ("ending", "promoting"),
     "release": ("ending", "promoting", "giveback"),
     "join": ("ending", "promoting", "giveback"),

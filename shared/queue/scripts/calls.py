@@ -54,6 +54,7 @@ __all__ = [
     "claim",
     "complete",
     "declare",
+    "drop",
     "join",
     "read_contracts",
     "reap",
@@ -205,6 +206,11 @@ def cancel(keys: Keys, ids: Sequence[str], *, running: bool = True) -> Call[Canc
         return CancelReply(now_ms, tuple(code(CancelCode, c) for c in codes), garbage)
 
     return Call(SCRIPTS["cancel"], keys.prefix, (int(running), *ids), read)
+
+
+def drop(keys: Keys, task_id: str) -> Call[bool]:
+    """Drop a kept result; reads as whether it was there."""
+    return Call(SCRIPTS["drop"], keys.prefix, (task_id,), lambda reply: numbers(reply, 2, 0)[1] == 1)
 
 
 def release(keys: Keys, items: Sequence[Released]) -> Call[ReleaseReply]:
