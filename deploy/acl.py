@@ -16,8 +16,8 @@ BEGINNING = "auth hello select client|setinfo client|setname"
 OF_THE_APPS = (
     "evalsha info script|load time",
     "blpop lpop rpush llen ltrim",
-    "del exists expire get pexpire set type",
-    "hdel hexists hget hgetall hkeys hlen hmget hrandfield hset hsetnx",
+    "del exists expire get pexpire pexpireat pexpiretime set strlen type",
+    "hdel hexists hget hgetall hincrby hkeys hlen hmget hrandfield hset hsetnx",
     "sadd smembers srem",
     "xadd xrange xread xtrim",
     "zadd zcard zcount zdiff zmscore zpopmin zrange zrangebyscore zrem zremrangebyscore zrevrange zscore",

@@ -21,6 +21,8 @@ class Trouble(StrEnum):
     PAUSED = "paused"
     NO_WORKER = "no worker"
     TOO_LATE = "too late"
+    RESULTS_FULL = "results full"
+    """A 202 whose result could not be kept."""
     UNAVAILABLE = "unavailable"
     """Redis does not answer, or the task is certain not to run."""
     UNKNOWN = "outcome unknown"

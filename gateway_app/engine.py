@@ -19,7 +19,7 @@ from gateway_app.lanes import Lanes, survey_forever
 from gateway_app.metering import Metering
 from gateway_app.refusals import Refusals
 from gateway_app.replies import Inbox
-from gateway_app.results import Results
+from gateway_app.results import Results, watch_forever
 from gateway_app.seeker import Seeker, look_forever
 from shared.errors import Unavailable
 from shared.head import Rate
@@ -121,6 +121,7 @@ class Engine:
                     reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps, self._process)
                 ),
                 group.create_task(self.metering.vitals.beat_forever()),
+                group.create_task(watch_forever(self.results, self.dispatcher.refusals, self._settings.results_bytes)),
             ]
             await stop.wait()
             for loop in loops:

@@ -60,6 +60,7 @@ REFUSALS = (
     Trouble.PAUSED,
     Trouble.NO_WORKER,
     Trouble.TOO_LATE,
+    Trouble.RESULTS_FULL,
     Trouble.UNAVAILABLE,
 )
 OUTCOMES = {

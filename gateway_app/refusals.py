@@ -58,6 +58,8 @@ class Refusals:
         }
         self._kept: dict[str, tuple[float, Answer]] = {}
         self._missed: Counter[str] = Counter()
+        self.results_full = False
+        """Redis keeps as many results of 202s as it may."""
 
     def over_rate(self, route: str) -> Answer | None:
         """Take a token from the route's bucket and the process's; the refusal, which takes none, if one is empty."""

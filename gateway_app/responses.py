@@ -68,6 +68,9 @@ _ROWS: Mapping[Trouble, _Row] = {
     Trouble.TOO_LATE: _Row(503, "Too busy", "There is no time left to answer this. Try again later.", REDUCED, 1),
     Trouble.NO_WORKER: _Row(503, "No worker", "Nobody serves this route at the moment.", REDUCED, 1),
     Trouble.PAUSED: _Row(503, "Paused", "This route is paused by its operators.", REDUCED, 1),
+    Trouble.RESULTS_FULL: _Row(
+        503, "Results full", "Too many results are kept. Fetch and delete some, or wait for the answer.", REDUCED, 10
+    ),
     Trouble.UNAVAILABLE: _Row(
         503, "Unavailable", "The queue does not answer. The request may be sent again.", REDUCED, 1
     ),

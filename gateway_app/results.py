@@ -6,19 +6,24 @@ Whoever knows the id may do all three; it cannot be guessed. Must not know HTTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway_app.answers import Answer, Trouble
-from shared.errors import Garbled
+from gateway_app.refusals import Refusals
+from shared.errors import FloodgateError, Garbled, Unavailable
 from shared.queue.connection import Client, run, translated
 from shared.queue.keys import Keys
 from shared.queue.lifecycle import CancelCode, Progress
 from shared.queue.messages import Outcome, unpack_reply
-from shared.queue.scripts.calls import cancel, look
+from shared.queue.scripts.calls import cancel, drop, look
 
 CALL_S = 2.0
+LOOK_S = 1.0
+UNKNOWN_BYTES = 64 << 20
+"""May be kept where Redis has no limit of memory, or does not tell it."""
 AT_ONCE = 16
 """Of the connections that the whole gateway shares: anybody may ask, and as often as they like."""
 _ID = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{32}")
@@ -52,15 +57,38 @@ class Results:
             return False
         async with self._turn():
             (code,) = (await run(self._client, cancel(self._keys, [task_id]))).codes
-        async with self._turn():
-            dropped: int = await self._client.delete(self._keys.result(task_id))
-        return code is not CancelCode.UNKNOWN or dropped == 1
+            dropped = await run(self._client, drop(self._keys, task_id))
+        return code is not CancelCode.UNKNOWN or dropped
+
+    async def are_full(self, most_bytes: int | None) -> bool:
+        """Tell whether more than that is kept; None: a quarter of Redis's memory. Raises `Unavailable`."""
+        async with self._turn(), self._client.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.hgetall(self._keys.results())
+            if most_bytes is None:
+                pipe.info("memory")
+            time_of, by_minute, *memory = await pipe.execute(raise_on_error=False)
+        if most_bytes is None:
+            of_redis = memory[0].get("maxmemory", 0) if isinstance(memory[0], dict) else 0  # ACLs may forbid INFO
+            most_bytes = of_redis // 4 or UNKNOWN_BYTES
+        if not (isinstance(time_of, tuple) and isinstance(by_minute, dict)):
+            raise Unavailable("Redis does not tell what is kept")
+        kept = sum(int(size) for minute, size in by_minute.items() if int(minute) * 60 > time_of[0])
+        return kept > most_bytes
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         with translated():
             async with asyncio.timeout(CALL_S), self._turns:
                 yield
+
+
+async def watch_forever(results: Results, refusals: Refusals, most_bytes: int | None) -> None:
+    """Look once a second whether more results may be kept; ends by cancellation."""
+    while True:
+        with contextlib.suppress(FloodgateError, ValueError):  # garbage is dropped by the scripts
+            refusals.results_full = await results.are_full(most_bytes)
+        await asyncio.sleep(LOOK_S)
 
 
 def _answer(stored: bytes) -> Answer | None:

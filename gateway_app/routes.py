@@ -111,6 +111,8 @@ def _responding(handler: Handler, identify: Identify, route: APIRoute, body_s: f
                 raise
             return Answer(trouble=Trouble.LATE)
         facts.terms = terming.terms(request, facts.caller)
+        if facts.terms.detached and refusals.results_full:
+            return Answer(trouble=Trouble.RESULTS_FULL)
         return refusals.remembered(handler.route, facts.terms)
 
     async def responding(scope: Scope, receive: Receive, send: Send) -> Response:

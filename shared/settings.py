@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     body_s: float = Field(
         10, gt=0, le=3600, description="how long a body may take, or its route's time-out where that is longer: 408"
     )
+    results_bytes: int | None = Field(
+        None, ge=0, description="of kept results of 202s; unset: a quarter of Redis's maxmemory, or 64 MiB"
+    )
     max_body_bytes: int = Field(1 << 20, ge=0, description="of a request; above it: 413")
     max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")
 
@@ -94,7 +97,7 @@ class Settings(BaseSettings):
         None, description="where processes behind one port share their figures; gunicorn and `make dev` make their own"
     )
 
-    @field_validator("redis_url", "ops_token", "metrics_dir", mode="before")
+    @field_validator("redis_url", "ops_token", "metrics_dir", "results_bytes", mode="before")
     @classmethod
     def _unset(cls, value: object) -> object:
         return None if value == "" else value  # as compose files write what is not set

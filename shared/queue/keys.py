@@ -71,6 +71,7 @@ CATALOGUE = (
     Kind("clock", "pool", "zset", "flow → finish tag; '' → virtual time", "reap, when nothing waits"),
     Kind("inbox", "process", "stream", "replies, field r", "time", INBOX_S),
     Kind("result", "task", "string", "the reply of a task that nobody waits for on a connection", "time", RESULT_S),
+    Kind("results", "", "hash", "minute → bytes of the results that end in it", "time", RESULT_S + 60),
     Kind("figures", "route", "hash", "limits and the fields of the admission rule", "one per route; overrides stay"),
     Kind("routes", "", "set", "what reap walks", "one per declared route"),
     Kind("gateways", "", "zset", "gateway process → end of its presence", "reap, two hours after it"),
@@ -120,6 +121,9 @@ class Keys:
 
     def result(self, task_id: str) -> str:
         return f"{self.prefix}result:{task_id}"
+
+    def results(self) -> str:
+        return f"{self.prefix}results"
 
     def running(self, route: str) -> str:
         return f"{self.prefix}running:{route}"

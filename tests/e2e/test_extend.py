@@ -247,8 +247,9 @@ def drip(gateway: App, target: str, framing: str, piece: bytes) -> tuple[bytes, 
                 if not (came := client.recv(65536)):
                     break
                 got += came
-            with contextlib.suppress(OSError):
-                client.sendall(piece)
+            if not got:  # what comes after the end is answered with a reset, which takes the answer along
+                with contextlib.suppress(OSError):
+                    client.sendall(piece)
     return got, time.monotonic() - start_s
 
 

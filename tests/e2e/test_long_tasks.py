@@ -10,8 +10,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from deploy.embedded import EmbeddedServer
+from gateway_app.results import Results
+from shared.queue.connection import connect
+from shared.queue.keys import Keys
+from shared.settings import Settings
 from tests.e2e.odd_assertions import assert_problem
 from tests.e2e.system import System, await_ready, system, until_async
 
@@ -149,6 +154,54 @@ async def test_any_number_of_clients_may_ask_at_once(door: System) -> None:
         unknown = "/tasks/0123456789ab." + "0" * 32
         answers = await asyncio.gather(*(many.get(unknown) for _ in range(300)))
     assert {answer.status_code for answer in answers} == {404}
+
+
+async def test_beyond_their_bound_no_result_is_promised_and_everything_else_goes_on(
+    redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    with system(tmp_path, redis_url, namespace, HANDLERS, RESULTS_BYTES="1500") as running:
+        gateway, _ = running.gateway(), running.worker()
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=15) as own:
+            places = [(await ask(own, "x" * 600, 0)).headers["location"] for _ in range(3)]
+            for place in places:
+                assert (await result(own, place)).json() == "x" * 600
+            await asyncio.sleep(2.5)
+            refused = await ask(own, "refused", 0)
+            assert_problem(refused, 503)
+            assert refused.json()["title"] == "Results full"
+            assert int(refused.headers["retry-after"]) >= 1
+            waited = await own.post("/long", json={"tag": "waited", "seconds": 0})
+            assert (waited.status_code, waited.json()) == (200, "waited")
+            for place in places:
+                assert (await own.get(place)).status_code == 200
+                assert (await own.delete(place)).status_code == 204
+                assert (await own.delete(place)).status_code == 404
+            await asyncio.sleep(2.5)
+            assert (await ask(own, "again", 0)).status_code == 202
+        assert running.noted("refused") == []
+
+
+@pytest.mark.parametrize(
+    ("args", "most", "kept", "full"),
+    [
+        (("--maxmemory", "64mb"), None, 15, False),
+        (("--maxmemory", "64mb"), None, 17, True),
+        ((), None, 63, False),
+        ((), None, 65, True),
+        ((), 1 << 20, 2, True),
+    ],
+)
+async def test_the_bound_of_results_is_a_quarter_of_redis(
+    args: tuple[str, ...], most: int | None, kept: int, full: bool
+) -> None:
+    keys = Keys("quarter")
+    with EmbeddedServer(args=args) as server:
+        client = connect(Settings(redis_url=SecretStr(server.url), namespace="quarter"))
+        (seconds, _) = await client.time()
+        soon, gone = seconds // 60 + 2, seconds // 60 - 1
+        await client.hset(keys.results(), mapping={str(soon): kept << 20, str(gone): 1 << 40})
+        assert await Results(client, keys).are_full(most) is full
+        await client.aclose()
 
 
 async def test_a_lost_worker_is_the_result_too(redis_url: str, namespace: str, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "claim": ("ending", "gone", "promoting", "backlog"),
     "complete": ("ending", "promoting", "holding", "measuring"),
     "renew": ("counting", "holding"),
+    "drop": (),
     "cancel": ("ending", "promoting"),
     "release": ("ending", "promoting", "holding", "giveback"),
     "join": ("ending", "promoting", "holding", "giveback"),

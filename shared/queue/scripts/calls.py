@@ -56,6 +56,7 @@ __all__ = [
     "claim",
     "complete",
     "declare",
+    "drop",
     "join",
     "look",
     "read_contracts",
@@ -221,6 +222,11 @@ def look(keys: Keys, id: str) -> Call[LookReply]:
         return LookReply(first[0], code(Progress, first[1]), result)
 
     return Call(SCRIPTS["look"], keys.prefix, (id,), read)
+
+
+def drop(keys: Keys, task_id: str) -> Call[bool]:
+    """Drop a kept result; reads as whether it was there."""
+    return Call(SCRIPTS["drop"], keys.prefix, (task_id,), lambda reply: numbers(reply, 2, 0)[1] == 1)
 
 
 def release(keys: Keys, items: Sequence[Released]) -> Call[ReleaseReply]:

@@ -23,9 +23,20 @@ end
 -- every script knows a task's route from its id, readable or not
 local function route_of(id) return string.match(id, '^([^.]*)%.') or '' end
 local boxes, freed = {}, {}
+-- `results` has the bytes of what is kept, by the minute in which it ends: constant work, however many there are.
+local function keep(id, bytes, ttl)
+  local result, key = P .. 'result:' .. id, P .. 'results'
+  if redis.pcall('SET', result, bytes, 'EX', ttl).err then return end
+  local minute = minute_of(call('PEXPIRETIME', result))
+  if on_loose('HINCRBY', key, minute, #bytes) ~= #bytes then return end
+  for _, other in ipairs(call('HKEYS', key)) do -- once a minute: what has ended goes
+    if (num(other) or 0) * 60000 <= clock() then call('HDEL', key, other) end
+  end
+  if call('PEXPIRETIME', key) < minute * 60000 then call('PEXPIREAT', key, string.format('%d', minute * 60000)) end
+end
 local function reply(inbox, bytes, id)
   local ttl, told, box = string.match(inbox, '^=(%d+)=(!?)(.*)$')
-  if ttl then redis.pcall('SET', P .. 'result:' .. id, bytes, 'EX', ttl) end
+  if ttl then keep(id, bytes, ttl) end
   if box == '' then return end
   if told == '!' then bytes = cmsgpack.pack({ 2, id, 'kept' }) end
   inbox = box or inbox

@@ -8,7 +8,7 @@ local function heal(key, kind)
   end
 end
 local function heal_all()
-  for key, kind in pairs({ reap = 'hash', tasks = 'hash', marks = 'hash', places = 'hash', contracts = 'hash', routes = 'set', lanes = 'set', dead = 'stream', gateways = 'zset', unserved = 'zset' }) do heal(key, kind) end
+  for key, kind in pairs({ reap = 'hash', tasks = 'hash', marks = 'hash', places = 'hash', contracts = 'hash', routes = 'set', lanes = 'set', dead = 'stream', gateways = 'zset', unserved = 'zset', results = 'hash' }) do heal(key, kind) end
   for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
     for _, name in ipairs({ 'serving:', 'waiting:' }) do heal(name .. lane, 'zset') end
     heal('wake:' .. lane, 'list')

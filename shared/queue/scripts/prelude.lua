@@ -10,6 +10,8 @@ local function num(text)
   local n = tonumber(text or '')
   return n and n >= 0 and n < 1e15 and n or nil
 end
+-- The minute in which something ends, as a field's name.
+local function minute_of(ends) return string.format('%d', math.ceil(ends / 60000)) end
 local function pool(lane) return string.match(lane, '^(.*):[^:]*$') or lane end
 -- flow: <route>|<weight>|<tenant>, and |~ where nobody waits on a connection. A tenant's tasks, with their deadlines.
 local function held_by(flow)
