@@ -327,6 +327,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         ),
         Mutation("the dead hold no places", "reap", "serving[claimer] and file_of(lease) or", "file_of(lease) or"),
         Mutation("what is not noted is", "reap", "changed or filed ~= running", "changed"),
+        Mutation("what no lane tells of is found", "reap", "  find_files(routes)\n", ""),
         Mutation("whoever lapsed is looked at", "reap", "changed or filed ~= running", "filed ~= running"),
         Mutation("the runs of others take places", "admit", "math.max(0, places - n)", "places"),
         Mutation("a pool without a free place bounds the pace", "admit", "math.min(k.rate, k.most)", "k.rate"),

@@ -101,6 +101,16 @@ def test_what_an_older_process_took_is_noted_by_the_next_reap(reaped: Queue) -> 
     assert notes(reaped) == {task_id("1"): f"{WORKER} {reaped.now_ms} 10000"}
 
 
+def test_what_a_leaving_worker_does_not_name_is_noted_once(reaped: Queue) -> None:
+    reaped.admit("1")
+    reaped.claim()
+    before = notes(reaped)
+    reaped.leave()
+    reaped.pass_time(1000)
+    assert notes(reaped) == {}
+    assert notes(reaped, "left") == before
+
+
 def test_a_note_of_what_runs_no_more_goes_with_the_next_reap(reaped: Queue) -> None:
     reaped.admit("1")
     reaped.claim()
