@@ -80,7 +80,7 @@ class Admitter:
         self._some = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._is_away = True
+        self._is_away = False
         """Redis does not answer: whoever comes is refused at once."""
         self.doubts = False
         """Redis knows nobody for a lane that is served: our declaration may be gone."""

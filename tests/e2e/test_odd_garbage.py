@@ -63,6 +63,7 @@ class Garbled:
         claimer = serving[0].decode()
         route = self.handler.route
         parts = {"route": route, "lane": self.lane, "claimer": claimer, "pool": self.lane[:-2]}
+        parts["group"] = "-" + claimer.partition("-")[2].rpartition(".")[0]
         parts |= {"pool, route, weight": f"{self.lane[:-2]}|{route}|8"}
         parts |= {"route, tenant": f"{route}|acme", "task": f"{route}.0123456789abcdef0123456789abcdef"}
         return f"{self.keys.prefix}{name}:{parts[kind.per]}"

@@ -187,7 +187,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     ),
     "detached": (
         Mutation("a cancelled run gets no reply", "complete", "and wanted and ARGV", "and ARGV"),
-        Mutation("a result is kept", "complete", "if ttl then redis.pcall", "if false then redis.pcall"),
+        Mutation("a result is kept", "complete", "if ttl then keep(", "if false then keep("),
         Mutation("a result is kept for a while", "complete", ", 'EX', ttl)", ")"),
         Mutation("a large answer is not sent as well", "complete", "if told == '!' then", "if false then"),
         Mutation("a result has ended", "look", "if type(result) == 'string' then", "if false then"),

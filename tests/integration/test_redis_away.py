@@ -202,7 +202,7 @@ async def test_more_replies_than_a_slow_connection_can_bring_at_once_are_read_in
         await direct.expire(key, 60)
     with Proxy(server.port) as proxy:
         proxy.bytes_per_s = entries * size  # all of them take a second
-        client = connect(Settings(redis_url=proxy.url))
+        client = connect(Settings(redis_url=proxy.url, namespace="wire"))
         meter = Calls(ledger := Ledger(), "replies")
         ledger.open(None)
         inbox = Inbox(Wire(client.connection_pool), key, deliver, meter)
