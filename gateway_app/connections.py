@@ -48,5 +48,5 @@ def note(scope: MutableMapping[str, Any], send: Any) -> None:
 
 
 def connection_of(scope: MutableMapping[str, Any], send: Any) -> Connection:
-    """Return what was noted, or else what `send` shows."""
-    return scope.get(_KEY) or Connection(send)
+    """Take out what was noted, or else what `send` shows; left in, scope and connection would hold each other."""
+    return scope.pop(_KEY, None) or Connection(send)

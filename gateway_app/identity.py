@@ -97,6 +97,8 @@ def _rest(begun: Coroutine[Any, Any, T], pending: Any) -> Generator[Any, Any, T]
         except StopIteration as ended:
             result: T = ended.value
             return result
+        finally:
+            del step  # it holds what was thrown, whose traceback holds this frame and all above, and so the request
 
 
 def _is_sound(caller: Caller) -> bool:

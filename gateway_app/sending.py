@@ -92,7 +92,8 @@ class Unsent:
                 break
             held -= still.size
             self._writers.discard(still)
-            still.limit.reschedule(0)
+            if not still.limit.expired():  # else its own time is up, and it has not heard of it yet
+                still.limit.reschedule(0)
 
     @staticmethod
     def _moved(writer: _Writer) -> None:
