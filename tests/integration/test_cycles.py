@@ -55,7 +55,7 @@ async def fails() -> None:
     raise LookupError
 
 
-@queued("/late", 100, timeout_s=0.2)
+@queued("/late", 100, timeout_s=0.8)
 async def late() -> None:
     await asyncio.sleep(5)
 
