@@ -76,7 +76,7 @@ class Garbled:
         until(lambda: self.answers() and self.gateway.ready and self.worker.ready, limit_s)
         start_s = time.monotonic()
         assert all(self.answers() for _ in range(5))
-        assert time.monotonic() - start_s < 1
+        assert time.monotonic() - start_s < 2  # a wake-up that was lost with the garbage comes again within a second
         assert self.gateway.alive
         assert self.worker.alive
 
