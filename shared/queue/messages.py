@@ -22,6 +22,7 @@ from shared.errors import Foreign, Garbled
 VERSION = 2
 """Of both envelopes; the scripts write it too (`ending.lua`)."""
 _DEADLINE_DIGITS = 13
+_ARRAY_OF_TWO = b"\x92"
 _HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 RESERVED_HEADERS = frozenset({b"connection", b"content-length", b"transfer-encoding", b"x-request-id"})
 """Names that the gateway sets itself: a second one beside it would be another framing."""
@@ -58,9 +59,12 @@ class Outcome(StrEnum):
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Task:
-    """One admitted request. What the scripts read stands first."""
+    """One admitted request. What the scripts read stands first.
+
+    Nobody changes one. Not frozen, since each of its fields would then take a call to be set.
+    """
 
     deadline_ms: int
     route: str
@@ -137,7 +141,7 @@ def unpack_task(blob: bytes) -> Task:
     digits = blob[:_DEADLINE_DIGITS]
     if len(digits) < _DEADLINE_DIGITS or not digits.isdigit():
         raise Garbled("a task without a deadline")
-    header, rest = _unpack_all(blob[_DEADLINE_DIGITS:], 2)
+    header, rest = _unpack_two(blob[_DEADLINE_DIGITS:])
     if _types(header) != _TASK_HEADER:
         raise Garbled("a task with a strange header")
     route, lane, inbox, attempts, flow, weight, budget_ms = header
@@ -161,7 +165,7 @@ def unpack_task(blob: bytes) -> Task:
         request_id,
         path,
         query,
-        _pairs(headers),
+        _pairs(headers) if headers else (),
         body,
         caller,
         claims,
@@ -263,14 +267,12 @@ def _unpack_one(data: bytes) -> tuple[Any, ...]:
     return parts
 
 
-def _unpack_all(data: bytes, count: int) -> list[Any]:
-    unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1, max_ext_len=0, strict_map_key=True)
-    unpacker.feed(data)
+def _unpack_two(data: bytes) -> list[list[Any]]:
+    """Read what is two arrays on end, as one array of the two: `unpackb` reads one value, and an `Unpacker` is slow."""
     try:
-        parts = list(unpacker)
-        complete = unpacker.tell() == len(data)
+        parts = msgpack.unpackb(_ARRAY_OF_TWO + data, max_ext_len=0, strict_map_key=True)
     except Exception as error:  # msgpack raises ValueError, its own kinds, UnicodeDecodeError, RecursionError
-        raise Garbled("an envelope that is not msgpack") from error
-    if len(parts) != count or not complete or not all(isinstance(part, list) for part in parts):
-        raise Garbled(f"an envelope of {len(parts)} parts")
-    return parts
+        raise Garbled("an envelope that is not two msgpack values") from error
+    if _types(parts) != (list, list):
+        raise Garbled("an envelope that is not two arrays")
+    return cast(list[list[Any]], parts)

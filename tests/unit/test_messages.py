@@ -114,6 +114,12 @@ def test_well_formed_msgpack_of_a_strange_form_is_garbled(value: object) -> None
         unpack_reply(msgpack.packb([value]))
 
 
+@pytest.mark.parametrize("tail", [b"\x00", b"\x90", b"\xc1"])
+def test_a_task_with_more_behind_it_is_garbled(tail: bytes) -> None:
+    with pytest.raises(Garbled):
+        unpack_task(pack_task(TASK) + tail)
+
+
 @given(st.integers(0, 199))
 def test_a_task_that_was_cut_is_garbled(length: int) -> None:
     blob = pack_task(TASK)
