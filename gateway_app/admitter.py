@@ -158,7 +158,7 @@ class Admitter:
         handler, draft = entry.handler, entry.draft
         terms, caller = draft.terms, draft.caller
         entry.lane = self._lanes.lane(handler, draft.level)
-        inbox = f"={self._result_ttl_s}=!{self._inbox}" if terms.detached else self._inbox
+        inbox = f"={self._result_ttl_s}={self._inbox}" if terms.detached else self._inbox
         kind, header = _constant(handler.route, handler.attempts, entry.lane, inbox, terms)
         deadline_ms = self._clock.at_ms(entry.deadline_s)
         blob = join_task(

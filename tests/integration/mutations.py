@@ -189,7 +189,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("a cancelled run gets no reply", "complete", "and wanted and ARGV", "and ARGV"),
         Mutation("a result is kept", "complete", "if ttl then keep(", "if false then keep("),
         Mutation("a result is kept for a while", "complete", ", 'EX', ttl)", ")"),
-        Mutation("a large answer is not sent as well", "complete", "if told == '!' then", "if false then"),
+        Mutation("a large answer is not sent as well", "complete", "== 'string' then bytes =", "== '' then bytes ="),
         Mutation("a result has ended", "look", "if type(result) == 'string' then", "if false then"),
         Mutation("what is told to stop is unknown", "look", " or mark_of(id) == 'x'", ""),
         Mutation("what waits does not run", "look", "call('ZSCORE', P .. 'waiting:' .. t.lane, id) or", ""),

@@ -102,15 +102,17 @@ def test_a_task_without_any_connection_keeps_its_result_and_sends_nothing(queue:
 
 
 def test_whoever_waits_for_a_large_answer_is_told_that_it_is_kept(queue: Queue) -> None:
-    queue.admit("1", detached=True, inbox="!box")
+    queue.reap(gateway="box")
+    queue.admit("1", detached=True)
     queue.claim()
-    queue.complete(lease("1"), inbox=f"={RESULT_S}=!box")
+    queue.complete(lease("1"))
     assert queue.result(task_id("1")) == "done"
     assert queue.replies() == [(task_id("1"), "kept")]
 
 
 def test_what_expired_is_kept_and_told_likewise(queue: Queue) -> None:
-    queue.admit("1", detached=True, inbox="!box", budget_ms=500)
+    queue.reap(gateway="box")
+    queue.admit("1", detached=True, budget_ms=500)
     queue.advance(500)
     queue.claim()
     assert queue.result(task_id("1")) == "expired"

@@ -1,7 +1,8 @@
 -- Joined before every script that may end a task: parse, finish, reply.
 -- blob: 13 digits deadline, msgpack {route, lane, inbox, tries, flow, weight, budget_ms}, body
--- inbox: a gateway process, or '=<ttl_s>=<process or nothing>': the reply is kept under `result:` as well. With a ! before
--- the process that is told only that it is kept: it may be large, and usually nobody waits for it any more.
+-- inbox: a gateway process, or '=<ttl_s>=<process or nothing>': the reply is kept under `result:` as well. A process with a
+-- presence is told only that it is kept: it may be large, and usually nobody waits for it any more. One of an earlier
+-- release, which has none, would not understand that.
 local function parse(blob)
   local at = blob and string.match(blob, '^%d%d%d%d%d%d%d%d%d%d%d%d%d')
   if not at then return nil end
@@ -35,10 +36,10 @@ local function keep(id, bytes, ttl)
   if call('PEXPIRETIME', key) < minute * 60000 then call('PEXPIREAT', key, string.format('%d', minute * 60000)) end
 end
 local function reply(inbox, bytes, id)
-  local ttl, told, box = string.match(inbox, '^=(%d+)=(!?)(.*)$')
+  local ttl, box = string.match(inbox, '^=(%d+)=(.*)$')
   if ttl then keep(id, bytes, ttl) end
   if box == '' then return end
-  if told == '!' then bytes = cmsgpack.pack({ 2, id, 'kept' }) end
+  if ttl and type(redis.pcall('ZSCORE', P .. 'gateways', box)) == 'string' then bytes = cmsgpack.pack({ 2, id, 'kept' }) end
   inbox = box or inbox
   local b = boxes[inbox] or { P .. 'inbox:' .. inbox, '*' }
   b[#b + 1] = 'r'
