@@ -290,6 +290,9 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("its contract stays", "reap", "if needed then return end", ""),
         Mutation("without tasks it ends", "reap", "    needed = false\n", ""),
         Mutation("after two hours it ends", "reap", "contract) < 7200000", "contract) < 1e15"),
+        Mutation(
+            "it is not unserved for ever", "reap", "contract) == 0 then call('ZREM'", "contract) == 2 then call('ZREM'"
+        ),
         Mutation("two hours since it was served", "reap", "'unserved', 'LT', now", "'unserved', now"),
         Mutation(
             "a contract that is served is not unserved",
@@ -314,7 +317,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("a lease is no more than a minute", "reap", "math.min(60000, ms)", "ms"),
     ),
     "holders": (
-        Mutation("a claim notes who runs it", "claim", "call('HSET', unpack(file))", "do end"),
+        Mutation("a claim notes who runs it", "claim", "on_loose('HSET', unpack(file))", "do end"),
         Mutation("of which sort it is", "claim", "(sort == t.route and '' or '~')", "''"),
         Mutation("an end ends its note", "complete", "put_all_away()\nsend", "send"),
         Mutation("so does a release", "release", "put_all_away()\nsend", "send"),
@@ -326,7 +329,9 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
             "who comes back brings them", "renew", "if not serves then from, to = to, from end", "from, to = to, from"
         ),
         Mutation("the dead hold no places", "reap", "serving[claimer] and file_of(lease) or", "file_of(lease) or"),
+        Mutation("garbage for notes loses no answer", "complete", "on_loose('HDEL', file,", "call('HDEL', file,"),
         Mutation("what is not noted is", "reap", "changed or filed ~= running", "changed"),
+        Mutation("an older release leaves no places", "reap", "  forget_lanes()\n", ""),
         Mutation("what no lane tells of is found", "reap", "  find_files(routes)\n", ""),
         Mutation("whoever lapsed is looked at", "reap", "changed or filed ~= running", "filed ~= running"),
         Mutation("the runs of others take places", "admit", "math.max(0, places - n)", "places"),

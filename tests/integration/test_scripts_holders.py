@@ -231,3 +231,32 @@ def test_what_was_taken_since_the_sum_counts_as_its_own(queue: Queue) -> None:
     queue.claim(99, room=1)
     assert queue.figures(ROUTE)["mean"] == 20
     assert queue.admitted(40, first=10, budget_ms=1000) == int((1000 - 20) / 3 * 2 / 20) - 1
+
+
+# What older processes and garbage leave
+
+
+@pytest.mark.leaves_garbage
+def test_garbage_in_the_place_of_notes_loses_no_answer(reaped: Queue) -> None:
+    reaped.admit("1", "2", "3")
+    reaped.claim(room=1)
+    reaped.client.set(reaped.keys.holders(".a"), "garbage")
+    assert reaped.complete(lease("1")) == [True]
+    assert reaped.replies() == [(task_id("1"), "done")]
+    reaped.client.set(reaped.keys.holders(".a"), "garbage")
+    assert reaped.claimed(2, room=1) == [task_id("2")]
+    reaped.client.set(reaped.keys.holders(".a"), "garbage")
+    assert reaped.codes("4") == [0]
+    reaped.client.set(reaped.keys.holders(".a"), "garbage")
+    reaped.pass_time(LEASE_MS + 1000, alive=[WORKER])
+    assert reaped.running() == set()
+    assert notes(reaped) == {}
+
+
+def test_places_of_a_lane_that_an_older_process_has_forgotten_go_and_the_notes_of_its_groups(reaped: Queue) -> None:
+    old = "0ld:a:0"
+    reaped.client.hset(reaped.keys.places(), mapping={f"{old}|": "-gone.a=3", f"{old}|pace": "1 1"})
+    reaped.client.hset(reaped.keys.holders("-gone.a"), task_id("9"), "w-gone.a.3 1 1")
+    reaped.pass_time(1000, alive=[WORKER])
+    assert set(reaped.client.hkeys(reaped.keys.places())) == {LANE.encode(), f"{LANE}|".encode()}  # type: ignore[arg-type]
+    assert notes(reaped, "-gone.a") == {}

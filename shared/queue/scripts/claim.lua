@@ -54,7 +54,7 @@ if #heads > 0 then
   end
   for _, ids in pairs(gone) do call('ZREM', unpack(ids)) end
   for _, held in pairs(leases) do call('ZADD', unpack(held)) end
-  if taken > 0 then call('HSET', unpack(file)) end
+  if taken > 0 then on_loose('HSET', unpack(file)) end
   call('ZADD', P .. 'clock:' .. ARGV[7], 'GT', string.format('%.17g', virtual), '')
   for lane, n in pairs(left) do touched[lane] = n > 0 or nil end
   send()

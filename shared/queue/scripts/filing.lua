@@ -12,6 +12,16 @@ local function recount(lane)
   end
   changed = changed or before ~= call('HGET', P .. 'places', lane .. '|')
 end
+-- An older process takes a lane out of `lanes`, and knows nothing of what is noted of its groups.
+local function forget_lanes()
+  for _, field in ipairs(call('HKEYS', P .. 'places')) do
+    local lane = string.match(field, '^(.*)|$')
+    if lane and call('SISMEMBER', P .. 'lanes', lane) == 0 then
+      heal('serving:' .. lane, 'zset')
+      recount(lane)
+    end
+  end
+end
 local function take_out_all()
   local known = {}
   for file in pairs(files) do

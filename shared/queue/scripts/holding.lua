@@ -3,7 +3,7 @@
 --   consumer runs that serves no lane any more is filed under `left`, since its places are not counted either.
 local ended = {}
 local function put_away(file, ids)
-  if call('HDEL', file, unpack(ids)) < #ids then call('HDEL', P .. 'holders:left', unpack(ids)) end
+  if on_loose('HDEL', file, unpack(ids)) < #ids then on_loose('HDEL', P .. 'holders:left', unpack(ids)) end
   ended[file] = nil
 end
 local function put_all_away()

@@ -6,7 +6,7 @@ local function consumers_of(lane)
   local p = call('HMGET', P .. 'places', lane, lane .. '|')
   local runs, room = 0, nil
   for group, places in string.gmatch(p[2] or '', GROUPS) do
-    local n = call('HLEN', P .. 'holders:' .. group)
+    local n = on_loose('HLEN', P .. 'holders:' .. group)
     runs, room = runs + n, (room or 0) + math.max(0, places - n)
   end
   return { name = lane, places = num(p[1]) or 0, groups = p[2], runs = runs, room = room }

@@ -47,6 +47,7 @@ local function sweep_registrations(now, lease_ms, least, interrupted)
     bound(serving, now, lease_ms, least)
     recount(lane) -- always: without places the door lets in nobody who would wait
   end
+  forget_lanes()
 end
 -- Once per gateway that is gone, and that slots come free: whatever is missed or goes back later, claim drops. An id is
 -- `<route>.<gateway><serial>`. Returns whether there is more.
@@ -110,5 +111,9 @@ local function sweep_lanes(now)
   end
   for _, contract in ipairs(call('HKEYS', P .. 'contracts')) do
     if served[contract] then call('ZREM', P .. 'unserved', contract) else sweep_contract(contract, now) end
+  end
+  -- an older process ends a contract at once
+  for _, contract in ipairs(call('ZRANGE', P .. 'unserved', 0, -1)) do
+    if call('HEXISTS', P .. 'contracts', contract) == 0 then call('ZREM', P .. 'unserved', contract) end
   end
 end
