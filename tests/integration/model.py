@@ -144,7 +144,8 @@ class Model:
         self._move(task, State.CANCELLED if task.unwanted else state, script)
         if task.state is not State.CANCELLED:
             assert id not in self.answers
-            self.answers[id] = task.state.value
+            told_kept = task.detached and task.gateway in self.presences
+            self.answers[id] = "kept" if told_kept else task.state.value
             if task.detached:
                 self.kept[id] = task.state.value
 
