@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HIDDEN = (".venv", ".git", ".cache", "__pycache__", "loadtest", "docs")
-PROGRAMS = ("redis-server", "haproxy", "wrk", "chromium", "promtool")
+PROGRAMS = ("redis-server", "haproxy", "wrk", "chromium", "promtool", "openssl")
 
 
 @pytest.fixture
