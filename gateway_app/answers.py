@@ -123,9 +123,9 @@ class Entry:
     """Its admission is in the figures; it may be admitted again, in another lane."""
 
     def accept(self) -> None:
-        """Answer a detached request with its id, as soon as it is admitted."""
+        """Answer a detached request with its id, as soon as it is admitted, and not while it may get another one."""
         self.hurried = True
-        if self.stage is Stage.ADMITTED:
+        if self.stage is Stage.ADMITTED and not self.moving:
             self.settle(Answer(accepted=self.id))
 
     def settle(self, answer: Answer) -> None:

@@ -169,6 +169,8 @@ class Dispatcher:
                     self._admit_again(entry)
                 elif code is CancelCode.REMOVED_AFTER_A_TRY:
                     entry.settle(lost(entry))
+                elif entry.hurried:
+                    entry.accept()
 
     def _admit_again(self, entry: Entry) -> None:
         """Offer it under a new id. The door judges by what is left of its time, and its refusal is not for others."""

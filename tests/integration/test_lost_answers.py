@@ -11,8 +11,10 @@ import httpx
 import pytest
 
 from deploy.embedded import EmbeddedServer
+from gateway_app import dispatcher
 from shared import queued
 from shared.errors import Unavailable
+from shared.queue.connection import Client, run
 from shared.queue.scripts.calls import Call
 from shared.queue.wire import Command, Wire
 from tests.kit import Kit
@@ -53,6 +55,35 @@ async def test_who_does_not_wait_gets_202_although_the_admission_was_not_heard_o
         assert accepted.status_code == 202, accepted.text
         assert time.monotonic() - began < 4
         assert (await system.delete(accepted.headers["location"])).status_code == 204
+
+
+async def test_a_202_given_while_its_task_is_moved_has_the_id_under_which_it_goes_on(
+    floodgate: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = asyncio.Event()
+
+    async def slow_run(client: Client, call: Call[Any]) -> Any:
+        reply = await run(client, call)
+        await asyncio.sleep(2.5)
+        monkeypatch.undo()
+        moved.set()
+        return reply
+
+    async with floodgate(__name__, worker_places=1) as system:
+        await asyncio.sleep(1)  # the grace of the start
+        first = asyncio.create_task(system.post("/later?seconds=2.5"))
+        await asyncio.sleep(0.2)
+        asking = asyncio.create_task(system.post("/later?seconds=0", headers={"prefer": "respond-async, wait=2"}))
+        await asyncio.sleep(0.1)
+        assert system.app.engine
+        monkeypatch.setattr(dispatcher, "run", slow_run)
+        monkeypatch.setattr(system.app.engine._lanes, "serves", lambda lane: False)
+        accepted = await asking
+        await moved.wait()
+        assert accepted.status_code in (200, 202), accepted.text
+        if accepted.status_code == 202:
+            assert (await system.get(accepted.headers["location"])).is_success
+        assert (await first).is_success
 
 
 async def test_a_claimed_post_runs_although_the_bell_cannot_be_heard_out(

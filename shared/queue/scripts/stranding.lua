@@ -52,9 +52,10 @@ local function bring_home(batch)
   for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
     local stranded = P .. 'stranded:' .. route
     for _, member in ipairs(call('ZRANGE', stranded, 0, -1)) do
+      if moved >= batch then return true end
       local lane, id = string.match(member, '^([^#]*)#(.+)$')
       local home = lane and home_of(route, lane)
-      local t = home and moved < batch and load(id)
+      local t = home and load(id)
       if not lane or not call('ZSCORE', P .. 'slots:' .. route, id) then garbage = garbage + call('ZREM', stranded, member)
       elseif t then
         if home ~= t.lane then move(id, home) end
@@ -64,5 +65,5 @@ local function bring_home(batch)
       end
     end
   end
-  return moved >= batch
+  return false
 end

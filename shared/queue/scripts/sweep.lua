@@ -58,9 +58,10 @@ local function drop_of_the_gone(now, since, batch)
   if in_grace(now) then return false end
   local names, dropped = call('ZRANGEBYSCORE', key, since > now and '-inf' or '(' .. since, now), 0
   local function drop_from(queue)
-    for _, id in ipairs(call('ZRANGE', queue, 0, -1)) do
+    for _, id in ipairs(dropped < batch and call('ZRANGE', queue, 0, -1) or {}) do
+      if dropped >= batch then return end
       for _, name in ipairs(names) do
-        local t = dropped < batch and string.find(id, '.' .. name, 1, true) and load(id)
+        local t = string.find(id, name, 1, true) and load(id)
         if t and is_for_nobody(id, t, now) and call('ZREM', queue, id) == 1 then
           finish_as(id, t, 'dropped')
           dropped = dropped + 1
@@ -68,6 +69,7 @@ local function drop_of_the_gone(now, since, batch)
       end
     end
   end
+  for i, name in ipairs(names) do names[i] = '.' .. name end
   if #names > 0 then
     for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do drop_from(P .. 'waiting:' .. lane) end
     for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do drop_from(P .. 'parked:' .. route) end
