@@ -161,10 +161,14 @@ class Dispatcher:
                 entry.moving = True
             try:
                 reply = await run(self._client, cancel(self._keys, [entry.id for entry in waiting], running=False))
-            finally:
+            except BaseException:
                 for entry in waiting:
                     entry.moving = False
+                    if entry.hurried:
+                        entry.accept()
+                raise
             for entry, code in zip(waiting, reply.codes, strict=True):
+                entry.moving = False
                 if code is CancelCode.REMOVED and not entry.answer.done():
                     self._admit_again(entry)
                 elif code is CancelCode.REMOVED_AFTER_A_TRY:
