@@ -258,5 +258,19 @@ def test_places_of_a_lane_that_an_older_process_has_forgotten_go_and_the_notes_o
     reaped.client.hset(reaped.keys.places(), mapping={f"{old}|": "-gone.a=3", f"{old}|pace": "1 1"})
     reaped.client.hset(reaped.keys.holders("-gone.a"), task_id("9"), "w-gone.a.3 1 1")
     reaped.pass_time(1000, alive=[WORKER])
-    assert set(reaped.client.hkeys(reaped.keys.places())) == {LANE.encode(), f"{LANE}|".encode()}  # type: ignore[arg-type]
+    assert set(reaped.client.hkeys(reaped.keys.places())) == {LANE.encode(), f"{LANE}|".encode()}
     assert notes(reaped, "-gone.a") == {}
+
+
+@pytest.mark.leaves_garbage
+def test_notes_of_what_an_older_process_ended_end_by_themselves(reaped: Queue) -> None:
+    reaped.register(ALL)
+    reaped.admit("1")
+    reaped.claim(claimer=ALL)
+    reaped.pass_time(1000, alive=[WORKER, ALL])
+    reaped.client.zrem(reaped.keys.running(ROUTE), lease("1", claimer=ALL))
+    reaped.client.hdel(reaped.keys.tasks(), task_id("1"))
+    reaped.client.zrem(reaped.keys.slots(ROUTE), task_id("1"))
+    reaped.leave(ALL)
+    reaped.pass_time(1000, alive=[WORKER])
+    assert 0 < reaped.client.ttl(reaped.keys.holders("-all.a")) <= 7200
