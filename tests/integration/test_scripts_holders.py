@@ -260,3 +260,17 @@ def test_places_of_a_lane_that_an_older_process_has_forgotten_go_and_the_notes_o
     reaped.pass_time(1000, alive=[WORKER])
     assert set(reaped.client.hkeys(reaped.keys.places())) == {LANE.encode(), f"{LANE}|".encode()}
     assert notes(reaped, "-gone.a") == {}
+
+
+@pytest.mark.leaves_garbage
+def test_notes_of_what_an_older_process_ended_end_by_themselves(reaped: Queue) -> None:
+    reaped.register(ALL)
+    reaped.admit("1")
+    reaped.claim(claimer=ALL)
+    reaped.pass_time(1000, alive=[WORKER, ALL])
+    reaped.client.zrem(reaped.keys.running(ROUTE), lease("1", claimer=ALL))
+    reaped.client.hdel(reaped.keys.tasks(), task_id("1"))
+    reaped.client.zrem(reaped.keys.slots(ROUTE), task_id("1"))
+    reaped.leave(ALL)
+    reaped.pass_time(1000, alive=[WORKER])
+    assert 0 < reaped.client.ttl(reaped.keys.holders("-all.a")) <= 7200

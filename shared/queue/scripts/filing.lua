@@ -13,10 +13,10 @@ local function recount(lane)
   changed = changed or before ~= call('HGET', P .. 'places', lane .. '|')
 end
 -- An older process takes a lane out of `lanes`, and knows nothing of what is noted of its groups.
-local function forget_lanes()
+local function forget_lanes(walked)
   for _, field in ipairs(call('HKEYS', P .. 'places')) do
     local lane = string.match(field, '^(.*)|$')
-    if lane and call('SISMEMBER', P .. 'lanes', lane) == 0 then
+    if lane and not walked[lane] then
       heal('serving:' .. lane, 'zset')
       recount(lane)
     end
@@ -62,7 +62,10 @@ local function file_anew(now, routes)
 end
 local function mend_holders(now, routes)
   local filed, running = 0, 0
-  for file in pairs(files) do filed = filed + on_loose('HLEN', file) end
+  for file in pairs(files) do
+    filed = filed + on_loose('HLEN', file)
+    call('EXPIRE', file, 7200) -- no run is longer: what an older process ended in it after its group left, nobody finds
+  end
   for _, route in ipairs(routes) do running = running + call('ZCARD', P .. 'running:' .. route) end
   if changed or filed ~= running then file_anew(now, routes) end
 end

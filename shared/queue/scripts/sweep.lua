@@ -38,6 +38,7 @@ local function bound(key, now, lease_ms, least)
 end
 -- Nobody could renew: who was registered when that began is given the time to. Who has left is not there any more.
 local function sweep_registrations(now, lease_ms, least, interrupted)
+  local walked = {}
   for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
     local serving = P .. 'serving:' .. lane
     for _, claimer in ipairs(interrupted and call('ZRANGE', serving, 0, -1) or {}) do
@@ -45,9 +46,10 @@ local function sweep_registrations(now, lease_ms, least, interrupted)
     end
     call('ZREMRANGEBYSCORE', serving, '-inf', now)
     bound(serving, now, lease_ms, least)
+    walked[lane] = true
     recount(lane) -- always: without places the door lets in nobody who would wait
   end
-  forget_lanes()
+  forget_lanes(walked)
 end
 -- Once per gateway that is gone, and that slots come free: whatever is missed or goes back later, claim drops. An id is
 -- `<route>.<gateway><serial>`. Returns whether there is more.
