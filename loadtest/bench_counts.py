@@ -37,7 +37,7 @@ def counts(lab: Lab) -> list[Figure]:
         plain = _counted(lab, "direct", bare, system.workers[0])
     return [
         _count("scripts per request", queue.scripts, 3.3),
-        _count("commands per request, with those that scripts call", queue.commands, 50),
+        _count("commands per request, with those that scripts call", queue.commands, 55),
         _count("reads and writes per request, gateway", queue.gateway_io, 9),
         _count("reads and writes per request, worker", queue.worker_io, 5),
         _count("calls of functions, gateway / bare+log", queue.calls / plain.calls, 1.1),

@@ -80,7 +80,7 @@ EDITS: Mapping[str, tuple[Edit, ...]] = {
     "running-limit": (("declare", "if ARGV[i + 2] ~= '0' then", "if false then"),),
     # Four look at the deadline of what waits: the gateway (for whoever waits on a connection), claim, executor, reap.
     "deadlines": (
-        ("claim", "or t.deadline <= now then", "then"),
+        ("claim", "or t.deadline <= now or is_for_nobody", "or is_for_nobody"),
         ("reap", "call('ZRANGEBYSCORE', slots, '-inf', now, ", "call('ZRANGEBYSCORE', slots, '-inf', now - 3000, "),
     ),
 }

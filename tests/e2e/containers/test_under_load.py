@@ -107,7 +107,7 @@ async def test_a_change_is_rolled_out_and_nobody_notices(stack: Stack, change: s
     old = {fleet: set(stack.containers(fleet)) for fleet in ("gateway", "worker")}
     for name, (before, after) in CHANGES[change].items():
         text = (stack.root / name).read_text()
-        assert text.count(before) == 1
+        assert before in text
         (stack.root / name).write_text(text.replace(before, after))
     start_s = time.monotonic()
     async with crowd(stack.port, GETS, POSTS, FEW) as asked:
