@@ -171,6 +171,7 @@ async def _started_for_the_gone(side: Side) -> int:
 
 async def _started_after_the_deadline(side: Side) -> int:
     """Let ten tasks that nobody waits for expire behind taken places; return how many started all the same."""
+    await side.warm("/blocking?seconds=0", requests=200)  # known as quick, or nobody is let in behind it
     blocking = [Request(0, 0.0, "/blocking?seconds=1.5") for _ in range(16)]
     expiring = [Request(0, 0.1, "/expiring", headers="Prefer: respond-async\r\n") for _ in range(10)]
     sent = await side.send([*blocking, *expiring])
