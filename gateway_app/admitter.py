@@ -40,6 +40,8 @@ SILENT_S = 0.23
 """Without an answer for so long, and the grace, Redis counts as away; short freezes refuse nobody."""
 GRACE_S = 0.02
 """After a late turn of the loop a timer may come before the answer that lies there."""
+LOOK_S = 0.25
+"""Between two looks at an idle connection."""
 PROBE_S = 0.1
 CERTAIN = 2
 """Tries to connect that fail in a row: one may be cut on its way, a dead server refuses both at once."""
@@ -80,6 +82,7 @@ class Admitter:
         self._some = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle
         self._is_away = False
         """Redis does not answer: whoever comes is refused at once."""
         self.doubts = False
@@ -95,6 +98,19 @@ class Admitter:
 
     async def run(self) -> None:
         """Admit for ever; ends by cancellation."""
+        self._look()
+        try:
+            await self._run()
+        finally:
+            self._looking.cancel()
+
+    def _look(self) -> None:
+        """Wake the sender where its connection was lost: without a request it would never know, and never be ready."""
+        self._looking = self._loop.call_later(LOOK_S, self._look)
+        if not self._wire.is_open:
+            self._some.set()
+
+    async def _run(self) -> None:
         failures = 0
         while True:
             try:

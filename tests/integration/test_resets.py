@@ -114,3 +114,11 @@ async def test_requests_are_answered_while_all_connections_are_reset(proxy: Prox
         assert times > 10
         assert not any(worker.running.done() for worker in system.workers)
         assert answers.count(True) / len(answers) >= 0.8, "a busy machine loses more; how much is measured elsewhere"
+
+
+async def test_a_gateway_that_nobody_asks_is_ready_again_by_itself(proxy: Proxy, namespace: str) -> None:
+    async with Kit(proxy.url, namespace)(__name__, lease_s=1) as system:
+        await reset(proxy)
+        async with asyncio.timeout(5):
+            while not system.app.ready:
+                await asyncio.sleep(0.02)
