@@ -133,7 +133,7 @@ async def test_a_full_route_refuses_by_the_queue_and_from_memory(
     # The slower a route is known to be, the longer a refusal is remembered.
     assert (await client.get("/narrow?tag=warm&seconds=0.2")).status_code == 200
     before = scrape(gateway.url)
-    held = [asyncio.create_task(client.get("/narrow?tag=held&seconds=0.6")) for _ in range(5)]
+    held = [asyncio.create_task(client.get("/narrow?tag=held&seconds=1.2")) for _ in range(5)]
     await until_async(lambda: scrape(gateway.url)("waiting", **route) == 5 - PLACES)
     during = scrape(gateway.url)
     assert (during("running", **route), during("limit", **route)) == (PLACES, 5)
