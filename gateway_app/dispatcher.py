@@ -7,7 +7,6 @@ client, every request leaves `dispatch` with exactly one answer by its deadline.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 import secrets
 import time
@@ -114,7 +113,7 @@ class Dispatcher:
             found = None
         if not isinstance(found, Answer):
             return Answer(accepted=entry.id)
-        return dataclasses.replace(found, predicted_ms=entry.wait_ms)
+        return replace(found, predicted_ms=entry.wait_ms)
 
     def withdraw(self, entry: Entry) -> None:
         """Nobody waits any more: at once if admitted; the admitter calls again when it gets there later."""

@@ -8,6 +8,7 @@ local function count_places(lane)
     if group then groups[group] = (groups[group] or 0) + places end
   end
   for group, places in pairs(groups) do list[#list + 1] = group .. '=' .. places end
+  table.sort(list) -- in another order it would look changed, and reap would file all notes anew
   if sum > 0 then call('HSET', P .. 'places', lane, sum, lane .. '|', table.concat(list, ' ')) else call('HDEL', P .. 'places', lane, lane .. '|', lane .. '|pace') end
   return claimers
 end

@@ -30,8 +30,9 @@ local function keep(id, bytes, ttl)
   if redis.pcall('SET', result, bytes, 'EX', ttl).err then return end
   local minute = minute_of(call('PEXPIRETIME', result))
   if on_loose('HINCRBY', key, minute, #bytes) ~= #bytes then return end
+  local time = clock()
   for _, other in ipairs(call('HKEYS', key)) do -- once a minute: what has ended goes
-    if (num(other) or 0) * 60000 <= clock() then call('HDEL', key, other) end
+    if (num(other) or 0) * 60000 <= time then call('HDEL', key, other) end
   end
   if call('PEXPIRETIME', key) < minute * 60000 then call('PEXPIREAT', key, string.format('%d', minute * 60000)) end
 end
