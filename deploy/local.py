@@ -20,7 +20,7 @@ from deploy.apps import HOST, KILL_MARGIN_S, App, Service
 from deploy.asking import answer, askable, editable, taken
 from deploy.embedded import EmbeddedServer, ServerFailed
 from deploy.reloading import say, until_it_builds, watch, watched
-from shared.settings import Settings, faults
+from floodgate.operations.settings import Settings, faults
 
 FIRST_ANSWER_S = 60.0
 POLL_S = 0.1

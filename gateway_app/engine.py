@@ -11,6 +11,9 @@ import os
 import secrets
 import time
 
+from floodgate.operations.logs import fields
+from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.settings import Settings
 from gateway_app.admitter import Admitter
 from gateway_app.answers import Entry
 from gateway_app.dispatcher import Dispatcher
@@ -23,8 +26,6 @@ from gateway_app.results import Results, watch_forever
 from gateway_app.seeker import Seeker, look_forever
 from shared.errors import Unavailable
 from shared.head import Rate
-from shared.logs import fields
-from shared.metrics.snapshot import Snapshot
 from shared.queue.clock import RedisClock
 from shared.queue.connection import connect, run
 from shared.queue.eviction import Eviction
@@ -33,7 +34,6 @@ from shared.queue.reaper import reap_forever
 from shared.queue.scripts.calls import Call, declare
 from shared.queue.wire import Wire
 from shared.registry import Registry
-from shared.settings import Settings
 
 log = logging.getLogger("floodgate.gateway")
 

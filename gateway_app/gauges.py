@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+from floodgate.operations.metrics.families import Family
+from floodgate.operations.metrics.snapshot import Snapshot
 from gateway_app.lanes import Lanes
 from gateway_app.metering import ROUTE
 from shared.errors import Unavailable
-from shared.metrics.families import Family
-from shared.metrics.snapshot import Snapshot
 from shared.queue.clock import RedisClock
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import Argument

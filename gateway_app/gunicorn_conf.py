@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shared.serving import configuration
-from shared.settings import Settings
+from floodgate.operations.server import configuration
+from floodgate.operations.settings import Settings
 
 settings = Settings()
 globals().update(configuration("gateway_app.main:build()", settings.gateway_port, settings))

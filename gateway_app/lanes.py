@@ -12,8 +12,8 @@ import math
 import time
 from typing import Any
 
+from floodgate.operations.logs import fields
 from shared.errors import FloodgateError
-from shared.logs import fields
 from shared.queue.clock import RedisClock
 from shared.queue.connection import Client, translated
 from shared.queue.keys import Keys, lane_of

@@ -18,6 +18,12 @@ from fastapi.security.base import SecurityBase
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from floodgate.operations import supervision
+from floodgate.operations.endpoints import Gate, Pages
+from floodgate.operations.logs import configure, gathering
+from floodgate.operations.metrics.page import MetricsPage
+from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.settings import Settings
 from gateway_app import connections, extend
 from gateway_app.calling import Callees, answer_call_errors
 from gateway_app.engine import Engine
@@ -28,15 +34,9 @@ from gateway_app.responses import invalid, unexpected
 from gateway_app.routes import add_routes
 from gateway_app.sending import Unsent, return_large_blocks
 from gateway_app.tasks import add_tasks
-from shared import supervision
 from shared.context import Caller
 from shared.discovery import check_times, discover
-from shared.gate import Gate, Pages
-from shared.logs import configure, gathering
-from shared.metrics.page import MetricsPage
-from shared.metrics.snapshot import Snapshot
 from shared.registry import Registry
-from shared.settings import Settings
 
 LOOK_S = 1.0
 """How long it is remembered whether requests are traced: looking costs 3 µs, and a provider is set at start."""

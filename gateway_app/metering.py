@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from floodgate.operations.metrics.calls import Calls, Connects, Reaps
+from floodgate.operations.metrics.families import EVICTS, SECONDS, Family
+from floodgate.operations.metrics.ledger import Ledger
+from floodgate.operations.metrics.vitals import Vitals
 from gateway_app.answers import Answer, Entry, Trouble
-from shared.metrics.calls import Calls, Connects, Reaps
-from shared.metrics.families import EVICTS, SECONDS, Family
-from shared.metrics.ledger import Ledger
-from shared.metrics.vitals import Vitals
 from shared.registry import Handler, Registry
 
 ROUTE = ("method", "route")

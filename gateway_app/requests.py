@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from floodgate.operations.endpoints import is_engine_path
+from floodgate.operations.logs import fields, gatherer_for, line_of, shown, to_json
 from gateway_app.answers import Answer, Terms, Trouble
 from gateway_app.connections import connection_of
 from gateway_app.metering import RouteMeter
 from gateway_app.responses import head_too_large
 from gateway_app.sending import PIECE_BYTES, Unsent
 from shared.context import Caller
-from shared.gate import is_engine_path
-from shared.logs import fields, gatherer_for, line_of, shown, to_json
 
 log = logging.getLogger("floodgate.request")
 

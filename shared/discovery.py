@@ -10,10 +10,10 @@ import importlib
 import pkgutil
 import sys
 
+from floodgate.operations.settings import KILL_MARGIN_S, Settings
 from shared.errors import ConfigurationError, DeclarationError, FloodgateError
 from shared.registry import Registry, declared_in
 from shared.sealing import seal
-from shared.settings import KILL_MARGIN_S, Settings
 
 
 def discover(settings: Settings) -> Registry:

@@ -11,9 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shared.metrics.families import Family
-from shared.metrics.ledger import Ledger
-from shared.metrics.snapshot import Snapshot
+from floodgate.operations.metrics.families import Family
+from floodgate.operations.metrics.ledger import Ledger
+from floodgate.operations.metrics.snapshot import Snapshot
 
 ROOT = Path(__file__).parents[1]
 COUNTED = Family("floodgate_test_counted_total", "counter", "What was counted.", ("what",))

@@ -17,12 +17,12 @@ from typing import Any
 import httpx
 import pytest
 
+from floodgate.operations.settings import Settings
 from gateway_app import extend
 from gateway_app.answers import Draft
 from gateway_app.main import Extension, GatewayApp, create_app
 from shared.discovery import discover
 from shared.registry import Handler, Registry
-from shared.settings import Settings
 from tests.faults import Function, Overrides, Worker, all_places_taken
 
 READY_S = 10
@@ -47,7 +47,7 @@ class Kit:
         """Run the handlers of a package or module (a test's own: `__name__`), and end them in order.
 
         `overrides` puts another factory in the place of a resource's, named as in
-        `Resource(…)`. `settings` are those of `shared.settings`, in small letters.
+        `Resource(…)`. `settings` are those of `floodgate.operations.settings`, in small letters.
         """
         own = {"redis_url": self._redis_url, "namespace": self._namespace, "handlers": handlers}
         chosen = Settings(**{"lease_s": 0.5, "drain_s": 3, **own, **settings})

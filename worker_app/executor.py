@@ -18,9 +18,9 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from floodgate.operations.logs import fields
 from shared.context import Caller, Context
 from shared.errors import HTTPError
-from shared.logs import fields
 from shared.queue.messages import Outcome, Task, TaskReply
 from shared.registry import Kind
 from worker_app.plans import Plan

@@ -10,14 +10,14 @@ import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from shared import supervision
+from floodgate.operations import supervision
+from floodgate.operations.endpoints import Gate, Pages
+from floodgate.operations.logs import configure
+from floodgate.operations.metrics.page import MetricsPage
+from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.settings import Settings
 from shared.discovery import check_times, discover
-from shared.gate import Gate, Pages
-from shared.logs import configure
-from shared.metrics.page import MetricsPage
-from shared.metrics.snapshot import Snapshot
 from shared.registry import Registry
-from shared.settings import Settings
 from worker_app.engine import Engine
 
 Message = MutableMapping[str, Any]

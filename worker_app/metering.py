@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.metrics.calls import Calls, Connects, Reaps
-from shared.metrics.families import EVICTS, SECONDS, Family
-from shared.metrics.ledger import Counter, Histogram, Ledger
-from shared.metrics.vitals import Vitals
+from floodgate.operations.metrics.calls import Calls, Connects, Reaps
+from floodgate.operations.metrics.families import EVICTS, SECONDS, Family
+from floodgate.operations.metrics.ledger import Counter, Histogram, Ledger
+from floodgate.operations.metrics.vitals import Vitals
 from shared.queue.messages import Outcome
 from shared.registry import Registry
 

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import random
 
+from floodgate.operations.logs import fields
 from shared.errors import Unavailable
-from shared.logs import fields
 from shared.queue.connection import Client, translated
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import read_contracts

@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
+from floodgate.operations.logs import fields
 from shared.errors import ConfigurationError
-from shared.logs import fields
 from shared.queue.backoff import Backoff
 from shared.registry import Handler
 from shared.resource import Resource, needs_of

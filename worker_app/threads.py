@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from shared.logs import fields
+from floodgate.operations.logs import fields
 
 log = logging.getLogger("floodgate.worker")
 

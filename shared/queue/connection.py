@@ -18,9 +18,9 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from floodgate.operations.settings import Settings
 from shared.errors import Full, TimedOut, Unavailable
 from shared.queue.scripts.calls import Call
-from shared.settings import Settings
 
 T = TypeVar("T")
 Client = redis.Redis

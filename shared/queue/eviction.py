@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from shared.logs import fields
+from floodgate.operations.logs import fields
 from shared.queue.wire import Wire
 
 CALL_S = 2.0

@@ -12,11 +12,11 @@ from typing import Protocol
 
 from redis import asyncio as redis
 
+from floodgate.operations.settings import Settings
 from shared.errors import FloodgateError
 from shared.queue.connection import run
 from shared.queue.keys import Keys
 from shared.queue.scripts import calls
-from shared.settings import Settings
 
 PERIOD_S = 1.0
 PERIODS_PER_LEASE = 5

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from floodgate.operations.logs import configure
+from floodgate.operations.settings import Settings
 from shared.discovery import discover
-from shared.logs import configure
-from shared.settings import Settings
 from worker_app.main import WorkerApp, create_app
 
 

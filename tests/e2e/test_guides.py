@@ -35,7 +35,7 @@ SHOWN_AS = "http://127.0.0.1:8000"
 GATEWAY = f"""
 from gateway_app.main import create_app
 from shared.discovery import discover
-from shared.settings import Settings
+from floodgate.operations.settings import Settings
 from {PACKAGE} import extend
 
 

@@ -26,8 +26,8 @@ import httpx
 import psutil
 import pytest
 
+from floodgate.operations.settings import Settings
 from shared.queue.keys import CATALOGUE
-from shared.settings import Settings
 from tests.kit import Kit
 
 ROOT = Path(__file__).parents[2]

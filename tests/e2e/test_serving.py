@@ -56,7 +56,7 @@ def running_gunicorn(tmp_path: Path, unready_s: float = 0, **env: str) -> Iterat
         port = probe.getsockname()[1]
     conf = tmp_path / "conf.py"
     conf.write_text(
-        "from shared import serving\nfrom shared.serving import configuration\nfrom shared.settings import Settings\n"
+        "from shared import serving\nfrom floodgate.operations.server import configuration\nfrom floodgate.operations.settings import Settings\n"
         f"serving.GC_PERIOD_S = {GC_PERIOD_S}\n"
         f"settings = Settings(drain_s={DRAIN_S}, unready_s={unready_s})\n"
         f"globals().update(configuration('tests.e2e.toy_app:build()', {port}, settings))\n"

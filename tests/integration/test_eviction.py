@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.embedded import EmbeddedServer
+from floodgate.operations.metrics.families import EVICTS
 from shared import queued
-from shared.metrics.families import EVICTS
 from tests.e2e.system import until_async
 from tests.kit import Kit, System
 

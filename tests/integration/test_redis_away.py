@@ -12,19 +12,19 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.embedded import EmbeddedServer
+from floodgate.operations.metrics.calls import Calls
+from floodgate.operations.metrics.ledger import Ledger
+from floodgate.operations.settings import Settings
 from gateway_app import engine, replies
 from gateway_app.answers import Stage
 from gateway_app.replies import Inbox
 from shared import queued
 from shared.errors import Unavailable
-from shared.metrics.calls import Calls
-from shared.metrics.ledger import Ledger
 from shared.queue.connection import connect, run
 from shared.queue.keys import Keys
 from shared.queue.messages import Outcome, TaskReply, pack_reply
 from shared.queue.scripts.calls import Call, declare
 from shared.queue.wire import Wire
-from shared.settings import Settings
 from tests.e2e.system import until_async
 from tests.kit import Kit, System
 from tests.proxying import Proxy

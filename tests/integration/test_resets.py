@@ -10,13 +10,13 @@ import pytest
 import uvloop
 
 from deploy.embedded import EmbeddedServer
+from floodgate.operations.settings import Settings
 from shared import queued
 from shared.errors import Unavailable
 from shared.queue.connection import connect, run, translated
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import reap
 from shared.queue.wire import Wire
-from shared.settings import Settings
 from tests.kit import Kit
 from tests.proxying import Proxy
 

@@ -18,10 +18,10 @@ import pytest
 from redis.asyncio.connection import ConnectionPool
 
 from deploy.embedded import EmbeddedServer
+from floodgate.operations.settings import Settings
 from shared.errors import Unavailable
 from shared.queue.connection import connect
 from shared.queue.wire import Wire
-from shared.settings import Settings
 
 Relay = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 

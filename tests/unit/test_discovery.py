@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from floodgate.operations.settings import Settings
 from shared.discovery import discover
-from shared.settings import Settings
 
 ELSEWHERE = """
 from shared import queued

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.metrics.exposition import pieces
-from shared.metrics.families import Family
-from shared.metrics.snapshot import Snapshot, header_of, read_header
+from floodgate.operations.metrics.exposition import pieces
+from floodgate.operations.metrics.families import Family
+from floodgate.operations.metrics.snapshot import Snapshot, header_of, read_header
 
 COUNT = Family("floodgate_count_total", "counter", 'A help with "quotes", a \\ and\na line.', ("route", "reason"))
 TOOK = Family("floodgate_took_seconds", "histogram", "Took.", ("route",), (0.001, 0.5, 1.0, 10.0))

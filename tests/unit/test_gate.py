@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from shared.gate import Gate, Message, Pages, Receive, Send, is_engine_path
-from shared.keyring import COOKIE, SESSION_S, Keyring
-from shared.settings import Settings
+from floodgate.operations.auth import COOKIE, SESSION_S, Keyring
+from floodgate.operations.endpoints import Gate, Message, Pages, Receive, Send, is_engine_path
+from floodgate.operations.settings import Settings
 
 TOKEN = "correct-horse-battery-staple"
 NEAR = ("127.0.0.1", 5000)

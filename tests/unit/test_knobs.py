@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.up import SLOTS
-from shared.settings import Settings
+from floodgate.operations.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FILE = (ROOT / "docker-compose.yml").read_text()

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from floodgate.operations import logs
 from gateway_app.requests import RequestMiddleware, facts_of
 from gateway_app.sending import Unsent
-from shared import logs
 from shared.context import Caller
 
 CHUNK = logs.CHUNK_BYTES

@@ -7,13 +7,13 @@ import secrets
 
 import pytest
 
+from floodgate.operations.metrics.families import Family
+from floodgate.operations.metrics.snapshot import Snapshot
 from gateway_app import metering
 from gateway_app.answers import Answer, Trouble
 from gateway_app.metering import ENDED, OFFERED, OTHER, REFUSED, RESPONSES, TOTAL_SECONDS, Metering
 from gateway_app.requests import Facts
 from shared import queued
-from shared.metrics.families import Family
-from shared.metrics.snapshot import Snapshot
 from shared.queue.messages import Outcome, TaskReply
 from shared.registry import Handler, declared_in
 from shared.sealing import seal

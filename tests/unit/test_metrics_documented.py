@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from floodgate.operations.metrics import families
+from floodgate.operations.metrics.families import Family
 from gateway_app import gauges, metering
-from shared.metrics import families
-from shared.metrics.families import Family
 from worker_app import metering as worker_metering
 
 ROOT = Path(__file__).parents[2]

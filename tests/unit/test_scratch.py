@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from shared.scratch import PREFIX, make, sweep
+from floodgate.operations.scratch import PREFIX, make, sweep
 
 ROOT = Path(__file__).parents[2]
 FORKING = """
 import os, sys, time
 from pathlib import Path
-from shared.scratch import make
+from floodgate.operations.scratch import make
 directory = make(Path(sys.argv[1]))
 if os.fork() == 0:
     print(directory, flush=True)  # by the child: then there is one

@@ -162,7 +162,7 @@ def test_sealing_again_after_fastapi_has_seen_the_function_gives_the_same_contra
 
 def test_every_process_draws_the_same_contract_whatever_the_order_of_its_sets() -> None:
     program = (
-        "from shared.discovery import discover; from shared.settings import Settings;"
+        "from shared.discovery import discover; from floodgate.operations.settings import Settings;"
         "print(discover(Settings(handlers='tests.zoo.handlers')).contract)"
     )
     processes = [

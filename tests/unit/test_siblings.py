@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.metrics import siblings
-from shared.metrics.families import Family
-from shared.metrics.ledger import Ledger
-from shared.metrics.snapshot import header_of
+from floodgate.operations.metrics import siblings
+from floodgate.operations.metrics.families import Family
+from floodgate.operations.metrics.ledger import Ledger
+from floodgate.operations.metrics.snapshot import header_of
 from tests.counting import COUNTED, LEVEL, TOOK, Sibling, counted, ledger_of
 
 Start = Callable[..., Sibling]

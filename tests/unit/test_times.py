@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from floodgate.operations.settings import Settings
 from shared import queued
 from shared.discovery import check_times
 from shared.errors import ConfigurationError
 from shared.registry import Registry, declared_in
 from shared.sealing import seal
-from shared.settings import Settings
 
 
 def registry(*times_s: float, async_timeout_s: float | None = None) -> Registry:

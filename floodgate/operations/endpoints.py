@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 from pydantic import SecretStr
 
-from shared.keyring import COOKIE, SESSION_S, Headers, Keyring
+from floodgate.operations.auth import COOKIE, SESSION_S, Headers, Keyring
 
 log = logging.getLogger("floodgate")
 

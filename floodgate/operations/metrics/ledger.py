@@ -16,10 +16,10 @@ import secrets
 from bisect import bisect_left
 from pathlib import Path
 
-from shared.logs import fields
-from shared.metrics.families import Family
-from shared.metrics.siblings import SUFFIX, Siblings
-from shared.metrics.snapshot import CELL_BYTES, Header, Row, Snapshot, header_of, read_header
+from floodgate.operations.logs import fields
+from floodgate.operations.metrics.families import Family
+from floodgate.operations.metrics.siblings import SUFFIX, Siblings
+from floodgate.operations.metrics.snapshot import CELL_BYTES, Header, Row, Snapshot, header_of, read_header
 
 log = logging.getLogger("floodgate")
 

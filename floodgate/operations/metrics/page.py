@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from shared.metrics.exposition import CONTENT_TYPE, pieces
-from shared.metrics.snapshot import Snapshot
+from floodgate.operations.metrics.exposition import CONTENT_TYPE, pieces
+from floodgate.operations.metrics.snapshot import Snapshot
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from shared.metrics.families import Family, Labels
-from shared.metrics.snapshot import Snapshot
+from floodgate.operations.metrics.families import Family, Labels
+from floodgate.operations.metrics.snapshot import Snapshot
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 

@@ -10,8 +10,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from shared.metrics.families import CPU_SECONDS, LOOP_LAG, PROCESSES, READY
-from shared.metrics.ledger import Ledger
+from floodgate.operations.metrics.families import CPU_SECONDS, LOOP_LAG, PROCESSES, READY
+from floodgate.operations.metrics.ledger import Ledger
 
 PERIOD_S = 0.25
 """A loop that is blocked for longer is seen for sure."""

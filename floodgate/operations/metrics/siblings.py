@@ -15,8 +15,8 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-from shared.logs import fields
-from shared.metrics.snapshot import CELL_BYTES, Header, Snapshot, header_of, read_header
+from floodgate.operations.logs import fields
+from floodgate.operations.metrics.snapshot import CELL_BYTES, Header, Snapshot, header_of, read_header
 
 log = logging.getLogger("floodgate")
 

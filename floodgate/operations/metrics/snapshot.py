@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from shared.metrics.families import Family, Labels
+from floodgate.operations.metrics.families import Family, Labels
 
 _MAGIC = b"floodgt1"
 _HEAD = struct.Struct("<8sQ")

@@ -27,8 +27,8 @@ from gunicorn.glogging import Logger
 from uvicorn import Config, Server
 from uvicorn_worker import UvicornWorker
 
-from shared import logs, scratch
-from shared.settings import Settings
+from floodgate.operations import logs, scratch
+from floodgate.operations.settings import Settings
 
 MASTER_STARTED = "MASTER_STARTED"
 """Environment variable: the master's own monotonic clock, in seconds, when it read its configuration."""
@@ -147,8 +147,8 @@ def configuration(app: str, port: int, settings: Settings) -> dict[str, Any]:
     return {
         "wsgi_app": app,
         "bind": f"0.0.0.0:{port}",
-        "worker_class": "shared.serving.DrainingWorker",
-        "logger_class": "shared.serving.MasterLogger",
+        "worker_class": "floodgate.operations.server.DrainingWorker",
+        "logger_class": "floodgate.operations.server.MasterLogger",
         "errorlog": None,
         "graceful_timeout": settings.graceful_timeout_s,
         "timeout": WATCHDOG_S,

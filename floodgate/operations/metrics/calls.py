@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shared.metrics.families import BATCH_TASKS, CALL_FAILURES, CALL_SECONDS, CONNECTS, REAPED
-from shared.metrics.ledger import Ledger
+from floodgate.operations.metrics.families import BATCH_TASKS, CALL_FAILURES, CALL_SECONDS, CONNECTS, REAPED
+from floodgate.operations.metrics.ledger import Ledger
 from shared.queue.scripts.calls import ReapReply
 
 
