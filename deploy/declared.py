@@ -9,10 +9,10 @@ import sys
 
 from pydantic import ValidationError
 
+from floodgate.declare.discovery import check_times, discover
+from floodgate.errors import FloodgateError
 from floodgate.operations.settings import Settings, faults
 from gateway_app.main import create_app
-from shared.discovery import check_times, discover
-from shared.errors import FloodgateError
 from worker_app.plans import plans
 from worker_app.resources import Resources
 

@@ -16,12 +16,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from floodgate.errors import FloodgateError, Full, Unavailable
 from floodgate.operations.logs import fields
 from gateway_app.answers import Answer, Entry, Stage, Terms, Trouble, lost
 from gateway_app.lanes import Lanes
 from gateway_app.metering import Metering
 from gateway_app.refusals import Refusals
-from shared.errors import FloodgateError, Full, Unavailable
 from shared.queue.clock import RedisClock
 from shared.queue.keys import Keys, flow_of
 from shared.queue.lifecycle import AdmitCode

@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
-from shared.context import Caller
-from shared.head import UNDECLARED_SHARE, UNDECLARED_WEIGHT
+from floodgate.declare.context import Caller
+from floodgate.declare.head import UNDECLARED_SHARE, UNDECLARED_WEIGHT
+from floodgate.declare.registry import Handler
 from shared.queue.messages import Headers, TaskReply
-from shared.registry import Handler
 
 
 class Trouble(StrEnum):

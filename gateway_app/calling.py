@@ -16,16 +16,16 @@ from fastapi.responses import JSONResponse
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, HTTPConnection
 
+from floodgate.declare.checks import is_json
+from floodgate.declare.registry import Handler
+from floodgate.declare.reply import Reply
+from floodgate.errors import FloodgateError, HTTPError
 from gateway_app.answers import Answer, Trouble
 from gateway_app.callees import Callee, Callees
 from gateway_app.dispatcher import Dispatcher
 from gateway_app.identity import caller_of, facts_for
 from gateway_app.refusals import TooMany
 from gateway_app.responses import respond
-from shared.errors import FloodgateError, HTTPError
-from shared.registry import Handler
-from shared.reply import Reply
-from shared.sealing import is_json
 
 __all__ = ["CallError", "Callees", "HandlerFailed", "Late", "Lost", "Refused", "call", "caller_of"]
 

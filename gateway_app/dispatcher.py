@@ -13,19 +13,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from floodgate.declare.registry import Handler
+from floodgate.errors import FloodgateError
 from gateway_app.answers import Answer, Draft, Entry, Stage, Terms, Trouble, lost
 from gateway_app.lanes import Lanes
 from gateway_app.metering import Metering
 from gateway_app.refusals import Refusals
 from gateway_app.results import Results
 from gateway_app.watch import Receive, Watch
-from shared.errors import FloodgateError
 from shared.queue.connection import Client, run
 from shared.queue.keys import Keys
 from shared.queue.lifecycle import CancelCode
 from shared.queue.messages import Outcome, TaskReply
 from shared.queue.scripts.calls import cancel
-from shared.registry import Handler
 
 BATCH = 256
 

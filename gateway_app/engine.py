@@ -11,6 +11,9 @@ import os
 import secrets
 import time
 
+from floodgate.declare.head import Rate
+from floodgate.declare.registry import Registry
+from floodgate.errors import Unavailable
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics.snapshot import Snapshot
 from floodgate.operations.settings import Settings
@@ -24,8 +27,6 @@ from gateway_app.refusals import Refusals
 from gateway_app.replies import Inbox
 from gateway_app.results import Results, watch_forever
 from gateway_app.seeker import Seeker, look_forever
-from shared.errors import Unavailable
-from shared.head import Rate
 from shared.queue.clock import RedisClock
 from shared.queue.connection import connect, run
 from shared.queue.eviction import Eviction
@@ -33,7 +34,6 @@ from shared.queue.keys import Keys, lane_of
 from shared.queue.reaper import reap_forever
 from shared.queue.scripts.calls import Call, declare
 from shared.queue.wire import Wire
-from shared.registry import Registry
 
 log = logging.getLogger("floodgate.gateway")
 

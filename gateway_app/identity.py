@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.requests import HTTPConnection
 
+from floodgate.declare.context import Caller
 from gateway_app.requests import SCOPE_KEY, Facts
-from shared.context import Caller
 
 T = TypeVar("T")
 Identify = Callable[[Request], Awaitable[Caller | None]]

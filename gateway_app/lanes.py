@@ -12,14 +12,14 @@ import math
 import time
 from typing import Any
 
+from floodgate.declare.registry import STRANGER, Handler, Registry
+from floodgate.errors import FloodgateError
 from floodgate.operations.logs import fields
-from shared.errors import FloodgateError
 from shared.queue.clock import RedisClock
 from shared.queue.connection import Client, translated
 from shared.queue.keys import Keys, lane_of
 from shared.queue.scripts.calls import read_contracts
 from shared.queue.scripts.reading import number
-from shared.registry import STRANGER, Handler, Registry
 
 log = logging.getLogger("floodgate.gateway")
 

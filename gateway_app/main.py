@@ -18,6 +18,9 @@ from fastapi.security.base import SecurityBase
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from floodgate.declare.context import Caller
+from floodgate.declare.discovery import check_times, discover
+from floodgate.declare.registry import Registry
 from floodgate.operations import supervision
 from floodgate.operations.endpoints import Gate, Pages
 from floodgate.operations.logs import configure, gathering
@@ -34,9 +37,6 @@ from gateway_app.responses import invalid, unexpected
 from gateway_app.routes import add_routes
 from gateway_app.sending import Unsent, return_large_blocks
 from gateway_app.tasks import add_tasks
-from shared.context import Caller
-from shared.discovery import check_times, discover
-from shared.registry import Registry
 
 LOOK_S = 1.0
 """How long it is remembered whether requests are traced: looking costs 3 µs, and a provider is set at start."""

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from floodgate.errors import FloodgateError, Garbled, TimedOut
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics.calls import Calls
-from shared.errors import FloodgateError, Garbled, TimedOut
 from shared.queue.backoff import Backoff
 from shared.queue.connection import translated
 from shared.queue.messages import TaskReply, unpack_reply

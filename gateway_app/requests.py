@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from floodgate.declare.context import Caller
 from floodgate.operations.endpoints import is_engine_path
 from floodgate.operations.logs import fields, gatherer_for, line_of, shown, to_json
 from gateway_app.answers import Answer, Terms, Trouble
@@ -23,7 +24,6 @@ from gateway_app.connections import connection_of
 from gateway_app.metering import RouteMeter
 from gateway_app.responses import head_too_large
 from gateway_app.sending import PIECE_BYTES, Unsent
-from shared.context import Caller
 
 log = logging.getLogger("floodgate.request")
 

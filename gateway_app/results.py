@@ -11,9 +11,9 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from floodgate.errors import FloodgateError, Garbled, Unavailable
 from gateway_app.answers import Answer, Trouble
 from gateway_app.refusals import Refusals
-from shared.errors import FloodgateError, Garbled, Unavailable
 from shared.queue.connection import Client, run, translated
 from shared.queue.keys import Keys
 from shared.queue.lifecycle import CancelCode, Progress

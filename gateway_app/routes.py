@@ -20,6 +20,9 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from floodgate.declare.checks import is_json
+from floodgate.declare.context import Caller
+from floodgate.declare.registry import Handler, Registry
 from gateway_app.answers import Answer, Trouble
 from gateway_app.bodies import in_time
 from gateway_app.dispatcher import Dispatcher
@@ -29,9 +32,6 @@ from gateway_app.identity import within
 from gateway_app.requests import Facts, facts_of
 from gateway_app.responses import documented, respond
 from gateway_app.terms import Terming
-from shared.context import Caller
-from shared.registry import Handler, Registry
-from shared.sealing import is_json
 
 Identify = Callable[[Request], Coroutine[Any, Any, Caller | None]]
 

@@ -12,9 +12,9 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 
+from floodgate.errors import Full, TimedOut, Unavailable
 from gateway_app.answers import Entry, Stage, lost
 from gateway_app.replies import Inbox
-from shared.errors import Full, TimedOut, Unavailable
 from shared.queue.connection import translated
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import Argument

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 
+from floodgate.declare.registry import Registry
+from floodgate.errors import FloodgateError
 from gateway_app.answers import Answer, Trouble
 from gateway_app.requests import facts_of
 from gateway_app.responses import pending, respond, unknown_task
-from shared.errors import FloodgateError
-from shared.registry import Registry
 
 
 def add_tasks(app: FastAPI, registry: Registry) -> None:

@@ -10,10 +10,10 @@ import re
 
 from starlette.requests import HTTPConnection
 
+from floodgate.declare.context import Caller
+from floodgate.declare.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS, Head
+from floodgate.declare.registry import Handler
 from gateway_app.answers import Terms
-from shared.context import Caller
-from shared.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS, Head
-from shared.registry import Handler
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 

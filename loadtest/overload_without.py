@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from floodgate.declare.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS
+from floodgate.declare.registry import Handler
 from gateway_app import responses, terms
 from gateway_app.answers import Answer, Draft, Terms
 from gateway_app.dispatcher import Dispatcher
@@ -18,9 +20,7 @@ from gateway_app.main import GatewayApp
 from gateway_app.main import build as build_gateway
 from gateway_app.refusals import Refusals
 from gateway_app.watch import Receive
-from shared.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS
 from shared.queue.scripts import SCRIPTS, Script
-from shared.registry import Handler
 from worker_app.executor import Executor
 from worker_app.main import WorkerApp
 from worker_app.main import build as build_worker

@@ -17,12 +17,12 @@ from typing import Any
 import httpx
 import pytest
 
+from floodgate.declare.discovery import discover
+from floodgate.declare.registry import Handler, Registry
 from floodgate.operations.settings import Settings
 from gateway_app import extend
 from gateway_app.answers import Draft
 from gateway_app.main import Extension, GatewayApp, create_app
-from shared.discovery import discover
-from shared.registry import Handler, Registry
 from tests.faults import Function, Overrides, Worker, all_places_taken
 
 READY_S = 10

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import pytest
 
+from floodgate.declare.checks import seal
+from floodgate.declare.registry import Handler, declared_in
 from shared import Resource, queued
-from shared.registry import Handler, declared_in
-from shared.sealing import seal
 from worker_app.resources import Resources
 
 

@@ -14,8 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from floodgate.errors import FloodgateError, Garbled
 from floodgate.operations.logs import fields
-from shared.errors import FloodgateError, Garbled
 from shared.queue.backoff import Backoff
 from shared.queue.clock import RedisClock
 from shared.queue.connection import Pool

@@ -11,8 +11,8 @@ import logging
 import time
 from collections import deque
 
+from floodgate.errors import FloodgateError, Garbled
 from floodgate.operations.logs import fields
-from shared.errors import FloodgateError, Garbled
 from shared.queue.backoff import Backoff
 from shared.queue.clock import RedisClock
 from shared.queue.keys import Keys

@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from floodgate.declare.registry import Kind, Registry
+from floodgate.errors import FloodgateError, WorkerFailed
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics.snapshot import Snapshot
 from floodgate.operations.settings import Settings
-from shared.errors import FloodgateError, WorkerFailed
 from shared.queue.clock import RedisClock
 from shared.queue.connection import connect, run
 from shared.queue.eviction import Eviction
@@ -27,7 +28,6 @@ from shared.queue.keys import Keys, group_of, lane_of
 from shared.queue.reaper import reap_forever
 from shared.queue.scripts.calls import declare
 from shared.queue.wire import Wire
-from shared.registry import Kind, Registry
 from worker_app.claimer import BLOCK_S, SLACK_S, Claimer
 from worker_app.completer import Completer
 from worker_app.executor import Executor

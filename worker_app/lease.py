@@ -13,8 +13,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from floodgate.errors import FloodgateError
 from floodgate.operations.logs import fields
-from shared.errors import FloodgateError
 from shared.queue.clock import RedisClock
 from shared.queue.connection import Client, run
 from shared.queue.keys import Keys

@@ -10,14 +10,14 @@ import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from floodgate.declare.discovery import check_times, discover
+from floodgate.declare.registry import Registry
 from floodgate.operations import supervision
 from floodgate.operations.endpoints import Gate, Pages
 from floodgate.operations.logs import configure
 from floodgate.operations.metrics.page import MetricsPage
 from floodgate.operations.metrics.snapshot import Snapshot
 from floodgate.operations.settings import Settings
-from shared.discovery import check_times, discover
-from shared.registry import Registry
 from worker_app.engine import Engine
 
 Message = MutableMapping[str, Any]

@@ -10,12 +10,12 @@ import asyncio
 import logging
 import random
 
+from floodgate.declare.registry import STRANGER, Registry
+from floodgate.errors import Unavailable
 from floodgate.operations.logs import fields
-from shared.errors import Unavailable
 from shared.queue.connection import Client, translated
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import read_contracts
-from shared.registry import STRANGER, Registry
 
 log = logging.getLogger("floodgate.worker")
 

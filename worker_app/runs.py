@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from shared.context import Context
+from floodgate.declare.context import Context
 from shared.queue.messages import Task, TaskReply
 
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.errors import ConfigurationError
+from floodgate.errors import ConfigurationError
 
 NAMESPACE = "floodgate"
 """Of a Redis that serves this deployment alone: `make dev` and docker-compose.yml bring one."""

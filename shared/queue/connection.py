@@ -18,8 +18,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from floodgate.errors import Full, TimedOut, Unavailable
 from floodgate.operations.settings import Settings
-from shared.errors import Full, TimedOut, Unavailable
 from shared.queue.scripts.calls import Call
 
 T = TypeVar("T")

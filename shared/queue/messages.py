@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import msgpack
 
-from shared.errors import Foreign, Garbled
+from floodgate.errors import Foreign, Garbled
 
 VERSION = 2
 """Of both envelopes; the scripts write it too (`ending.lua`)."""

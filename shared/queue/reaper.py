@@ -12,8 +12,8 @@ from typing import Protocol
 
 from redis import asyncio as redis
 
+from floodgate.errors import FloodgateError
 from floodgate.operations.settings import Settings
-from shared.errors import FloodgateError
 from shared.queue.connection import run
 from shared.queue.keys import Keys
 from shared.queue.scripts import calls

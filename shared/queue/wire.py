@@ -16,7 +16,7 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
-from shared.errors import Unavailable
+from floodgate.errors import Unavailable
 from shared.queue.connection import CALL_S, is_not_here, translated
 from shared.queue.scripts.calls import Argument, Call
 

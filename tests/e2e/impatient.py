@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from floodgate.declare.discovery import discover
 from floodgate.operations.logs import configure
 from floodgate.operations.settings import Settings
-from shared.discovery import discover
 from worker_app.main import WorkerApp, create_app
 
 

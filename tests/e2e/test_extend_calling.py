@@ -17,11 +17,11 @@ from pydantic import SecretStr
 from starlette.requests import HTTPConnection
 
 from deploy.embedded import EmbeddedServer
+from floodgate.declare.discovery import discover
 from floodgate.operations.settings import Settings
 from gateway_app.calling import Refused, call, caller_of
 from gateway_app.main import create_app
 from shared import Caller
-from shared.discovery import discover
 from tests.e2e.extended.handlers.routes import SECRET, whoami
 from tests.e2e.extended.system import HANDLERS, KEY, PLACES, ask, extended_system
 from tests.e2e.odd_assertions import assert_problem

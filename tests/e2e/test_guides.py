@@ -19,10 +19,10 @@ import pytest
 from fastapi import BackgroundTasks, Depends, File, Form, Request, Response, UploadFile
 
 from deploy.embedded import EmbeddedServer
+from floodgate.declare.checks import seal
+from floodgate.declare.registry import declared_in
+from floodgate.errors import DeclarationError
 from shared import queued
-from shared.errors import DeclarationError
-from shared.registry import declared_in
-from shared.sealing import seal
 from tests.e2e.system import ROOT, App, System, await_ready, system
 
 GUIDES = ("handlers.md", "admission.md", "from-fastapi-queue.md")
@@ -34,7 +34,7 @@ SHOWN_AS = "http://127.0.0.1:8000"
 
 GATEWAY = f"""
 from gateway_app.main import create_app
-from shared.discovery import discover
+from floodgate.declare.discovery import discover
 from floodgate.operations.settings import Settings
 from {PACKAGE} import extend
 

@@ -18,9 +18,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from floodgate.declare.registry import Registry
 from floodgate.operations.settings import Settings
 from gateway_app.main import create_app
-from shared.registry import Registry
 from tests.e2e.system import until_async
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.registry import STRANGER
+from floodgate.declare.registry import STRANGER
 from tests.e2e.odd_assertions import assert_problem
 from tests.e2e.system import LEASE_S, ROLLING, App, System, system, until_async
 

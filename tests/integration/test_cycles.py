@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 
+from floodgate.declare.context import Caller
 from gateway_app.calling import call
 from shared import HTTPError, Rate, queued
-from shared.context import Caller
 from tests.e2e.system import until_async
 from tests.kit import Kit, System
 

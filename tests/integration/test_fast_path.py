@@ -19,10 +19,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from floodgate.declare.context import Caller
 from gateway_app import exact, extend
 from gateway_app.main import GatewayApp
 from shared import HTTPError, queued
-from shared.context import Caller
 from tests.kit import Kit
 
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from deploy.embedded import EmbeddedServer
+from floodgate.errors import Unavailable
 from gateway_app import dispatcher
 from shared import queued
-from shared.errors import Unavailable
 from shared.queue.connection import Client, run
 from shared.queue.scripts.calls import Call
 from shared.queue.wire import Command, Wire

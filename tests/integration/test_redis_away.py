@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.embedded import EmbeddedServer
+from floodgate.errors import Unavailable
 from floodgate.operations.metrics.calls import Calls
 from floodgate.operations.metrics.ledger import Ledger
 from floodgate.operations.settings import Settings
@@ -19,7 +20,6 @@ from gateway_app import engine, replies
 from gateway_app.answers import Stage
 from gateway_app.replies import Inbox
 from shared import queued
-from shared.errors import Unavailable
 from shared.queue.connection import connect, run
 from shared.queue.keys import Keys
 from shared.queue.messages import Outcome, TaskReply, pack_reply

@@ -10,9 +10,9 @@ import pytest
 import uvloop
 
 from deploy.embedded import EmbeddedServer
+from floodgate.errors import Unavailable
 from floodgate.operations.settings import Settings
 from shared import queued
-from shared.errors import Unavailable
 from shared.queue.connection import connect, run, translated
 from shared.queue.keys import Keys
 from shared.queue.scripts.calls import reap

@@ -18,8 +18,8 @@ import pytest
 from redis.asyncio.connection import ConnectionPool
 
 from deploy.embedded import EmbeddedServer
+from floodgate.errors import Unavailable
 from floodgate.operations.settings import Settings
-from shared.errors import Unavailable
 from shared.queue.connection import connect
 from shared.queue.wire import Wire
 

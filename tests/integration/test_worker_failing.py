@@ -10,8 +10,8 @@ from typing import Annotated
 
 import pytest
 
+from floodgate.errors import WorkerFailed
 from shared import Resource, queued
-from shared.errors import WorkerFailed
 from tests.faults import Worker
 from tests.kit import Kit, System
 from worker_app.metering import OVERDUE

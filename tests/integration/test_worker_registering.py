@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from floodgate.errors import Unavailable
 from shared import queued
-from shared.errors import Unavailable
 from shared.queue.connection import run
 from shared.queue.keys import Keys
 from tests.faults import Worker

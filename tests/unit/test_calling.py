@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
 
+from floodgate.declare.registry import Registry
 from gateway_app.answers import Terms
 from gateway_app.callees import Callee, Callees
 from shared import Context
-from shared.registry import Registry
 from tests.unit.calling_values import (
     HIDDEN,
     ONE_PARAMETER,

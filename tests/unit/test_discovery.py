@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from floodgate.declare.discovery import discover
 from floodgate.operations.settings import Settings
-from shared.discovery import discover
 
 ELSEWHERE = """
 from shared import queued

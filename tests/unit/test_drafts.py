@@ -9,10 +9,10 @@ import pytest
 from fastapi import Body, Cookie, Header, Query, Request
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from floodgate.errors import DeclarationError
 from gateway_app.answers import Draft
 from gateway_app.drafts import Drafter
 from gateway_app.requests import SCOPE_KEY, Facts
-from shared.errors import DeclarationError
 from tests.zoo.sealed import sealed
 
 HEADERS = (

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 from fastapi import FastAPI, Request
 
+from floodgate.declare.registry import Registry
 from floodgate.operations.settings import Settings
 from gateway_app.main import create_app
-from shared.registry import Registry
 
 
 async def test_in_the_gateway_no_route_and_no_middleware_of_a_users_comes_before_it() -> None:

@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
+from floodgate.declare.checks import seal
+from floodgate.declare.registry import Handler, declared_in
 from floodgate.operations.settings import Settings
-from shared.registry import Handler, declared_in
-from shared.sealing import seal
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/sizing.md").read_text()

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from floodgate.declare.context import Caller
 from floodgate.operations import logs
 from gateway_app.requests import RequestMiddleware, facts_of
 from gateway_app.sending import Unsent
-from shared.context import Caller
 
 CHUNK = logs.CHUNK_BYTES
 REQUEST = logging.getLogger("floodgate.request")

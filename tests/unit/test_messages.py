@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import Foreign, Garbled
+from floodgate.errors import Foreign, Garbled
 from shared.queue.messages import (
     VERSION,
     Outcome,

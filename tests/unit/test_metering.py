@@ -7,6 +7,8 @@ import secrets
 
 import pytest
 
+from floodgate.declare.checks import seal
+from floodgate.declare.registry import Handler, declared_in
 from floodgate.operations.metrics.families import Family
 from floodgate.operations.metrics.snapshot import Snapshot
 from gateway_app import metering
@@ -15,8 +17,6 @@ from gateway_app.metering import ENDED, OFFERED, OTHER, REFUSED, RESPONSES, TOTA
 from gateway_app.requests import Facts
 from shared import queued
 from shared.queue.messages import Outcome, TaskReply
-from shared.registry import Handler, declared_in
-from shared.sealing import seal
 
 TEMPLATE = "/items/{item_id}"
 DONE = Answer(reply=TaskReply("id", Outcome.DONE, 200, wait_ms=20, run_ms=300))

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from floodgate.declare.checks import seal
+from floodgate.declare.registry import Registry, declared_in
 from gateway_app import refusals
 from gateway_app.answers import Answer, Terms, Trouble
 from gateway_app.refusals import MOST_KEPT, Bucket, Refusals
 from gateway_app.responses import spread
 from shared import Rate, queued
-from shared.registry import Registry, declared_in
-from shared.sealing import seal
 
 FULL = Answer(trouble=Trouble.FULL, retry_after_s=4)
 TERMS = Terms(1000)

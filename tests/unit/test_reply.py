@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from floodgate.declare.reply import checked_headers
 from shared import HTTPError, Reply
-from shared.reply import checked_headers
 
 
 def test_a_mapping_or_pairs_give_the_headers_as_http_sends_them() -> None:

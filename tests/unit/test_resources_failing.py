@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import pytest
 
+from floodgate.errors import DeclarationError
 from shared import Resource
-from shared.errors import DeclarationError
 from tests.opening import asking_for, failures, leave, noted, opened, said_of
 from worker_app import resources
 

@@ -9,10 +9,10 @@ import pytest
 from fastapi import Header, Query
 from pydantic import BaseModel, Field
 
+from floodgate.declare.checks import seal
+from floodgate.declare.registry import Registry, declared_in
+from floodgate.errors import DeclarationError
 from shared import Context, Rate, queued
-from shared.errors import DeclarationError
-from shared.registry import Registry, declared_in
-from shared.sealing import seal
 
 
 def sealed(function: Callable[..., Any], /, *arguments: Any, **parameters: Any) -> Registry:

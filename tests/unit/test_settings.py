@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 from redis.asyncio.connection import SSLConnection
 
+from floodgate.errors import ConfigurationError
 from floodgate.operations.settings import NAMESPACE, QUERY, TLS_QUERY, UNNAMED, Settings, faults
-from shared.errors import ConfigurationError
 
 
 @pytest.mark.parametrize("url", ["localhost:6379", "127.0.0.1", "http://127.0.0.1:6379", "redis://:s3cret/x@host:6379"])

@@ -141,7 +141,7 @@ def test_shapes_do_not_differ_by(what: str) -> None:
 
 
 def test_another_version_of_the_envelope_is_another_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.shapes.VERSION", VERSION + 1)
+    monkeypatch.setattr("floodgate.declare.digest.VERSION", VERSION + 1)
     assert shape(int) != INT
 
 
@@ -162,7 +162,7 @@ def test_sealing_again_after_fastapi_has_seen_the_function_gives_the_same_contra
 
 def test_every_process_draws_the_same_contract_whatever_the_order_of_its_sets() -> None:
     program = (
-        "from shared.discovery import discover; from floodgate.operations.settings import Settings;"
+        "from floodgate.declare.discovery import discover; from floodgate.operations.settings import Settings;"
         "print(discover(Settings(handlers='tests.zoo.handlers')).contract)"
     )
     processes = [

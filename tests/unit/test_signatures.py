@@ -15,8 +15,8 @@ from fastapi import Query
 from pydantic import BaseModel
 from typing_extensions import TypeAliasType
 
+from floodgate.errors import DeclarationError
 from shared import Context, Reply, Resource
-from shared.errors import DeclarationError
 from tests.zoo import refused
 from tests.zoo.sealed import sealed
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from floodgate.errors import FloodgateError, Full, Garbled, Unavailable
 from gateway_app.lanes import Lanes, survey_forever
-from shared.errors import FloodgateError, Full, Garbled, Unavailable
 
 
 class Seen(Lanes):

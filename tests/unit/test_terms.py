@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from fastapi import Request
 
+from floodgate.declare.checks import seal
+from floodgate.declare.registry import declared_in
 from gateway_app.answers import Terms
 from gateway_app.terms import Terming
 from shared import Caller, Head, queued
-from shared.registry import declared_in
-from shared.sealing import seal
 
 
 def terming(**door: Any) -> Terming:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from floodgate.declare.checks import seal
+from floodgate.declare.discovery import check_times
+from floodgate.declare.registry import Registry, declared_in
+from floodgate.errors import ConfigurationError
 from floodgate.operations.settings import Settings
 from shared import queued
-from shared.discovery import check_times
-from shared.errors import ConfigurationError
-from shared.registry import Registry, declared_in
-from shared.sealing import seal
 
 
 def registry(*times_s: float, async_timeout_s: float | None = None) -> Registry:

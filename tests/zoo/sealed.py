@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from floodgate.declare.checks import seal
+from floodgate.declare.registry import Registry, declared_in
 from shared import queued
-from shared.registry import Registry, declared_in
-from shared.sealing import seal
 
 
 def sealed(function: Callable[..., Any], path: str = "/a", max_concurrency: int = 1, **parameters: Any) -> Registry:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from shared.errors import Garbled
+from floodgate.errors import Garbled
 from shared.queue.keys import Keys
 from shared.queue.lifecycle import AdmitCode, CancelCode, Progress
 from shared.queue.scripts import SCRIPTS, Script

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeVar, cast
 
-from shared.errors import Garbled
+from floodgate.errors import Garbled
 from shared.queue.lifecycle import AdmitCode, CancelCode, Progress
 from shared.queue.scripts.records import Claimed
 

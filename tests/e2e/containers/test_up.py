@@ -231,7 +231,7 @@ def test_the_image_has_no_compiler_no_installer_and_no_load_test(stack: Stack) -
 
 def test_every_time_of_leaving_is_longer_than_what_it_waits_for(stack: Stack) -> None:
     ask = (
-        "from shared.discovery import discover; from floodgate.operations.settings import Settings; from {}_app import gunicorn_conf;"
+        "from floodgate.declare.discovery import discover; from floodgate.operations.settings import Settings; from {}_app import gunicorn_conf;"
         "import json; s = Settings(); h = discover(s).handlers;"
         "print(json.dumps([gunicorn_conf.graceful_timeout, s.drain_s, max(x.timeout_s for x in h), s.unready_s]))"
     )

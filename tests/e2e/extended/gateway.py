@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from floodgate.declare.discovery import discover
 from floodgate.operations.logs import configure
 from floodgate.operations.settings import Settings
 from gateway_app.main import GatewayApp, create_app
-from shared.discovery import discover
 from tests.e2e.extended import extension
 
 

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shared.errors import ConfigurationError
+from floodgate.errors import ConfigurationError
 
 
 class Resource:

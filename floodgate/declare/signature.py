@@ -17,11 +17,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from typing_inspection.typing_objects import is_typealiastype
 
-from shared.context import Context
-from shared.errors import ConfigurationError
-from shared.registry import Declaration, Kind
-from shared.reply import Reply
-from shared.resource import Resource, needs_of, resource_in
+from floodgate.declare.context import Context
+from floodgate.declare.registry import Declaration, Kind
+from floodgate.declare.reply import Reply
+from floodgate.declare.resource import Resource, needs_of, resource_in
+from floodgate.errors import ConfigurationError
 
 _FRAMEWORKS = {"fastapi", "starlette"}
 _PLAIN_ROUTE = "write a plain route in gateway_app/extend.py that hands the rest to `await call(…)`"

@@ -1,7 +1,7 @@
 """Imports every module of the handlers' package, returns the sealed registry, and checks that the settings fit it.
 
 Any failure is fatal: a service that came up without some of its routes would
-look healthy. `python -m shared.discovery` checks and prints the routes.
+look healthy. `python -m floodgate.declare.discovery` checks and prints the routes.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import importlib
 import pkgutil
 import sys
 
+from floodgate.declare.checks import seal
+from floodgate.declare.registry import Registry, declared_in
+from floodgate.errors import ConfigurationError, DeclarationError, FloodgateError
 from floodgate.operations.settings import KILL_MARGIN_S, Settings
-from shared.errors import ConfigurationError, DeclarationError, FloodgateError
-from shared.registry import Registry, declared_in
-from shared.sealing import seal
 
 
 def discover(settings: Settings) -> Registry:

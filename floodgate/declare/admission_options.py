@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from shared.head import WEIGHTS, Rate
-from shared.registry import Declaration
+from floodgate.declare.head import WEIGHTS, Rate
+from floodgate.declare.registry import Declaration
 
 
 def check_admission(declaration: Declaration) -> None:

@@ -1,6 +1,6 @@
 """Turns declarations into a sealed registry, or says what is wrong and where.
 
-Owns the checks of what the decorator was given; `shared.signatures` has those of
+Owns the checks of what the decorator was given; `floodgate.declare.signature` has those of
 the function. Must not know web frameworks.
 """
 
@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from shared.doors import check_admission
-from shared.registry import IDEMPOTENT, MAX_LEVEL, METHODS, Declaration, Handler, Registry
-from shared.shapes import digest, shape_of
-from shared.signatures import Reading, read, type_of
+from floodgate.declare.admission_options import check_admission
+from floodgate.declare.digest import digest, shape_of
+from floodgate.declare.registry import IDEMPOTENT, MAX_LEVEL, METHODS, Declaration, Handler, Registry
+from floodgate.declare.signature import Reading, read, type_of
 
 _PATH_PARAMETER = re.compile(r"{([^}:]*)(:[^}]*)?}")
 _ENGINE_PREFIXES = ("/-/", "/tasks/")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.context import Caller
+from floodgate.declare.context import Caller
 
 Priority = Literal["critical", "default", "degraded", "bulk"]
 

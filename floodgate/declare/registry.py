@@ -1,7 +1,7 @@
 """The decorator, what it records, and the sealed table both apps are built from.
 
 `queued` is inert: it notes the declaration and returns the same function. All
-checks run when the registry is sealed (`shared.sealing`), so that gateway,
+checks run when the registry is sealed (`floodgate.declare.checks`), so that gateway,
 worker and `make check` fail alike. Must not know web frameworks or Redis.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Never, NoReturn, TypeVar
 
-from shared.errors import DeclarationError
-from shared.head import PriorityOf, Rate, TenantOf
-from shared.resource import Resource
+from floodgate.declare.head import PriorityOf, Rate, TenantOf
+from floodgate.declare.resource import Resource
+from floodgate.errors import DeclarationError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
