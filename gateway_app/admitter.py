@@ -16,18 +16,18 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from floodgate.broker.clock import RedisClock
+from floodgate.broker.commands import Admission, AdmitReply, Kind, admit
+from floodgate.broker.envelopes import join_task, pack_header
+from floodgate.broker.keys import Keys, flow_of
+from floodgate.broker.lifecycle import AdmitCode
+from floodgate.broker.pipeline import Wire
 from floodgate.errors import FloodgateError, Full, Unavailable
 from floodgate.operations.logs import fields
 from gateway_app.answers import Answer, Entry, Stage, Terms, Trouble, lost
 from gateway_app.lanes import Lanes
 from gateway_app.metering import Metering
 from gateway_app.refusals import Refusals
-from shared.queue.clock import RedisClock
-from shared.queue.keys import Keys, flow_of
-from shared.queue.lifecycle import AdmitCode
-from shared.queue.messages import join_task, pack_header
-from shared.queue.scripts.calls import Admission, AdmitReply, Kind, admit
-from shared.queue.wire import Wire
 
 log = logging.getLogger("floodgate.gateway")
 

@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
+from floodgate.broker.envelopes import Headers, TaskReply
 from floodgate.declare.context import Caller
 from floodgate.declare.head import UNDECLARED_SHARE, UNDECLARED_WEIGHT
 from floodgate.declare.registry import Handler
-from shared.queue.messages import Headers, TaskReply
 
 
 class Trouble(StrEnum):

@@ -17,6 +17,7 @@ from fastapi.params import Body, Header
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_json
 
+from floodgate.broker.envelopes import TaskReply
 from floodgate.declare.checks import is_json
 from floodgate.declare.context import Caller
 from floodgate.declare.registry import Handler, Registry
@@ -24,7 +25,6 @@ from gateway_app.answers import Draft, Terms
 from gateway_app.drafts import places_of
 from gateway_app.sendable import name_read, sendable
 from gateway_app.terms import Terming
-from shared.queue.messages import TaskReply
 
 OWN = "request"
 """The argument of `call` that a handler's parameter cannot be called."""

@@ -13,6 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from floodgate.broker.commands import cancel
+from floodgate.broker.connection import Client, run
+from floodgate.broker.envelopes import Outcome, TaskReply
+from floodgate.broker.keys import Keys
+from floodgate.broker.lifecycle import CancelCode
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError
 from gateway_app.answers import Answer, Draft, Entry, Stage, Terms, Trouble, lost
@@ -21,11 +26,6 @@ from gateway_app.metering import Metering
 from gateway_app.refusals import Refusals
 from gateway_app.results import Results
 from gateway_app.watch import Receive, Watch
-from shared.queue.connection import Client, run
-from shared.queue.keys import Keys
-from shared.queue.lifecycle import CancelCode
-from shared.queue.messages import Outcome, TaskReply
-from shared.queue.scripts.calls import cancel
 
 BATCH = 256
 

@@ -16,12 +16,12 @@ from fastapi.exceptions import FastAPIError, RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import AliasChoices, AliasPath, BaseModel
 
+from floodgate.broker.envelopes import Headers
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler
 from floodgate.errors import DeclarationError
 from gateway_app.answers import Draft
 from gateway_app.requests import facts_of
-from shared.queue.messages import Headers
 
 _COOKIE = b"cookie"
 _CONTENT_TYPE = b"content-type"

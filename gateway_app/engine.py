@@ -11,6 +11,13 @@ import os
 import secrets
 import time
 
+from floodgate.broker.clock import RedisClock
+from floodgate.broker.commands import Call, declare
+from floodgate.broker.connection import connect, run
+from floodgate.broker.eviction import Eviction
+from floodgate.broker.keys import Keys, lane_of
+from floodgate.broker.pipeline import Wire
+from floodgate.broker.reaper import reap_forever
 from floodgate.declare.head import Rate
 from floodgate.declare.registry import Registry
 from floodgate.errors import Unavailable
@@ -27,13 +34,6 @@ from gateway_app.refusals import Refusals
 from gateway_app.replies import Inbox
 from gateway_app.results import Results, watch_forever
 from gateway_app.seeker import Seeker, look_forever
-from shared.queue.clock import RedisClock
-from shared.queue.connection import connect, run
-from shared.queue.eviction import Eviction
-from shared.queue.keys import Keys, lane_of
-from shared.queue.reaper import reap_forever
-from shared.queue.scripts.calls import Call, declare
-from shared.queue.wire import Wire
 
 log = logging.getLogger("floodgate.gateway")
 

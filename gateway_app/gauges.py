@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+from floodgate.broker.clock import RedisClock
+from floodgate.broker.commands import Argument
+from floodgate.broker.decoding import number
+from floodgate.broker.keys import Keys
+from floodgate.broker.pipeline import Wire
 from floodgate.declare.registry import Handler, Registry
 from floodgate.errors import Unavailable
 from floodgate.operations.metrics.families import Family
 from floodgate.operations.metrics.snapshot import Snapshot
 from gateway_app.lanes import Lanes
 from gateway_app.metering import ROUTE
-from shared.queue.clock import RedisClock
-from shared.queue.keys import Keys
-from shared.queue.scripts.calls import Argument
-from shared.queue.scripts.reading import number
-from shared.queue.wire import Wire
 
 WAITING = Family("floodgate_waiting", "gauge", "Tasks in the system that do not run, those held back included.", ROUTE)
 RUNNING = Family("floodgate_running", "gauge", "Tasks that run.", ROUTE)

@@ -12,14 +12,14 @@ import math
 import time
 from typing import Any
 
+from floodgate.broker.clock import RedisClock
+from floodgate.broker.commands import read_contracts
+from floodgate.broker.connection import Client, translated
+from floodgate.broker.decoding import number
+from floodgate.broker.keys import Keys, lane_of
 from floodgate.declare.registry import STRANGER, Handler, Registry
 from floodgate.errors import FloodgateError
 from floodgate.operations.logs import fields
-from shared.queue.clock import RedisClock
-from shared.queue.connection import Client, translated
-from shared.queue.keys import Keys, lane_of
-from shared.queue.scripts.calls import read_contracts
-from shared.queue.scripts.reading import number
 
 log = logging.getLogger("floodgate.gateway")
 

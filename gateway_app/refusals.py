@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable, Collection
 
 from fastapi import Request
 
+from floodgate.broker.keys import flow_of
 from floodgate.declare.head import Rate
 from floodgate.declare.registry import Registry
 from gateway_app.answers import Answer, Terms, Trouble
-from shared.queue.keys import flow_of
 
 MOST_KEPT = 10_000
 """Remembered refusals at once: tenants' names come from outside."""

@@ -11,14 +11,14 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from floodgate.broker.backoff import Backoff
+from floodgate.broker.commands import Argument
+from floodgate.broker.connection import translated
+from floodgate.broker.envelopes import TaskReply, unpack_reply
+from floodgate.broker.pipeline import Wire
 from floodgate.errors import FloodgateError, Garbled, TimedOut
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics.calls import Calls
-from shared.queue.backoff import Backoff
-from shared.queue.connection import translated
-from shared.queue.messages import TaskReply, unpack_reply
-from shared.queue.scripts.calls import Argument
-from shared.queue.wire import Wire
 
 log = logging.getLogger("floodgate.gateway")
 

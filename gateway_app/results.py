@@ -11,14 +11,14 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from floodgate.broker.commands import cancel, drop, look
+from floodgate.broker.connection import Client, run, translated
+from floodgate.broker.envelopes import Outcome, unpack_reply
+from floodgate.broker.keys import Keys
+from floodgate.broker.lifecycle import CancelCode, Progress
 from floodgate.errors import FloodgateError, Garbled, Unavailable
 from gateway_app.answers import Answer, Trouble
 from gateway_app.refusals import Refusals
-from shared.queue.connection import Client, run, translated
-from shared.queue.keys import Keys
-from shared.queue.lifecycle import CancelCode, Progress
-from shared.queue.messages import Outcome, unpack_reply
-from shared.queue.scripts.calls import cancel, drop, look
 
 CALL_S = 2.0
 LOOK_S = 1.0

@@ -12,13 +12,13 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 
+from floodgate.broker.commands import Argument
+from floodgate.broker.connection import translated
+from floodgate.broker.keys import Keys
+from floodgate.broker.pipeline import Wire
 from floodgate.errors import Full, TimedOut, Unavailable
 from gateway_app.answers import Entry, Stage, lost
 from gateway_app.replies import Inbox
-from shared.queue.connection import translated
-from shared.queue.keys import Keys
-from shared.queue.scripts.calls import Argument
-from shared.queue.wire import Wire
 
 AGE_S = 1.5
 """Older ones are asked after; above `VALID_S` of the admitter, so that a silent `admit` can no longer run."""

@@ -18,7 +18,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from shared.queue.keys import Keys
+from floodgate.broker.keys import Keys
 
 PERIOD_S = 0.025
 SURVEY_S = 1.0

@@ -28,8 +28,8 @@ from redis import Redis
 
 from deploy.children import bound_to_us
 from deploy.embedded import EmbeddedServer
+from floodgate.broker.keys import Keys
 from loadtest.overload_notes import VARIABLE as NOTES
-from shared.queue.keys import Keys
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).parents[1]

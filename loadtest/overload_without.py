@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from floodgate.broker.scripts import SCRIPTS, Script
 from floodgate.declare.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS
 from floodgate.declare.registry import Handler
 from gateway_app import responses, terms
@@ -20,7 +21,6 @@ from gateway_app.main import GatewayApp
 from gateway_app.main import build as build_gateway
 from gateway_app.refusals import Refusals
 from gateway_app.watch import Receive
-from shared.queue.scripts import SCRIPTS, Script
 from worker_app.executor import Executor
 from worker_app.main import WorkerApp
 from worker_app.main import build as build_worker

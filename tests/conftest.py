@@ -20,7 +20,7 @@ import uvloop
 from redis import Redis
 
 from deploy.embedded import EmbeddedServer
-from shared.queue.keys import Keys
+from floodgate.broker.keys import Keys
 from tests.kit import floodgate
 from tests.leaks import leaks
 

@@ -5,9 +5,9 @@ Owns the names and times that the tests of the queue share. No I/O.
 
 from __future__ import annotations
 
-from shared.queue.keys import flow_of
-from shared.queue.messages import Task, pack_task
-from shared.queue.scripts import calls
+from floodgate.broker import commands as calls
+from floodgate.broker.envelopes import Task, pack_task
+from floodgate.broker.keys import flow_of
 
 START_MS = 1_790_000_000_000
 ROUTE = "0123456789ab"

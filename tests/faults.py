@@ -14,12 +14,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from floodgate.broker.commands import MAX_BATCH, admit, cancel, renew
+from floodgate.broker.connection import connect, run
+from floodgate.broker.keys import Keys, lane_of
+from floodgate.broker.lifecycle import AdmitCode
 from floodgate.declare.registry import Handler, Registry
 from floodgate.operations.settings import Settings
-from shared.queue.connection import connect, run
-from shared.queue.keys import Keys, lane_of
-from shared.queue.lifecycle import AdmitCode
-from shared.queue.scripts.calls import MAX_BATCH, admit, cancel, renew
 from tests.queueing import admission
 from worker_app.engine import Engine
 from worker_app.runs import Event

@@ -1,6 +1,6 @@
 """Which keys of a namespace have neither an owner nor a time to live.
 
-Owns the comparison of a server with the catalogue in `shared.queue.keys`. Must
+Owns the comparison of a server with the catalogue in `floodgate.broker.keys`. Must
 not change anything on the server.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from redis import Redis
 
-from shared.queue.keys import CATALOGUE, Keys, Kind
+from floodgate.broker.keys import CATALOGUE, Keys, Kind
 from tests.snapshot import Snapshot, Stored, ids, snapshot
 
 KINDS = {kind.name: kind for kind in CATALOGUE}

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from redis import Redis
 
-from shared.queue.keys import Keys
-from shared.queue.messages import unpack_reply
-from shared.queue.scripts import Script, calls
+from floodgate.broker import commands as calls
+from floodgate.broker.envelopes import unpack_reply
+from floodgate.broker.keys import Keys
+from floodgate.broker.scripts import Script
 from tests.envelopes import (
     BUDGET_MS,
     LANE,

@@ -11,7 +11,7 @@ from typing import Any
 
 from redis import Redis
 
-from shared.queue.keys import Keys
+from floodgate.broker.keys import Keys
 
 _DUMP = """
 local read = {

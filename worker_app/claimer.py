@@ -14,16 +14,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from floodgate.broker.backoff import Backoff
+from floodgate.broker.clock import RedisClock
+from floodgate.broker.commands import MAX_BATCH, Call, Claimed, ClaimReply, Released, claim, join, release
+from floodgate.broker.connection import Pool
+from floodgate.broker.envelopes import unpack_task
+from floodgate.broker.eviction import Eviction
+from floodgate.broker.keys import Keys, lease_of
+from floodgate.broker.pipeline import Wire
 from floodgate.errors import FloodgateError, Garbled
 from floodgate.operations.logs import fields
-from shared.queue.backoff import Backoff
-from shared.queue.clock import RedisClock
-from shared.queue.connection import Pool
-from shared.queue.eviction import Eviction
-from shared.queue.keys import Keys, lease_of
-from shared.queue.messages import unpack_task
-from shared.queue.scripts.calls import MAX_BATCH, Call, Claimed, ClaimReply, Released, claim, join, release
-from shared.queue.wire import Wire
 from worker_app.completer import Completer
 from worker_app.executor import Executor
 from worker_app.lease import Keeper

@@ -11,14 +11,14 @@ import logging
 import time
 from collections import deque
 
+from floodgate.broker.backoff import Backoff
+from floodgate.broker.clock import RedisClock
+from floodgate.broker.commands import Claimed, Completion, complete
+from floodgate.broker.envelopes import Outcome, TaskReply, inbox_of, pack_reply
+from floodgate.broker.keys import Keys
+from floodgate.broker.pipeline import Wire
 from floodgate.errors import FloodgateError, Garbled
 from floodgate.operations.logs import fields
-from shared.queue.backoff import Backoff
-from shared.queue.clock import RedisClock
-from shared.queue.keys import Keys
-from shared.queue.messages import Outcome, TaskReply, inbox_of, pack_reply
-from shared.queue.scripts.calls import Claimed, Completion, complete
-from shared.queue.wire import Wire
 from worker_app.metering import STOPPED, Metering
 from worker_app.runs import Ended, Phase
 

@@ -16,18 +16,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from floodgate.broker.clock import RedisClock
+from floodgate.broker.commands import declare
+from floodgate.broker.connection import connect, run
+from floodgate.broker.eviction import Eviction
+from floodgate.broker.keys import Keys, group_of, lane_of
+from floodgate.broker.pipeline import Wire
+from floodgate.broker.reaper import reap_forever
 from floodgate.declare.registry import Kind, Registry
 from floodgate.errors import FloodgateError, WorkerFailed
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics.snapshot import Snapshot
 from floodgate.operations.settings import Settings
-from shared.queue.clock import RedisClock
-from shared.queue.connection import connect, run
-from shared.queue.eviction import Eviction
-from shared.queue.keys import Keys, group_of, lane_of
-from shared.queue.reaper import reap_forever
-from shared.queue.scripts.calls import declare
-from shared.queue.wire import Wire
 from worker_app.claimer import BLOCK_S, SLACK_S, Claimer
 from worker_app.completer import Completer
 from worker_app.executor import Executor

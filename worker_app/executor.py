@@ -18,11 +18,11 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from floodgate.broker.envelopes import Outcome, Task, TaskReply
 from floodgate.declare.context import Caller, Context
 from floodgate.declare.registry import Kind
 from floodgate.errors import HTTPError
 from floodgate.operations.logs import fields
-from shared.queue.messages import Outcome, Task, TaskReply
 from worker_app.plans import Plan
 from worker_app.rendering import Rendered, refusal
 from worker_app.runs import Ended, Event, Phase, Run

@@ -13,12 +13,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from floodgate.broker.clock import RedisClock
+from floodgate.broker.commands import RenewReply, renew
+from floodgate.broker.connection import Client, run
+from floodgate.broker.keys import Keys
 from floodgate.errors import FloodgateError
 from floodgate.operations.logs import fields
-from shared.queue.clock import RedisClock
-from shared.queue.connection import Client, run
-from shared.queue.keys import Keys
-from shared.queue.scripts.calls import RenewReply, renew
 from worker_app.metering import Metering
 
 log = logging.getLogger("floodgate.worker")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from floodgate.broker.envelopes import Outcome
 from floodgate.declare.registry import Registry
 from floodgate.operations.metrics.calls import Calls, Connects, Reaps
 from floodgate.operations.metrics.families import EVICTS, SECONDS, Family
 from floodgate.operations.metrics.ledger import Counter, Histogram, Ledger
 from floodgate.operations.metrics.vitals import Vitals
-from shared.queue.messages import Outcome
 
 ROUTE = ("method", "route")
 STARTED = Family("floodgate_tasks_started_total", "counter", "Tasks claimed and handed to their handler.", ROUTE)

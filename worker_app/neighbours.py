@@ -10,12 +10,12 @@ import asyncio
 import logging
 import random
 
+from floodgate.broker.commands import read_contracts
+from floodgate.broker.connection import Client, translated
+from floodgate.broker.keys import Keys
 from floodgate.declare.registry import STRANGER, Registry
 from floodgate.errors import Unavailable
 from floodgate.operations.logs import fields
-from shared.queue.connection import Client, translated
-from shared.queue.keys import Keys
-from shared.queue.scripts.calls import read_contracts
 
 log = logging.getLogger("floodgate.worker")
 

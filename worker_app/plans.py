@@ -18,9 +18,9 @@ from fastapi.dependencies.utils import request_params_to_args
 from fastapi.exceptions import FastAPIError, RequestValidationError
 from fastapi.routing import APIRoute
 
+from floodgate.broker.envelopes import Task
 from floodgate.declare.registry import Handler, Registry
 from floodgate.errors import DeclarationError
-from shared.queue.messages import Task
 from worker_app.rendering import Renderer
 from worker_app.resources import Resources
 

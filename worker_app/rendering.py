@@ -19,11 +19,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
+from floodgate.broker.envelopes import Headers
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler
 from floodgate.declare.reply import Reply, checked_headers, checked_status
 from floodgate.errors import HTTPError
-from shared.queue.messages import Headers
 
 JSON = "application/json"
 _CONTENT_TYPE = b"content-type"

@@ -18,11 +18,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
+from floodgate.broker.backoff import Backoff
 from floodgate.declare.registry import Handler
 from floodgate.declare.resource import Resource, needs_of
 from floodgate.errors import ConfigurationError
 from floodgate.operations.logs import fields
-from shared.queue.backoff import Backoff
 from worker_app.threads import Threads
 
 log = logging.getLogger("floodgate.worker")

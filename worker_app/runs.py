@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from floodgate.broker.envelopes import Task, TaskReply
 from floodgate.declare.context import Context
-from shared.queue.messages import Task, TaskReply
 
 
 class Phase(Enum):

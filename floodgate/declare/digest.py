@@ -17,9 +17,9 @@ from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from floodgate.broker.envelopes import VERSION
 from floodgate.declare.registry import Declaration
 from floodgate.declare.signature import Reading, markers_of, type_of
-from shared.queue.messages import VERSION
 
 _TEXTS = {"title", "description", "example", "examples", "deprecated"}
 """JSON Schema keywords that do not change what is valid."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
-from shared.queue.messages import RESERVED_HEADERS
+from floodgate.broker.envelopes import RESERVED_HEADERS
 
 Body = TypeVar("Body")
 

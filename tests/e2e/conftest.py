@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from deploy.embedded import EmbeddedServer
-from shared.queue.keys import Keys
+from floodgate.broker.keys import Keys
 from tests.e2e.system import App, System, await_ready, system
 from tests.leaks import leaks
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from redis import Redis
 
+from floodgate.broker.keys import Keys
 from loadtest import overload_notes
 from loadtest.arrivals import Request, Stream, arrivals
 from loadtest.openloop import Generator, generator
 from loadtest.overload_measuring import admitted, percentile, refused
 from loadtest.overload_notes import Run
 from loadtest.overload_without import VARIABLE
-from shared.queue.keys import Keys
 from tests.e2e.system import System, await_ready, system
 from tests.leaks import leaks
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded import EmbeddedServer
-from shared.queue.scripts import SCRIPTS
+from floodgate.broker.scripts import SCRIPTS
 from tests.e2e.system import ROOT, App, System, system, until, until_async
 from worker_app.claimer import SILENT_S
 

@@ -13,10 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.embedded import EmbeddedServer
+from floodgate.broker.connection import connect
+from floodgate.broker.keys import Keys
 from floodgate.operations.settings import Settings
 from gateway_app.results import Results
-from shared.queue.connection import connect
-from shared.queue.keys import Keys
 from tests.e2e.odd_assertions import assert_problem
 from tests.e2e.system import System, await_ready, system, until_async
 

@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from deploy.embedded import EmbeddedServer
-from shared.queue.keys import Keys
+from floodgate.broker.keys import Keys
 from tests.e2e.system import ODD, App, System, await_ready, system, until, until_async
 from tests.leaks import leaks
 from tests.scraping import Scrape, scrape

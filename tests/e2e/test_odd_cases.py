@@ -16,7 +16,7 @@ import pytest
 from redis import Redis
 
 from deploy.embedded import EmbeddedServer
-from shared.queue.keys import Keys
+from floodgate.broker.keys import Keys
 from tests.e2e.conftest import MOST_BODY, MOST_RESULT, THREADS
 from tests.e2e.odd_assertions import PROBLEM, assert_problem
 from tests.e2e.odd_handlers.endings import SECRET, Ending

@@ -15,12 +15,12 @@ import pytest
 from redis import Redis
 
 from deploy.embedded import EmbeddedServer
+from floodgate.broker.commands import Admission, AdmitReply, Kind, admit
+from floodgate.broker.envelopes import VERSION, Outcome, Task, TaskReply, pack_reply, pack_task, unpack_reply
+from floodgate.broker.keys import CATALOGUE, Keys
 from floodgate.declare.discovery import discover
 from floodgate.declare.registry import Handler, Registry
 from floodgate.operations.settings import Settings
-from shared.queue.keys import CATALOGUE, Keys
-from shared.queue.messages import VERSION, Outcome, Task, TaskReply, pack_reply, pack_task, unpack_reply
-from shared.queue.scripts.calls import Admission, AdmitReply, Kind, admit
 from tests.e2e.system import ODD, App, System, system, until
 
 NOT_TEXT = b"\xff\xfe"

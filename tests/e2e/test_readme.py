@@ -26,8 +26,8 @@ import httpx
 import psutil
 import pytest
 
+from floodgate.broker.keys import CATALOGUE
 from floodgate.operations.settings import Settings
-from shared.queue.keys import CATALOGUE
 from tests.kit import Kit
 
 ROOT = Path(__file__).parents[2]

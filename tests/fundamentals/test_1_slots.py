@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.queue.lifecycle import AdmitCode
+from floodgate.broker.lifecycle import AdmitCode
 from tests.queueing import Queue, lease, task_id
 
 ADMITTED, FULL, NO_WORKER = int(AdmitCode.ADMITTED), int(AdmitCode.FULL), int(AdmitCode.NO_WORKER)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from redis import Redis
 
-from shared.queue.keys import pool_of
-from shared.queue.lifecycle import State
+from floodgate.broker.keys import pool_of
+from floodgate.broker.lifecycle import State
 from tests.integration.invariants import ALL, LANES, NEW_LANES, check
 from tests.integration.model import Known, Model
 from tests.queueing import LEASE_MS, START_MS, Queue, task_id

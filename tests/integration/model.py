@@ -1,7 +1,7 @@
 """What the queue should hold, in plain Python: the model that the scripts are compared with.
 
 Owns no server and no script's text; every move is checked against the table in
-`shared.queue.lifecycle`. Which of the parked follow, the server says; how many,
+`floodgate.broker.lifecycle`. Which of the parked follow, the server says; how many,
 the model.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shared.queue.lifecycle import State, allowed
+from floodgate.broker.lifecycle import State, allowed
 from tests.queueing import GAP_MS, LEASE_MS, PERIOD_MS, REGISTRATION_MS
 
 HELD_AFTER_MS = 10_000

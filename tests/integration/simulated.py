@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from shared.queue.scripts import calls
+from floodgate.broker import commands as calls
 from tests.queueing import START_MS, Queue
 
 STEP_MS = 5

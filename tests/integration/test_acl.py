@@ -12,8 +12,8 @@ from redis.exceptions import NoPermissionError
 
 from deploy.acl import apps
 from deploy.embedded import EmbeddedServer
+from floodgate.broker.keys import Keys
 from shared import Context, queued
-from shared.queue.keys import Keys
 from tests.kit import Kit
 
 PASSWORD = "s3cret"

@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from shared.queue.keys import Keys
+from floodgate.broker.keys import Keys
 from tests.leaks import leaks_in
 from tests.queueing import LEASE_MS, ROUTE, START_MS, WORKER, Queue, lease, task_id
 from tests.snapshot import ids

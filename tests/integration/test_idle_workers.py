@@ -7,8 +7,8 @@ import contextlib
 
 from redis.asyncio import Redis
 
+from floodgate.broker.scripts import SCRIPTS
 from shared import queued
-from shared.queue.scripts import SCRIPTS
 from tests.kit import Kit
 
 OBSERVED_S = 3.0

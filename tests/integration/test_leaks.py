@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from shared.queue.keys import Keys
+from floodgate.broker.keys import Keys
 from tests.leaks import leaks
 
 pytestmark = pytest.mark.leaves_garbage

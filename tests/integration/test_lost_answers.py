@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from deploy.embedded import EmbeddedServer
+from floodgate.broker.commands import Call
+from floodgate.broker.connection import Client, run
+from floodgate.broker.pipeline import Command, Wire
 from floodgate.errors import Unavailable
 from gateway_app import dispatcher
 from shared import queued
-from shared.queue.connection import Client, run
-from shared.queue.scripts.calls import Call
-from shared.queue.wire import Command, Wire
 from tests.kit import Kit
 
 HEADER_PARTS = 3

@@ -16,7 +16,7 @@ import pytest
 from redis import Redis
 
 from deploy.embedded import EmbeddedServer
-from shared.queue.scripts import SCRIPTS
+from floodgate.broker.scripts import SCRIPTS
 from tests.integration import (
     test_scripts_admission,
     test_scripts_classes,

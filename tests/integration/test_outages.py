@@ -10,10 +10,10 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.embedded import EmbeddedServer
+from floodgate.broker.commands import declare, renew
+from floodgate.broker.connection import connect, run
+from floodgate.broker.keys import Keys, lane_of
 from shared import queued
-from shared.queue.connection import connect, run
-from shared.queue.keys import Keys, lane_of
-from shared.queue.scripts.calls import declare, renew
 from tests.kit import Kit, System
 
 LEASE_S = 4.0

@@ -12,6 +12,11 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.embedded import EmbeddedServer
+from floodgate.broker.commands import Call, declare
+from floodgate.broker.connection import connect, run
+from floodgate.broker.envelopes import Outcome, TaskReply, pack_reply
+from floodgate.broker.keys import Keys
+from floodgate.broker.pipeline import Wire
 from floodgate.errors import Unavailable
 from floodgate.operations.metrics.calls import Calls
 from floodgate.operations.metrics.ledger import Ledger
@@ -20,11 +25,6 @@ from gateway_app import engine, replies
 from gateway_app.answers import Stage
 from gateway_app.replies import Inbox
 from shared import queued
-from shared.queue.connection import connect, run
-from shared.queue.keys import Keys
-from shared.queue.messages import Outcome, TaskReply, pack_reply
-from shared.queue.scripts.calls import Call, declare
-from shared.queue.wire import Wire
 from tests.e2e.system import until_async
 from tests.kit import Kit, System
 from tests.proxying import Proxy

@@ -10,13 +10,13 @@ import pytest
 import uvloop
 
 from deploy.embedded import EmbeddedServer
+from floodgate.broker.commands import reap
+from floodgate.broker.connection import connect, run, translated
+from floodgate.broker.keys import Keys
+from floodgate.broker.pipeline import Wire
 from floodgate.errors import Unavailable
 from floodgate.operations.settings import Settings
 from shared import queued
-from shared.queue.connection import connect, run, translated
-from shared.queue.keys import Keys
-from shared.queue.scripts.calls import reap
-from shared.queue.wire import Wire
 from tests.kit import Kit
 from tests.proxying import Proxy
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from shared.queue.scripts import calls
+from floodgate.broker import commands as calls
 from tests.integration.rule import Ask, Door, End, Judged, Rule
 from tests.queueing import LANE, WORKER, Queue, route_of
 

@@ -10,8 +10,8 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from deploy.embedded import EmbeddedServer
-from shared.queue.lifecycle import AdmitCode, CancelCode
-from shared.queue.scripts.calls import read_contracts
+from floodgate.broker.commands import read_contracts
+from floodgate.broker.lifecycle import AdmitCode, CancelCode
 from tests.queueing import BUDGET_MS, LANE, POOL, ROUTE, START_MS, WORKER, Queue, admission, lease, task_id
 
 OTHER = "ba9876543210"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.queue.lifecycle import AdmitCode
+from floodgate.broker.lifecycle import AdmitCode
 from tests.queueing import START_MS, Queue, task_id
 
 FULL = AdmitCode.FULL

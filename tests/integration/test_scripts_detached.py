@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.queue.lifecycle import CancelCode, Progress
+from floodgate.broker.lifecycle import CancelCode, Progress
 from tests.integration.test_scripts_running import bounded
 from tests.queueing import LEASE_MS, ROUTE, WORKER, Queue, lease, task_id
 

@@ -9,7 +9,7 @@ import math
 
 import pytest
 
-from shared.queue.lifecycle import AdmitCode
+from floodgate.broker.lifecycle import AdmitCode
 from tests.queueing import LANE, ROUTE, START_MS, Queue, lease, task_id
 
 LATE, FULL = AdmitCode.LATE, AdmitCode.FULL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.queue.lifecycle import AdmitCode
+from floodgate.broker.lifecycle import AdmitCode
 from tests.queueing import LANE, LEASE_MS, POOL, ROUTE, START_MS, WORKER, Queue, lease, task_id
 
 LATE = AdmitCode.LATE

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from shared.queue.lifecycle import AdmitCode
+from floodgate.broker.lifecycle import AdmitCode
 from tests.integration.test_scripts_door import loaded, wide
 from tests.queueing import LANE, POOL, ROUTE, START_MS, Queue, lease, task_id
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.queue.lifecycle import CancelCode
+from floodgate.broker.lifecycle import CancelCode
 from tests.queueing import LANE, LEASE_MS, POOL, ROUTE, START_MS, WORKER, Queue, lease, task_id
 
 W2 = "w2.a.4"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.queue.lifecycle import CancelCode
-from shared.queue.messages import unpack_task
+from floodgate.broker.envelopes import unpack_task
+from floodgate.broker.lifecycle import CancelCode
 from tests.integration.test_scripts_running import bounded, counts, ids
 from tests.queueing import GAP_MS, LANE, LEASE_MS, POOL, ROUTE, WORKER, Queue, lease, task_id
 

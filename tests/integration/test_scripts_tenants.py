@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.queue.keys import HELD_S, flow_of
-from shared.queue.lifecycle import AdmitCode
+from floodgate.broker.keys import HELD_S, flow_of
+from floodgate.broker.lifecycle import AdmitCode
 from tests.queueing import LEASE_MS, POOL, ROUTE, START_MS, WORKER, Queue, lease, task_id
 
 LATE, FULL, SHARE = AdmitCode.LATE, AdmitCode.FULL, AdmitCode.SHARE

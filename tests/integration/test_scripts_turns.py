@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from shared.queue.keys import HELD_S, flow_of
-from shared.queue.lifecycle import AdmitCode
+from floodgate.broker.keys import HELD_S, flow_of
+from floodgate.broker.lifecycle import AdmitCode
 from tests.queueing import LANE, POOL, ROUTE, START_MS, WORKER, Queue, task_id
 
 LATE, SHARE = AdmitCode.LATE, AdmitCode.SHARE

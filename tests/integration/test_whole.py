@@ -12,11 +12,11 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.embedded import EmbeddedServer
+from floodgate.broker import commands as calls
+from floodgate.broker.keys import Keys
 from gateway_app import admitter
 from gateway_app.lanes import Lanes
 from shared import queued
-from shared.queue.keys import Keys
-from shared.queue.scripts import calls
 from tests.kit import Kit, System
 
 

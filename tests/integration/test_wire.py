@@ -18,10 +18,10 @@ import pytest
 from redis.asyncio.connection import ConnectionPool
 
 from deploy.embedded import EmbeddedServer
+from floodgate.broker.connection import connect
+from floodgate.broker.pipeline import Wire
 from floodgate.errors import Unavailable
 from floodgate.operations.settings import Settings
-from shared.queue.connection import connect
-from shared.queue.wire import Wire
 
 Relay = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 

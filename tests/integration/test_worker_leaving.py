@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from floodgate.broker.commands import MAX_BATCH
 from shared import queued
-from shared.queue.scripts.calls import MAX_BATCH
 from tests.kit import Kit, System
 
 RUNS = MAX_BATCH + 10

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from floodgate.broker.connection import run
+from floodgate.broker.keys import Keys
 from floodgate.errors import Unavailable
 from shared import queued
-from shared.queue.connection import run
-from shared.queue.keys import Keys
 from tests.faults import Worker
 from tests.kit import Kit
 from worker_app import engine, lease

@@ -19,12 +19,12 @@ from pydantic import AliasChoices, Base64Bytes, BaseModel, ConfigDict, Field, Js
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
+from floodgate.broker.envelopes import Task, pack_task, unpack_task
 from floodgate.declare.checks import seal
 from floodgate.declare.registry import Handler, Registry, declared_in
 from gateway_app.answers import Draft, Terms
 from gateway_app.callees import Callee
 from shared import queued
-from shared.queue.messages import Task, pack_task, unpack_task
 from worker_app.plans import plans
 from worker_app.resources import Resources
 

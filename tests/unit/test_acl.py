@@ -12,8 +12,8 @@ from redis import Redis
 
 from deploy.acl import BEGINNING, COMMANDS, apps, users
 from deploy.embedded import EmbeddedServer
-from shared.queue.keys import Keys
-from shared.queue.scripts import SCRIPTS
+from floodgate.broker.keys import Keys
+from floodgate.broker.scripts import SCRIPTS
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = re.compile(r"pipe|pipeline|client|_client")

@@ -11,11 +11,11 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, Field, computed_field
 
+from floodgate.broker.envelopes import Outcome, TaskReply
 from gateway_app.answers import Answer, Trouble
 from gateway_app.callees import Callee
 from gateway_app.calling import HandlerFailed, Refused
 from shared import Reply
-from shared.queue.messages import Outcome, TaskReply
 from tests.unit.calling_values import MOMENT, Camel, Cat, Dog, Part, handler_of
 from worker_app.rendering import Renderer
 

@@ -16,7 +16,7 @@ def breaches(name: str, text: str) -> str:
 
 
 def test_a_short_module_with_a_header_is_fine() -> None:
-    assert breaches("shared/queue/keys.py", HEADER + "import os\n\n\ndef f() -> str:\n    return os.sep\n") == ""
+    assert breaches("floodgate/broker/keys.py", HEADER + "import os\n\n\ndef f() -> str:\n    return os.sep\n") == ""
 
 
 @pytest.mark.parametrize(

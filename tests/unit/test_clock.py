@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.queue.clock import RedisClock
+from floodgate.broker.clock import RedisClock
 
 
 def test_before_the_first_reply_nobody_knows_the_time() -> None:

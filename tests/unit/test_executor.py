@@ -17,10 +17,10 @@ import pytest
 from fastapi import HTTPException
 from pydantic import BaseModel, model_serializer
 
+from floodgate.broker.envelopes import Outcome, Task
 from floodgate.declare.checks import seal
 from floodgate.declare.registry import declared_in
 from shared import Context, HTTPError, Reply, queued
-from shared.queue.messages import Outcome, Task
 from worker_app.executor import Executor
 from worker_app.plans import plans
 from worker_app.resources import Resources

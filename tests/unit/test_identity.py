@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from floodgate.broker.envelopes import Task, pack_task, unpack_task
 from gateway_app.identity import Identity, within
 from shared import Caller
-from shared.queue.messages import Task, pack_task, unpack_task
 
 
 async def identified(caller: Any) -> Any:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from floodgate.broker.envelopes import Outcome, TaskReply, pack_reply
 from gateway_app.replies import Inbox
-from shared.queue.messages import Outcome, TaskReply, pack_reply
 
 NOBODYS, CLAIMED = "abc.nobodys", "abc.claimed"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 
-from shared.queue.keys import CATALOGUE, Keys
-from shared.queue.scripts import SCRIPTS
+from floodgate.broker.keys import CATALOGUE, Keys
+from floodgate.broker.scripts import SCRIPTS
 
 KEYS = Keys("shop")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.queue.lifecycle import FINAL, TRANSITIONS, Answer, Slot, State, allowed
+from floodgate.broker.lifecycle import FINAL, TRANSITIONS, Answer, Slot, State, allowed
 
 
 def test_a_slot_is_taken_once_and_freed_at_every_end() -> None:

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floodgate.errors import Foreign, Garbled
-from shared.queue.messages import (
+from floodgate.broker.envelopes import (
     VERSION,
     Outcome,
     Task,
@@ -21,6 +20,7 @@ from shared.queue.messages import (
     unpack_reply,
     unpack_task,
 )
+from floodgate.errors import Foreign, Garbled
 
 TASK = Task(
     deadline_ms=1_700_000_000_000,

@@ -7,6 +7,7 @@ import secrets
 
 import pytest
 
+from floodgate.broker.envelopes import Outcome, TaskReply
 from floodgate.declare.checks import seal
 from floodgate.declare.registry import Handler, declared_in
 from floodgate.operations.metrics.families import Family
@@ -16,7 +17,6 @@ from gateway_app.answers import Answer, Trouble
 from gateway_app.metering import ENDED, OFFERED, OTHER, REFUSED, RESPONSES, TOTAL_SECONDS, Metering
 from gateway_app.requests import Facts
 from shared import queued
-from shared.queue.messages import Outcome, TaskReply
 
 TEMPLATE = "/items/{item_id}"
 DONE = Answer(reply=TaskReply("id", Outcome.DONE, 200, wait_ms=20, run_ms=300))

@@ -13,8 +13,8 @@ import pytest
 from fastapi import Body, Cookie, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from floodgate.broker.envelopes import VERSION
 from gateway_app.drafts import places_of
-from shared.queue.messages import VERSION
 from tests.zoo.sealed import sealed
 
 ROOT = Path(__file__).parents[2]

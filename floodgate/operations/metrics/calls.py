@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from floodgate.broker.commands import ReapReply
 from floodgate.operations.metrics.families import BATCH_TASKS, CALL_FAILURES, CALL_SECONDS, CONNECTS, REAPED
 from floodgate.operations.metrics.ledger import Ledger
-from shared.queue.scripts.calls import ReapReply
 
 
 class Calls:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.queue.messages import VERSION
+from floodgate.broker.envelopes import VERSION
 from tests.e2e.containers.crowd import BROKEN, CUT, SILENT, Crowd, crowd
 from tests.e2e.containers.stack import GATEWAYS, GETS, POSTS, WORKERS, Stack, until
 
@@ -94,8 +94,8 @@ CHANGES = {
     "code": {TRIAL: ("VERSION = 1", "VERSION = 2")},
     "signature": {TRIAL: ("amount: int = 1", "amount: float = 2")},
     "envelope": {
-        "shared/queue/messages.py": (f"VERSION = {VERSION}", f"VERSION = {VERSION + 1}"),
-        "shared/queue/scripts/ending.lua": (f"pack({{ {VERSION}, id", f"pack({{ {VERSION + 1}, id"),
+        "floodgate/broker/envelopes.py": (f"VERSION = {VERSION}", f"VERSION = {VERSION + 1}"),
+        "floodgate/broker/lua/ending.lua": (f"pack({{ {VERSION}, id", f"pack({{ {VERSION + 1}, id"),
     },
 }
 """What is replaced in which file; each change stays for the tests after it."""

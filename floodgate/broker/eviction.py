@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from floodgate.broker.pipeline import Wire
 from floodgate.operations.logs import fields
-from shared.queue.wire import Wire
 
 CALL_S = 2.0
 SAFE = "noeviction"

@@ -16,9 +16,9 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
+from floodgate.broker.commands import Argument, Call
+from floodgate.broker.connection import CALL_S, is_not_here, translated
 from floodgate.errors import Unavailable
-from shared.queue.connection import CALL_S, is_not_here, translated
-from shared.queue.scripts.calls import Argument, Call
 
 T = TypeVar("T")
 Command = tuple[Argument, ...]

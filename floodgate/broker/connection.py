@@ -18,9 +18,9 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from floodgate.broker.commands import Call
 from floodgate.errors import Full, TimedOut, Unavailable
 from floodgate.operations.settings import Settings
-from shared.queue.scripts.calls import Call
 
 T = TypeVar("T")
 Client = redis.Redis

@@ -12,11 +12,11 @@ from typing import Protocol
 
 from redis import asyncio as redis
 
+from floodgate.broker import commands as calls
+from floodgate.broker.connection import run
+from floodgate.broker.keys import Keys
 from floodgate.errors import FloodgateError
 from floodgate.operations.settings import Settings
-from shared.queue.connection import run
-from shared.queue.keys import Keys
-from shared.queue.scripts import calls
 
 PERIOD_S = 1.0
 PERIODS_PER_LEASE = 5

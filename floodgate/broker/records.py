@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.queue.lifecycle import AdmitCode, CancelCode, Progress
+from floodgate.broker.lifecycle import AdmitCode, CancelCode, Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeVar, cast
 
+from floodgate.broker.lifecycle import AdmitCode, CancelCode, Progress
+from floodgate.broker.records import Claimed
 from floodgate.errors import Garbled
-from shared.queue.lifecycle import AdmitCode, CancelCode, Progress
-from shared.queue.scripts.records import Claimed
 
 C = TypeVar("C", AdmitCode, CancelCode, Progress)
 

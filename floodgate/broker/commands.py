@@ -10,12 +10,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from floodgate.errors import Garbled
-from shared.queue.keys import Keys
-from shared.queue.lifecycle import AdmitCode, CancelCode, Progress
-from shared.queue.scripts import SCRIPTS, Script
-from shared.queue.scripts.reading import claimed, code, list_of, numbers, texts
-from shared.queue.scripts.records import (
+from floodgate.broker.decoding import claimed, code, list_of, numbers, texts
+from floodgate.broker.keys import Keys
+from floodgate.broker.lifecycle import AdmitCode, CancelCode, Progress
+from floodgate.broker.records import (
     Admission,
     AdmitReply,
     CancelReply,
@@ -32,6 +30,8 @@ from shared.queue.scripts.records import (
     RenewReply,
     Verdict,
 )
+from floodgate.broker.scripts import SCRIPTS, Script
+from floodgate.errors import Garbled
 
 __all__ = [
     "MAX_BATCH",
