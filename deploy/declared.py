@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from floodgate.declare.discovery import check_times, discover
 from floodgate.errors import FloodgateError
+from floodgate.gateway.app import create_app
 from floodgate.operations.settings import Settings, faults
-from gateway_app.main import create_app
 from worker_app.plans import plans
 from worker_app.resources import Resources
 

@@ -1,7 +1,7 @@
 """Every error the engine raises, grouped by whose fault it is.
 
 Stands below everything: it imports nothing of the project. It must not know
-HTTP statuses of engine outcomes; those stand in `gateway_app.responses`.
+HTTP statuses of engine outcomes; those stand in `floodgate.gateway.responses`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Your part of the gateway: middleware, plain routes, and who is asking. Edit freely.
 
 What stands here runs in the gateway and is not queued. A plain route can send work
-through the queue: `await call(handler, …, request=request)`, from `gateway_app.calling`.
+through the queue: `await call(handler, …, request=request)`, from `floodgate.gateway.call`.
 docs/handlers.md shows all of it at work.
 """
 

@@ -17,9 +17,9 @@ from uvicorn.config import LOGGING_CONFIG
 from uvicorn.logging import AccessFormatter
 
 from floodgate.declare.discovery import discover
+from floodgate.gateway.app import GatewayApp, create_app
 from floodgate.operations.logs import configure
 from floodgate.operations.settings import Settings
-from gateway_app.main import GatewayApp, create_app
 from loadtest.bench_handlers.routes import DIRECT
 
 

@@ -12,8 +12,8 @@ import os
 
 from fastapi import HTTPException
 
-from gateway_app.main import GatewayApp
-from gateway_app.main import build as build_gateway
+from floodgate.gateway.app import GatewayApp
+from floodgate.gateway.app import build as build_gateway
 from loadtest.database import query
 
 PATIENCE_S = 2.0

@@ -14,13 +14,14 @@ from typing import Any
 from floodgate.broker.scripts import SCRIPTS, Script
 from floodgate.declare.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS
 from floodgate.declare.registry import Handler
-from gateway_app import responses, terms
-from gateway_app.answers import Answer, Draft, Terms
-from gateway_app.dispatcher import Dispatcher
-from gateway_app.main import GatewayApp
-from gateway_app.main import build as build_gateway
-from gateway_app.refusals import Refusals
-from gateway_app.watch import Receive
+from floodgate.gateway import request_options as terms
+from floodgate.gateway import responses
+from floodgate.gateway.app import GatewayApp
+from floodgate.gateway.app import build as build_gateway
+from floodgate.gateway.disconnect import Receive
+from floodgate.gateway.dispatch import Dispatcher
+from floodgate.gateway.outcomes import Answer, Draft, Terms
+from floodgate.gateway.rate_limit import Refusals
 from worker_app.executor import Executor
 from worker_app.main import WorkerApp
 from worker_app.main import build as build_worker

@@ -19,10 +19,10 @@ import pytest
 
 from floodgate.declare.discovery import discover
 from floodgate.declare.registry import Handler, Registry
+from floodgate.gateway.app import Extension, GatewayApp, create_app
+from floodgate.gateway.outcomes import Draft
 from floodgate.operations.settings import Settings
 from gateway_app import extend
-from gateway_app.answers import Draft
-from gateway_app.main import Extension, GatewayApp, create_app
 from tests.faults import Function, Overrides, Worker, all_places_taken
 
 READY_S = 10

@@ -15,9 +15,9 @@ from fastapi import Request
 
 from deploy.embedded import EmbeddedServer
 from floodgate.declare.registry import Registry
+from floodgate.gateway.app import Extension, GatewayApp, create_app
 from floodgate.operations.settings import Settings
 from gateway_app import extend
-from gateway_app.main import Extension, GatewayApp, create_app
 from tests.e2e.extended.extension import CLAIM, ORIGIN, SECRET
 from tests.e2e.extended.system import KEY, ask, commands, extended_system
 from tests.e2e.odd_assertions import assert_problem

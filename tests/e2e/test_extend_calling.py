@@ -18,9 +18,9 @@ from starlette.requests import HTTPConnection
 
 from deploy.embedded import EmbeddedServer
 from floodgate.declare.discovery import discover
+from floodgate.gateway.app import create_app
+from floodgate.gateway.call import Refused, call, caller_of
 from floodgate.operations.settings import Settings
-from gateway_app.calling import Refused, call, caller_of
-from gateway_app.main import create_app
 from shared import Caller
 from tests.e2e.extended.handlers.routes import SECRET, whoami
 from tests.e2e.extended.system import HANDLERS, KEY, PLACES, ask, extended_system

@@ -33,7 +33,7 @@ RANDOM = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{32}|\b[0-9a-f]{16}\b")
 SHOWN_AS = "http://127.0.0.1:8000"
 
 GATEWAY = f"""
-from gateway_app.main import create_app
+from floodgate.gateway.app import create_app
 from floodgate.declare.discovery import discover
 from floodgate.operations.settings import Settings
 from {PACKAGE} import extend

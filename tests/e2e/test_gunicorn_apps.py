@@ -19,8 +19,8 @@ import pytest
 from pydantic import SecretStr
 
 from floodgate.declare.registry import Registry
+from floodgate.gateway.app import create_app
 from floodgate.operations.settings import Settings
-from gateway_app.main import create_app
 from tests.e2e.system import until_async
 
 ROOT = Path(__file__).parents[2]

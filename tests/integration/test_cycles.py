@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 
 from floodgate.declare.context import Caller
-from gateway_app.calling import call
+from floodgate.gateway.call import call
 from shared import HTTPError, Rate, queued
 from tests.e2e.system import until_async
 from tests.kit import Kit, System

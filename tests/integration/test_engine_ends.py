@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway_app import engine
+from floodgate.gateway import runtime as engine
 from shared import queued
 from tests.e2e.system import until_async
 from tests.kit import Kit

@@ -20,8 +20,9 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from floodgate.declare.context import Caller
-from gateway_app import exact, extend
-from gateway_app.main import GatewayApp
+from floodgate.gateway import static_routes as exact
+from floodgate.gateway.app import GatewayApp
+from gateway_app import extend
 from shared import HTTPError, queued
 from tests.kit import Kit
 

@@ -15,7 +15,7 @@ from floodgate.broker.commands import Call
 from floodgate.broker.connection import Client, run
 from floodgate.broker.pipeline import Command, Wire
 from floodgate.errors import Unavailable
-from gateway_app import dispatcher
+from floodgate.gateway import dispatch as dispatcher
 from shared import queued
 from tests.kit import Kit
 

@@ -18,12 +18,13 @@ from floodgate.broker.envelopes import Outcome, TaskReply, pack_reply
 from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Wire
 from floodgate.errors import Unavailable
+from floodgate.gateway import inbox as replies
+from floodgate.gateway import runtime as engine
+from floodgate.gateway.inbox import Inbox
+from floodgate.gateway.outcomes import Stage
 from floodgate.operations.metrics.calls import Calls
 from floodgate.operations.metrics.ledger import Ledger
 from floodgate.operations.settings import Settings
-from gateway_app import engine, replies
-from gateway_app.answers import Stage
-from gateway_app.replies import Inbox
 from shared import queued
 from tests.e2e.system import until_async
 from tests.kit import Kit, System

@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 from deploy.embedded import EmbeddedServer
 from floodgate.broker import commands as calls
 from floodgate.broker.keys import Keys
-from gateway_app import admitter
-from gateway_app.lanes import Lanes
+from floodgate.gateway import admission as admitter
+from floodgate.gateway.worker_directory import Lanes
 from shared import queued
 from tests.kit import Kit, System
 

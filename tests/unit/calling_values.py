@@ -22,8 +22,8 @@ from typing_extensions import TypedDict
 from floodgate.broker.envelopes import Task, pack_task, unpack_task
 from floodgate.declare.checks import seal
 from floodgate.declare.registry import Handler, Registry, declared_in
-from gateway_app.answers import Draft, Terms
-from gateway_app.callees import Callee
+from floodgate.gateway.call_codec import Callee
+from floodgate.gateway.outcomes import Draft, Terms
 from shared import queued
 from worker_app.plans import plans
 from worker_app.resources import Resources

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
 
 from floodgate.declare.registry import Registry
-from gateway_app.answers import Terms
-from gateway_app.callees import Callee, Callees
+from floodgate.gateway.call_codec import Callee, Callees
+from floodgate.gateway.outcomes import Terms
 from shared import Context
 from tests.unit.calling_values import (
     HIDDEN,

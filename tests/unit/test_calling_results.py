@@ -12,9 +12,9 @@ import pytest
 from pydantic import BaseModel, Field, computed_field
 
 from floodgate.broker.envelopes import Outcome, TaskReply
-from gateway_app.answers import Answer, Trouble
-from gateway_app.callees import Callee
-from gateway_app.calling import HandlerFailed, Refused
+from floodgate.gateway.call import HandlerFailed, Refused
+from floodgate.gateway.call_codec import Callee
+from floodgate.gateway.outcomes import Answer, Trouble
 from shared import Reply
 from tests.unit.calling_values import MOMENT, Camel, Cat, Dog, Part, handler_of
 from worker_app.rendering import Renderer

@@ -10,9 +10,9 @@ from fastapi import Body, Cookie, Header, Query, Request
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from floodgate.errors import DeclarationError
-from gateway_app.answers import Draft
-from gateway_app.drafts import Drafter
-from gateway_app.requests import SCOPE_KEY, Facts
+from floodgate.gateway.middleware import SCOPE_KEY, Facts
+from floodgate.gateway.outcomes import Draft
+from floodgate.gateway.payload import Drafter
 from tests.zoo.sealed import sealed
 
 HEADERS = (

@@ -8,8 +8,8 @@ import httpx
 from fastapi import FastAPI, Request
 
 from floodgate.declare.registry import Registry
+from floodgate.gateway.app import create_app
 from floodgate.operations.settings import Settings
-from gateway_app.main import create_app
 
 
 async def test_in_the_gateway_no_route_and_no_middleware_of_a_users_comes_before_it() -> None:

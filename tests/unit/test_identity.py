@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from floodgate.broker.envelopes import Task, pack_task, unpack_task
-from gateway_app.identity import Identity, within
+from floodgate.gateway.identity import Identity, within
 from shared import Caller
 
 

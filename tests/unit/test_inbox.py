@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from floodgate.broker.envelopes import Outcome, TaskReply, pack_reply
-from gateway_app.replies import Inbox
+from floodgate.gateway.inbox import Inbox
 
 NOBODYS, CLAIMED = "abc.nobodys", "abc.claimed"
 

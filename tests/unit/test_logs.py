@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from floodgate.declare.context import Caller
+from floodgate.gateway.middleware import RequestMiddleware, facts_of
+from floodgate.gateway.unsent import Unsent
 from floodgate.operations import logs
-from gateway_app.requests import RequestMiddleware, facts_of
-from gateway_app.sending import Unsent
 
 CHUNK = logs.CHUNK_BYTES
 REQUEST = logging.getLogger("floodgate.request")

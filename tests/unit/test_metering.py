@@ -10,12 +10,12 @@ import pytest
 from floodgate.broker.envelopes import Outcome, TaskReply
 from floodgate.declare.checks import seal
 from floodgate.declare.registry import Handler, declared_in
+from floodgate.gateway import metrics as metering
+from floodgate.gateway.metrics import ENDED, OFFERED, OTHER, REFUSED, RESPONSES, TOTAL_SECONDS, Metering
+from floodgate.gateway.middleware import Facts
+from floodgate.gateway.outcomes import Answer, Trouble
 from floodgate.operations.metrics.families import Family
 from floodgate.operations.metrics.snapshot import Snapshot
-from gateway_app import metering
-from gateway_app.answers import Answer, Trouble
-from gateway_app.metering import ENDED, OFFERED, OTHER, REFUSED, RESPONSES, TOTAL_SECONDS, Metering
-from gateway_app.requests import Facts
 from shared import queued
 
 TEMPLATE = "/items/{item_id}"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from floodgate.gateway import gauges
+from floodgate.gateway import metrics as metering
 from floodgate.operations.metrics import families
 from floodgate.operations.metrics.families import Family
-from gateway_app import gauges, metering
 from worker_app import metering as worker_metering
 
 ROOT = Path(__file__).parents[2]

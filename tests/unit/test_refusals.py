@@ -9,10 +9,10 @@ import pytest
 
 from floodgate.declare.checks import seal
 from floodgate.declare.registry import Registry, declared_in
-from gateway_app import refusals
-from gateway_app.answers import Answer, Terms, Trouble
-from gateway_app.refusals import MOST_KEPT, Bucket, Refusals
-from gateway_app.responses import spread
+from floodgate.gateway import rate_limit as refusals
+from floodgate.gateway.outcomes import Answer, Terms, Trouble
+from floodgate.gateway.rate_limit import MOST_KEPT, Bucket, Refusals
+from floodgate.gateway.responses import spread
 from shared import Rate, queued
 
 FULL = Answer(trouble=Trouble.FULL, retry_after_s=4)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gateway_app import sending
-from gateway_app.connections import Connection
-from gateway_app.sending import PIECE_BYTES, Unsent
+from floodgate.gateway import unsent as sending
+from floodgate.gateway.connections import Connection
+from floodgate.gateway.unsent import PIECE_BYTES, Unsent
 
 SIZE = 2 * PIECE_BYTES
 

@@ -14,7 +14,7 @@ from fastapi import Body, Cookie, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from floodgate.broker.envelopes import VERSION
-from gateway_app.drafts import places_of
+from floodgate.gateway.payload import places_of
 from tests.zoo.sealed import sealed
 
 ROOT = Path(__file__).parents[2]

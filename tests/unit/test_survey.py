@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from floodgate.errors import FloodgateError, Full, Garbled, Unavailable
-from gateway_app.lanes import Lanes, survey_forever
+from floodgate.gateway.worker_directory import Lanes, survey_forever
 
 
 class Seen(Lanes):

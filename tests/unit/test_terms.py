@@ -10,8 +10,8 @@ from fastapi import Request
 
 from floodgate.declare.checks import seal
 from floodgate.declare.registry import declared_in
-from gateway_app.answers import Terms
-from gateway_app.terms import Terming
+from floodgate.gateway.outcomes import Terms
+from floodgate.gateway.request_options import Terming
 from shared import Caller, Head, queued
 
 

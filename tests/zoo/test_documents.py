@@ -9,8 +9,8 @@ import pytest
 from starlette.routing import Route
 
 from floodgate.declare.discovery import discover
+from floodgate.gateway.responses import PROBLEM_JSON
 from floodgate.operations.settings import Settings
-from gateway_app.responses import PROBLEM_JSON
 from tests.e2e.system import System
 from tests.zoo.conftest import ZOO
 from tests.zoo.twin import app as twin_app

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Request
 from pydantic import SecretStr
 
-from gateway_app.calling import call
+from floodgate.gateway.call import call
 from tests.e2e.extended.handlers import routes
 from tests.e2e.extended.handlers.routes import Item, Size
 

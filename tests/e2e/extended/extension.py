@@ -11,7 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.security import APIKeyHeader
 from starlette.middleware.base import RequestResponseEndpoint
 
-from gateway_app.calling import HandlerFailed, Refused, call, caller_of
+from floodgate.gateway.call import HandlerFailed, Refused, call, caller_of
 from shared import Caller, HTTPError
 from tests.e2e.extended.cases import CASES
 from tests.e2e.extended.handlers import routes

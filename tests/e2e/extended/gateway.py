@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from floodgate.declare.discovery import discover
+from floodgate.gateway.app import GatewayApp, create_app
 from floodgate.operations.logs import configure
 from floodgate.operations.settings import Settings
-from gateway_app.main import GatewayApp, create_app
 from tests.e2e.extended import extension
 
 

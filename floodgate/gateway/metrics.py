@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 from floodgate.declare.registry import Handler, Registry
+from floodgate.gateway.outcomes import Answer, Entry, Trouble
 from floodgate.operations.metrics.calls import Calls, Connects, Reaps
 from floodgate.operations.metrics.families import EVICTS, SECONDS, Family
 from floodgate.operations.metrics.ledger import Ledger
 from floodgate.operations.metrics.vitals import Vitals
-from gateway_app.answers import Answer, Entry, Trouble
 
 ROUTE = ("method", "route")
 OFFERED = Family("floodgate_requests_offered_total", "counter", "Requests to a queued route, and calls of it.", ROUTE)

@@ -23,11 +23,11 @@ from floodgate.broker.keys import Keys, flow_of
 from floodgate.broker.lifecycle import AdmitCode
 from floodgate.broker.pipeline import Wire
 from floodgate.errors import FloodgateError, Full, Unavailable
+from floodgate.gateway.metrics import Metering
+from floodgate.gateway.outcomes import Answer, Entry, Stage, Terms, Trouble, lost
+from floodgate.gateway.rate_limit import Refusals
+from floodgate.gateway.worker_directory import Lanes
 from floodgate.operations.logs import fields
-from gateway_app.answers import Answer, Entry, Stage, Terms, Trouble, lost
-from gateway_app.lanes import Lanes
-from gateway_app.metering import Metering
-from gateway_app.refusals import Refusals
 
 log = logging.getLogger("floodgate.gateway")
 

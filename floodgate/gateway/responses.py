@@ -18,7 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from gateway_app.answers import Answer, Trouble
+from floodgate.gateway.outcomes import Answer, Trouble
 
 PROBLEM_JSON = "application/problem+json"
 READABLE: Mapping[type, Callable[[Any], Any]] = {

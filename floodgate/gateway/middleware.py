@@ -17,13 +17,13 @@ from itertools import chain
 from typing import Any
 
 from floodgate.declare.context import Caller
+from floodgate.gateway.connections import connection_of
+from floodgate.gateway.metrics import RouteMeter
+from floodgate.gateway.outcomes import Answer, Terms, Trouble
+from floodgate.gateway.responses import head_too_large
+from floodgate.gateway.unsent import PIECE_BYTES, Unsent
 from floodgate.operations.endpoints import is_engine_path
 from floodgate.operations.logs import fields, gatherer_for, line_of, shown, to_json
-from gateway_app.answers import Answer, Terms, Trouble
-from gateway_app.connections import connection_of
-from gateway_app.metering import RouteMeter
-from gateway_app.responses import head_too_large
-from gateway_app.sending import PIECE_BYTES, Unsent
 
 log = logging.getLogger("floodgate.request")
 

@@ -23,15 +23,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from floodgate.declare.checks import is_json
 from floodgate.declare.context import Caller
 from floodgate.declare.registry import Handler, Registry
-from gateway_app.answers import Answer, Trouble
-from gateway_app.bodies import in_time
-from gateway_app.dispatcher import Dispatcher
-from gateway_app.drafts import Drafter, places_of
-from gateway_app.exact import NO_STACK, ExactRoutes, Respond
-from gateway_app.identity import within
-from gateway_app.requests import Facts, facts_of
-from gateway_app.responses import documented, respond
-from gateway_app.terms import Terming
+from floodgate.gateway.bodies import in_time
+from floodgate.gateway.dispatch import Dispatcher
+from floodgate.gateway.identity import within
+from floodgate.gateway.middleware import Facts, facts_of
+from floodgate.gateway.outcomes import Answer, Trouble
+from floodgate.gateway.payload import Drafter, places_of
+from floodgate.gateway.request_options import Terming
+from floodgate.gateway.responses import documented, respond
+from floodgate.gateway.static_routes import NO_STACK, ExactRoutes, Respond
 
 Identify = Callable[[Request], Coroutine[Any, Any, Caller | None]]
 

@@ -20,12 +20,12 @@ from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler
 from floodgate.declare.reply import Reply
 from floodgate.errors import FloodgateError, HTTPError
-from gateway_app.answers import Answer, Trouble
-from gateway_app.callees import Callee, Callees
-from gateway_app.dispatcher import Dispatcher
-from gateway_app.identity import caller_of, facts_for
-from gateway_app.refusals import TooMany
-from gateway_app.responses import respond
+from floodgate.gateway.call_codec import Callee, Callees
+from floodgate.gateway.dispatch import Dispatcher
+from floodgate.gateway.identity import caller_of, facts_for
+from floodgate.gateway.outcomes import Answer, Trouble
+from floodgate.gateway.rate_limit import TooMany
+from floodgate.gateway.responses import respond
 
 __all__ = ["CallError", "Callees", "HandlerFailed", "Late", "Lost", "Refused", "call", "caller_of"]
 

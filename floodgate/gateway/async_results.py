@@ -17,8 +17,8 @@ from floodgate.broker.envelopes import Outcome, unpack_reply
 from floodgate.broker.keys import Keys
 from floodgate.broker.lifecycle import CancelCode, Progress
 from floodgate.errors import FloodgateError, Garbled, Unavailable
-from gateway_app.answers import Answer, Trouble
-from gateway_app.refusals import Refusals
+from floodgate.gateway.outcomes import Answer, Trouble
+from floodgate.gateway.rate_limit import Refusals
 
 CALL_S = 2.0
 LOOK_S = 1.0

@@ -17,10 +17,10 @@ from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Wire
 from floodgate.declare.registry import Handler, Registry
 from floodgate.errors import Unavailable
+from floodgate.gateway.metrics import ROUTE
+from floodgate.gateway.worker_directory import Lanes
 from floodgate.operations.metrics.families import Family
 from floodgate.operations.metrics.snapshot import Snapshot
-from gateway_app.lanes import Lanes
-from gateway_app.metering import ROUTE
 
 WAITING = Family("floodgate_waiting", "gauge", "Tasks in the system that do not run, those held back included.", ROUTE)
 RUNNING = Family("floodgate_running", "gauge", "Tasks that run.", ROUTE)

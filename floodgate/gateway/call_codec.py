@@ -21,10 +21,10 @@ from floodgate.broker.envelopes import TaskReply
 from floodgate.declare.checks import is_json
 from floodgate.declare.context import Caller
 from floodgate.declare.registry import Handler, Registry
-from gateway_app.answers import Draft, Terms
-from gateway_app.drafts import places_of
-from gateway_app.sendable import name_read, sendable
-from gateway_app.terms import Terming
+from floodgate.gateway.call_values import name_read, sendable
+from floodgate.gateway.outcomes import Draft, Terms
+from floodgate.gateway.payload import places_of
+from floodgate.gateway.request_options import Terming
 
 OWN = "request"
 """The argument of `call` that a handler's parameter cannot be called."""

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from floodgate.gateway.connections import Connection
 from floodgate.operations.logs import fields
-from gateway_app.connections import Connection
 
 log = logging.getLogger("floodgate.gateway")
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gateway_app.answers import Answer, Entry, Trouble
+from floodgate.gateway.outcomes import Answer, Entry, Trouble
 
 Receive = Callable[[], Awaitable[Any]]
 

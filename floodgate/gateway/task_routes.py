@@ -6,9 +6,9 @@ from fastapi import FastAPI, Request, Response
 
 from floodgate.declare.registry import Registry
 from floodgate.errors import FloodgateError
-from gateway_app.answers import Answer, Trouble
-from gateway_app.requests import facts_of
-from gateway_app.responses import pending, respond, unknown_task
+from floodgate.gateway.middleware import facts_of
+from floodgate.gateway.outcomes import Answer, Trouble
+from floodgate.gateway.responses import pending, respond, unknown_task
 
 
 def add_tasks(app: FastAPI, registry: Registry) -> None:

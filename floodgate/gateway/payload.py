@@ -20,8 +20,8 @@ from floodgate.broker.envelopes import Headers
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler
 from floodgate.errors import DeclarationError
-from gateway_app.answers import Draft
-from gateway_app.requests import facts_of
+from floodgate.gateway.middleware import facts_of
+from floodgate.gateway.outcomes import Draft
 
 _COOKIE = b"cookie"
 _CONTENT_TYPE = b"content-type"

@@ -16,7 +16,7 @@ from fastapi import Request
 from floodgate.broker.keys import flow_of
 from floodgate.declare.head import Rate
 from floodgate.declare.registry import Registry
-from gateway_app.answers import Answer, Terms, Trouble
+from floodgate.gateway.outcomes import Answer, Terms, Trouble
 
 MOST_KEPT = 10_000
 """Remembered refusals at once: tenants' names come from outside."""

@@ -19,8 +19,8 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
-from gateway_app.bodies import limited
-from gateway_app.requests import RequestMiddleware, facts_of
+from floodgate.gateway.bodies import limited
+from floodgate.gateway.middleware import RequestMiddleware, facts_of
 
 Respond = Callable[[Scope, Receive, Send], Awaitable[Response]]
 

@@ -17,8 +17,8 @@ from floodgate.broker.connection import translated
 from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Wire
 from floodgate.errors import Full, TimedOut, Unavailable
-from gateway_app.answers import Entry, Stage, lost
-from gateway_app.replies import Inbox
+from floodgate.gateway.inbox import Inbox
+from floodgate.gateway.outcomes import Entry, Stage, lost
 
 AGE_S = 1.5
 """Older ones are asked after; above `VALID_S` of the admitter, so that a silent `admit` can no longer run."""

@@ -20,12 +20,12 @@ from floodgate.broker.keys import Keys
 from floodgate.broker.lifecycle import CancelCode
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError
-from gateway_app.answers import Answer, Draft, Entry, Stage, Terms, Trouble, lost
-from gateway_app.lanes import Lanes
-from gateway_app.metering import Metering
-from gateway_app.refusals import Refusals
-from gateway_app.results import Results
-from gateway_app.watch import Receive, Watch
+from floodgate.gateway.async_results import Results
+from floodgate.gateway.disconnect import Receive, Watch
+from floodgate.gateway.metrics import Metering
+from floodgate.gateway.outcomes import Answer, Draft, Entry, Stage, Terms, Trouble, lost
+from floodgate.gateway.rate_limit import Refusals
+from floodgate.gateway.worker_directory import Lanes
 
 BATCH = 256
 

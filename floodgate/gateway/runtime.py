@@ -21,19 +21,19 @@ from floodgate.broker.reaper import reap_forever
 from floodgate.declare.head import Rate
 from floodgate.declare.registry import Registry
 from floodgate.errors import Unavailable
+from floodgate.gateway.admission import Admitter
+from floodgate.gateway.async_results import Results, watch_forever
+from floodgate.gateway.dispatch import Dispatcher
+from floodgate.gateway.gauges import Gauges
+from floodgate.gateway.inbox import Inbox
+from floodgate.gateway.metrics import Metering
+from floodgate.gateway.outcomes import Entry
+from floodgate.gateway.rate_limit import Refusals
+from floodgate.gateway.reconciler import Seeker, look_forever
+from floodgate.gateway.worker_directory import Lanes, survey_forever
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics.snapshot import Snapshot
 from floodgate.operations.settings import Settings
-from gateway_app.admitter import Admitter
-from gateway_app.answers import Entry
-from gateway_app.dispatcher import Dispatcher
-from gateway_app.gauges import Gauges
-from gateway_app.lanes import Lanes, survey_forever
-from gateway_app.metering import Metering
-from gateway_app.refusals import Refusals
-from gateway_app.replies import Inbox
-from gateway_app.results import Results, watch_forever
-from gateway_app.seeker import Seeker, look_forever
 
 log = logging.getLogger("floodgate.gateway")
 

@@ -18,7 +18,7 @@ from fastapi import Request
 from starlette.requests import HTTPConnection
 
 from floodgate.declare.context import Caller
-from gateway_app.requests import SCOPE_KEY, Facts
+from floodgate.gateway.middleware import SCOPE_KEY, Facts
 
 T = TypeVar("T")
 Identify = Callable[[Request], Awaitable[Caller | None]]

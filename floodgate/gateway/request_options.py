@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from floodgate.declare.context import Caller
 from floodgate.declare.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS, Head
 from floodgate.declare.registry import Handler
-from gateway_app.answers import Terms
+from floodgate.gateway.outcomes import Terms
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 

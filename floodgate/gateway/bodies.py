@@ -12,7 +12,7 @@ from typing import Any, cast
 from fastapi import HTTPException
 from starlette.types import Message, Receive
 
-from gateway_app.identity import within
+from floodgate.gateway.identity import within
 
 
 def limited(receive: Receive, headers: list[tuple[bytes, bytes]], most_bytes: int) -> Receive:

@@ -21,22 +21,23 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from floodgate.declare.context import Caller
 from floodgate.declare.discovery import check_times, discover
 from floodgate.declare.registry import Registry
+from floodgate.gateway import connections
+from floodgate.gateway.call import Callees, answer_call_errors
+from floodgate.gateway.identity import Identity
+from floodgate.gateway.middleware import HEADER, RequestMiddleware, facts_of
+from floodgate.gateway.responses import invalid, unexpected
+from floodgate.gateway.routes import add_routes
+from floodgate.gateway.runtime import Engine
+from floodgate.gateway.static_routes import ErrorsLast, FastPath
+from floodgate.gateway.task_routes import add_tasks
+from floodgate.gateway.unsent import Unsent, return_large_blocks
 from floodgate.operations import supervision
 from floodgate.operations.endpoints import Gate, Pages
 from floodgate.operations.logs import configure, gathering
 from floodgate.operations.metrics.page import MetricsPage
 from floodgate.operations.metrics.snapshot import Snapshot
 from floodgate.operations.settings import Settings
-from gateway_app import connections, extend
-from gateway_app.calling import Callees, answer_call_errors
-from gateway_app.engine import Engine
-from gateway_app.exact import ErrorsLast, FastPath
-from gateway_app.identity import Identity
-from gateway_app.requests import HEADER, RequestMiddleware, facts_of
-from gateway_app.responses import invalid, unexpected
-from gateway_app.routes import add_routes
-from gateway_app.sending import Unsent, return_large_blocks
-from gateway_app.tasks import add_tasks
+from gateway_app import extend
 
 LOOK_S = 1.0
 """How long it is remembered whether requests are traced: looking costs 3 µs, and a provider is set at start."""
