@@ -13,8 +13,8 @@ from floodgate.declare.discovery import check_times, discover
 from floodgate.errors import FloodgateError
 from floodgate.gateway.app import create_app
 from floodgate.operations.settings import Settings, faults
-from worker_app.plans import plans
-from worker_app.resources import Resources
+from floodgate.worker.arguments import plans
+from floodgate.worker.resources import Resources
 
 
 def main() -> int:

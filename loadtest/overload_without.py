@@ -22,9 +22,9 @@ from floodgate.gateway.disconnect import Receive
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.outcomes import Answer, Draft, Terms
 from floodgate.gateway.rate_limit import Refusals
-from worker_app.executor import Executor
-from worker_app.main import WorkerApp
-from worker_app.main import build as build_worker
+from floodgate.worker.app import WorkerApp
+from floodgate.worker.app import build as build_worker
+from floodgate.worker.executor import Executor
 
 VARIABLE = "OVERLOAD_WITHOUT"
 STARTED_LATE_S = 1.0

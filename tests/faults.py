@@ -20,9 +20,9 @@ from floodgate.broker.keys import Keys, lane_of
 from floodgate.broker.lifecycle import AdmitCode
 from floodgate.declare.registry import Handler, Registry
 from floodgate.operations.settings import Settings
+from floodgate.worker.runs import Event
+from floodgate.worker.runtime import Engine
 from tests.queueing import admission
-from worker_app.engine import Engine
-from worker_app.runs import Event
 
 HOLD_MS = 60_000
 """How long places stay taken when nobody gives them back."""

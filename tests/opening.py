@@ -14,8 +14,8 @@ import pytest
 
 from floodgate.declare.checks import seal
 from floodgate.declare.registry import Handler, declared_in
+from floodgate.worker.resources import Resources
 from shared import Resource, queued
-from worker_app.resources import Resources
 
 
 def asking_for(*factories: Any) -> tuple[Handler, ...]:

@@ -1,7 +1,7 @@
 """The marker by which a handler asks for something that its worker keeps open.
 
 Owns how a factory is named and what it asks for itself, not how it is opened:
-that is `worker_app.resources`, and the gateway never does it.
+that is `floodgate.worker.resources`, and the gateway never does it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from floodgate.declare.discovery import discover
 from floodgate.operations.logs import configure
 from floodgate.operations.settings import Settings
-from worker_app.main import WorkerApp, create_app
+from floodgate.worker.app import WorkerApp, create_app
 
 
 def build() -> WorkerApp:

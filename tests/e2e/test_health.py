@@ -16,8 +16,8 @@ import pytest
 
 from deploy.embedded import EmbeddedServer
 from floodgate.broker.scripts import SCRIPTS
+from floodgate.worker.consumer import SILENT_S
 from tests.e2e.system import ROOT, App, System, system, until, until_async
-from worker_app.claimer import SILENT_S
 
 LEASE_S = 1.0
 NOTICED_S = LEASE_S + 2.5

@@ -11,10 +11,10 @@ from typing import Annotated
 import pytest
 
 from floodgate.errors import WorkerFailed
+from floodgate.worker.metrics import OVERDUE
 from shared import Resource, queued
 from tests.faults import Worker
 from tests.kit import Kit, System
-from worker_app.metering import OVERDUE
 
 THREADS = 2
 STUCK_S = 1.0

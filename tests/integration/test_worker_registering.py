@@ -13,11 +13,12 @@ from redis.asyncio import Redis
 from floodgate.broker.connection import run
 from floodgate.broker.keys import Keys
 from floodgate.errors import Unavailable
+from floodgate.worker import heartbeat as lease
+from floodgate.worker import runtime as engine
+from floodgate.worker.metrics import GONE
 from shared import queued
 from tests.faults import Worker
 from tests.kit import Kit
-from worker_app import engine, lease
-from worker_app.metering import GONE
 
 NO_LEASES = 5
 """Arguments of a renewal for one lane."""

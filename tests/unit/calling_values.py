@@ -24,9 +24,9 @@ from floodgate.declare.checks import seal
 from floodgate.declare.registry import Handler, Registry, declared_in
 from floodgate.gateway.call_codec import Callee
 from floodgate.gateway.outcomes import Draft, Terms
+from floodgate.worker.arguments import plans
+from floodgate.worker.resources import Resources
 from shared import queued
-from worker_app.plans import plans
-from worker_app.resources import Resources
 
 ZONE = timezone(timedelta(hours=5, minutes=45))
 MOMENT = datetime(2024, 2, 29, 12, 30, 15, 123456, ZONE)

@@ -15,9 +15,9 @@ from floodgate.broker.envelopes import Outcome, TaskReply
 from floodgate.gateway.call import HandlerFailed, Refused
 from floodgate.gateway.call_codec import Callee
 from floodgate.gateway.outcomes import Answer, Trouble
+from floodgate.worker.serialization import Renderer
 from shared import Reply
 from tests.unit.calling_values import MOMENT, Camel, Cat, Dog, Part, handler_of
-from worker_app.rendering import Renderer
 
 
 class Shown(BaseModel):

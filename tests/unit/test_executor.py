@@ -20,11 +20,11 @@ from pydantic import BaseModel, model_serializer
 from floodgate.broker.envelopes import Outcome, Task
 from floodgate.declare.checks import seal
 from floodgate.declare.registry import declared_in
+from floodgate.worker.arguments import plans
+from floodgate.worker.executor import Executor
+from floodgate.worker.resources import Resources
+from floodgate.worker.runs import TRANSITIONS, Ended, Event, Phase, Run
 from shared import Context, HTTPError, Reply, queued
-from worker_app.executor import Executor
-from worker_app.plans import plans
-from worker_app.resources import Resources
-from worker_app.runs import TRANSITIONS, Ended, Event, Phase, Run
 
 seat = contextvars.ContextVar("seat", default="free")
 

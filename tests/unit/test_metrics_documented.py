@@ -11,7 +11,7 @@ from floodgate.gateway import gauges
 from floodgate.gateway import metrics as metering
 from floodgate.operations.metrics import families
 from floodgate.operations.metrics.families import Family
-from worker_app import metering as worker_metering
+from floodgate.worker import metrics as worker_metering
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy/prometheus"

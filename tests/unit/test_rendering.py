@@ -11,9 +11,9 @@ from fastapi import HTTPException
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
+from floodgate.worker.serialization import Rendered, Renderer, refusal
 from shared import HTTPError, Reply
 from tests.zoo.sealed import sealed
-from worker_app.rendering import Rendered, Renderer, refusal
 
 JSON = (b"content-type", b"application/json")
 PNG = (b"content-type", b"image/png")

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import pytest
 
 from floodgate.errors import DeclarationError
+from floodgate.worker import resources
 from shared import Resource
 from tests.opening import asking_for, failures, leave, noted, opened, said_of
-from worker_app import resources
 
 CLOSE_S = 0.4
 events: list[str] = []

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker_app.threads import Threads
+from floodgate.worker.thread_pool import Threads
 
 COUNT = 4
 BEYOND = 1 << 47

@@ -28,14 +28,14 @@ from floodgate.errors import FloodgateError, WorkerFailed
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics.snapshot import Snapshot
 from floodgate.operations.settings import Settings
-from worker_app.claimer import BLOCK_S, SLACK_S, Claimer
-from worker_app.completer import Completer
-from worker_app.executor import Executor
-from worker_app.lease import Keeper
-from worker_app.metering import Metering
-from worker_app.neighbours import Neighbours, look_forever
-from worker_app.plans import plans
-from worker_app.resources import Resources
+from floodgate.worker.arguments import plans
+from floodgate.worker.completion import Completer
+from floodgate.worker.consumer import BLOCK_S, SLACK_S, Claimer
+from floodgate.worker.executor import Executor
+from floodgate.worker.heartbeat import Keeper
+from floodgate.worker.metrics import Metering
+from floodgate.worker.neighbours import Neighbours, look_forever
+from floodgate.worker.resources import Resources
 
 log = logging.getLogger("floodgate.worker")
 

@@ -23,10 +23,10 @@ from floodgate.declare.context import Caller, Context
 from floodgate.declare.registry import Kind
 from floodgate.errors import HTTPError
 from floodgate.operations.logs import fields
-from worker_app.plans import Plan
-from worker_app.rendering import Rendered, refusal
-from worker_app.runs import Ended, Event, Phase, Run
-from worker_app.threads import Threads
+from floodgate.worker.arguments import Plan
+from floodgate.worker.runs import Ended, Event, Phase, Run
+from floodgate.worker.serialization import Rendered, refusal
+from floodgate.worker.thread_pool import Threads
 
 log = logging.getLogger("floodgate.worker")
 

@@ -24,11 +24,11 @@ from floodgate.broker.keys import Keys, lease_of
 from floodgate.broker.pipeline import Wire
 from floodgate.errors import FloodgateError, Garbled
 from floodgate.operations.logs import fields
-from worker_app.completer import Completer
-from worker_app.executor import Executor
-from worker_app.lease import Keeper
-from worker_app.metering import GIVEN_BACK, Metering
-from worker_app.runs import Event
+from floodgate.worker.completion import Completer
+from floodgate.worker.executor import Executor
+from floodgate.worker.heartbeat import Keeper
+from floodgate.worker.metrics import GIVEN_BACK, Metering
+from floodgate.worker.runs import Event
 
 log = logging.getLogger("floodgate.worker")
 

@@ -18,7 +18,7 @@ from floodgate.operations.logs import configure
 from floodgate.operations.metrics.page import MetricsPage
 from floodgate.operations.metrics.snapshot import Snapshot
 from floodgate.operations.settings import Settings
-from worker_app.engine import Engine
+from floodgate.worker.runtime import Engine
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -19,8 +19,8 @@ from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Wire
 from floodgate.errors import FloodgateError, Garbled
 from floodgate.operations.logs import fields
-from worker_app.metering import STOPPED, Metering
-from worker_app.runs import Ended, Phase
+from floodgate.worker.metrics import STOPPED, Metering
+from floodgate.worker.runs import Ended, Phase
 
 log = logging.getLogger("floodgate.worker")
 

@@ -23,7 +23,7 @@ from floodgate.declare.registry import Handler
 from floodgate.declare.resource import Resource, needs_of
 from floodgate.errors import ConfigurationError
 from floodgate.operations.logs import fields
-from worker_app.threads import Threads
+from floodgate.worker.thread_pool import Threads
 
 log = logging.getLogger("floodgate.worker")
 

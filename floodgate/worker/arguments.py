@@ -21,8 +21,8 @@ from fastapi.routing import APIRoute
 from floodgate.broker.envelopes import Task
 from floodgate.declare.registry import Handler, Registry
 from floodgate.errors import DeclarationError
-from worker_app.rendering import Renderer
-from worker_app.resources import Resources
+from floodgate.worker.resources import Resources
+from floodgate.worker.serialization import Renderer
 
 _NO_STACK = AsyncExitStack()
 """FastAPI wants them; nothing that a handler may declare enters one."""

@@ -19,7 +19,7 @@ from floodgate.broker.connection import Client, run
 from floodgate.broker.keys import Keys
 from floodgate.errors import FloodgateError
 from floodgate.operations.logs import fields
-from worker_app.metering import Metering
+from floodgate.worker.metrics import Metering
 
 log = logging.getLogger("floodgate.worker")
 
