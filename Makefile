@@ -35,7 +35,7 @@ $(VENV)/load.stamp: requirements/load.txt | $(VENV)/run.stamp
 	@$(PIP) -r $< && touch $@
 
 dev: $(VENV)/run.stamp  ## the whole system on this machine; reloads on change, Ctrl-C ends it
-	@exec $(BIN)/python -m deploy.local
+	@exec $(BIN)/python -m floodgate.run.dev
 
 MORE = redis_server or docker or haproxy or wrk or promtool or openssl or chromium or locust or slow
 
@@ -50,8 +50,8 @@ check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/mypy .
 	@out=$$(PYTHONPATH=. $(BIN)/lint-imports --cache-dir .cache/import-linter) || { echo "$$out"; exit 1; }; echo "$$out" | tail -1
-	@$(BIN)/python -m deploy.check
-	@$(BIN)/python -m deploy.declared
+	@$(BIN)/python -m floodgate.run.check
+	@$(BIN)/python -m floodgate.run.declared
 
 format: $(VENV)/dev.stamp  ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
@@ -63,9 +63,9 @@ lock: $(VENV)/dev.stamp  ## renew requirements/*.txt from requirements/*.in, and
 	@$(LOCK) requirements/run.in -o requirements/run.txt
 	@$(LOCK) -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) requirements/load.in -o requirements/load.txt
-	@$(BIN)/python -m deploy.pinning
+	@$(BIN)/python -m floodgate.run.pinning
 
-CONTAINERS = $(FIND_PYTHON); exec "$$p" -m deploy.up
+CONTAINERS = $(FIND_PYTHON); exec "$$p" -m floodgate.run.up
 
 up:  ## the whole system in containers; GATEWAYS=2 WORKERS=4, and every knob of .env.example
 	@$(CONTAINERS) up

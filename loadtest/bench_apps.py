@@ -23,7 +23,7 @@ from typing import IO
 
 import psutil
 
-from deploy.children import bound_to_us
+from floodgate.run.children import bound_to_us
 from loadtest.bench_server import Server
 
 ROOT = Path(__file__).parents[1]

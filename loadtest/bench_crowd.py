@@ -20,7 +20,7 @@ from typing import cast
 
 import uvloop
 
-from deploy.children import bound_to_us
+from floodgate.run.children import bound_to_us
 
 CRLF = b"\r\n"
 OPENING = 50

@@ -16,7 +16,7 @@ import time
 
 from redis import Redis
 
-from deploy.children import bound_to_us
+from floodgate.run.children import bound_to_us
 
 BODY = b"x" * 100
 PATIENCE_S = 5

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import uvloop
 
-from deploy.children import bound_to_us
-from deploy.embedded import EmbeddedServer
+from floodgate.run.children import bound_to_us
+from floodgate.run.embedded import EmbeddedServer
 from loadtest.bench_apps import App, AppFailed, app
 from loadtest.bench_figures import grid
 from loadtest.compare_handlers.routes import DATABASE

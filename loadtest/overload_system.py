@@ -26,9 +26,9 @@ from typing import Any
 import psutil
 from redis import Redis
 
-from deploy.children import bound_to_us
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.keys import Keys
+from floodgate.run.children import bound_to_us
+from floodgate.run.embedded import EmbeddedServer
 from loadtest.overload_notes import VARIABLE as NOTES
 
 HOST = "127.0.0.1"

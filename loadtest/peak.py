@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.children import bound_to_us
+from floodgate.run.children import bound_to_us
 from loadtest import thresholds
 from loadtest.openapi import NoDocument, fetch
 from loadtest.peak_plan import DOCUMENT, VARIABLE, BadPlan, Plan, plan

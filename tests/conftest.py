@@ -19,8 +19,8 @@ import pytest
 import uvloop
 from redis import Redis
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.keys import Keys
+from floodgate.run.embedded import EmbeddedServer
 from tests.kit import floodgate
 from tests.leaks import leaks
 

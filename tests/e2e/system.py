@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from deploy.children import bound_to_us
+from floodgate.run.children import bound_to_us
 
 ROOT = Path(__file__).parents[2]
 READY_S = 15.0

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from deploy.children import bound_to_us
-from deploy.embedded import EmbeddedServer
+from floodgate.run.children import bound_to_us
+from floodgate.run.embedded import EmbeddedServer
 from loadtest.arrivals import Request, Stream
 from loadtest.database import BEST
 from tests.e2e.controls import PLACES, Lacking, Side, answered, beside, broken, latency_s, pair, started, turned_away

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from redis import Redis
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.keys import Keys
+from floodgate.run.embedded import EmbeddedServer
 from tests.e2e.odd_assertions import assert_problem
 from tests.e2e.system import App, System, await_ready, system, until_async
 from tests.leaks import leaks

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from deploy.embedded import EmbeddedServer
 from floodgate.declare.registry import Registry
 from floodgate.gateway.app import Extension, GatewayApp, create_app
 from floodgate.operations.settings import Settings
+from floodgate.run.embedded import EmbeddedServer
 from gateway_app import extend
 from tests.e2e.extended.extension import CLAIM, ORIGIN, SECRET
 from tests.e2e.extended.system import KEY, ask, commands, extended_system

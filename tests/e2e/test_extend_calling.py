@@ -16,11 +16,11 @@ from fastapi import FastAPI, WebSocket
 from pydantic import SecretStr
 from starlette.requests import HTTPConnection
 
-from deploy.embedded import EmbeddedServer
 from floodgate.declare.discovery import discover
 from floodgate.gateway.app import create_app
 from floodgate.gateway.call import Refused, call, caller_of
 from floodgate.operations.settings import Settings
+from floodgate.run.embedded import EmbeddedServer
 from shared import Caller
 from tests.e2e.extended.handlers.routes import SECRET, whoami
 from tests.e2e.extended.system import HANDLERS, KEY, PLACES, ask, extended_system

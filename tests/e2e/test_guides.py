@@ -18,10 +18,10 @@ import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, File, Form, Request, Response, UploadFile
 
-from deploy.embedded import EmbeddedServer
 from floodgate.declare.checks import seal
 from floodgate.declare.registry import declared_in
 from floodgate.errors import DeclarationError
+from floodgate.run.embedded import EmbeddedServer
 from shared import queued
 from tests.e2e.system import ROOT, App, System, await_ready, system
 

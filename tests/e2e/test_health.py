@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.scripts import SCRIPTS
+from floodgate.run.embedded import EmbeddedServer
 from floodgate.worker.consumer import SILENT_S
 from tests.e2e.system import ROOT, App, System, system, until, until_async
 
@@ -26,7 +26,7 @@ NOTICED_S = LEASE_S + 2.5
 
 def healthy(app: App) -> bool:
     """Run the check as a container does."""
-    command = [sys.executable, "-I", "-S", "deploy/health.py", app.url.rpartition(":")[2]]
+    command = [sys.executable, "-I", "-S", "floodgate/run/health.py", app.url.rpartition(":")[2]]
     return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.connection import connect
 from floodgate.broker.keys import Keys
 from floodgate.gateway.async_results import Results
 from floodgate.operations.settings import Settings
+from floodgate.run.embedded import EmbeddedServer
 from tests.e2e.odd_assertions import assert_problem
 from tests.e2e.system import System, await_ready, system, until_async
 

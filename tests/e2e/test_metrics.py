@@ -13,8 +13,8 @@ import httpx
 import pytest
 from redis import Redis
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.keys import Keys
+from floodgate.run.embedded import EmbeddedServer
 from tests.e2e.system import ODD, App, System, await_ready, system, until, until_async
 from tests.leaks import leaks
 from tests.scraping import Scrape, scrape

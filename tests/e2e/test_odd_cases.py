@@ -15,8 +15,8 @@ import httpx
 import pytest
 from redis import Redis
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.keys import Keys
+from floodgate.run.embedded import EmbeddedServer
 from tests.e2e.conftest import MOST_BODY, MOST_RESULT, THREADS
 from tests.e2e.odd_assertions import PROBLEM, assert_problem
 from tests.e2e.odd_handlers.endings import SECRET, Ending

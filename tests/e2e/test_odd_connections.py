@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.embedded import EmbeddedServer
+from floodgate.run.embedded import EmbeddedServer
 from tests.e2e.system import system, until_async
 from tests.proxying import Proxy
 

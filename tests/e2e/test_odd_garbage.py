@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.commands import Admission, AdmitReply, Kind, admit
 from floodgate.broker.envelopes import VERSION, Outcome, Task, TaskReply, pack_reply, pack_task, unpack_reply
 from floodgate.broker.keys import CATALOGUE, Keys
 from floodgate.declare.discovery import discover
 from floodgate.declare.registry import Handler, Registry
 from floodgate.operations.settings import Settings
+from floodgate.run.embedded import EmbeddedServer
 from tests.e2e.system import ODD, App, System, system, until
 
 NOT_TEXT = b"\xff\xfe"

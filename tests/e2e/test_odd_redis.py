@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.embedded import EmbeddedServer
+from floodgate.run.embedded import EmbeddedServer
 from tests.e2e.odd_assertions import assert_problem
 from tests.e2e.system import App, System, system, until, until_async
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.embedded import EmbeddedServer
+from floodgate.run.embedded import EmbeddedServer
 from tests.e2e.system import system
 
 REQUESTS = 30

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from deploy.embedded import EmbeddedServer
+from floodgate.run.embedded import EmbeddedServer
 from tests.leaks import leaks
 from tests.queueing import Queue
 

@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
-from deploy.acl import apps
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.keys import Keys
+from floodgate.run.acl import apps
+from floodgate.run.embedded import EmbeddedServer
 from shared import Context, queued
 from tests.kit import Kit
 

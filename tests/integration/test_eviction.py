@@ -8,8 +8,8 @@ import logging
 import pytest
 from redis.asyncio import Redis
 
-from deploy.embedded import EmbeddedServer
 from floodgate.operations.metrics.families import EVICTS
+from floodgate.run.embedded import EmbeddedServer
 from shared import queued
 from tests.e2e.system import until_async
 from tests.kit import Kit, System

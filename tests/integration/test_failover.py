@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.embedded import EmbeddedServer
+from floodgate.run.embedded import EmbeddedServer
 from shared import queued
 from tests.e2e.system import until_async
 from tests.kit import Kit, System

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.commands import Call
 from floodgate.broker.connection import Client, run
 from floodgate.broker.pipeline import Command, Wire
 from floodgate.errors import Unavailable
 from floodgate.gateway import dispatch as dispatcher
+from floodgate.run.embedded import EmbeddedServer
 from shared import queued
 from tests.kit import Kit
 

@@ -15,8 +15,8 @@ from types import ModuleType
 import pytest
 from redis import Redis
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.scripts import SCRIPTS
+from floodgate.run.embedded import EmbeddedServer
 from tests.integration import (
     test_scripts_admission,
     test_scripts_classes,

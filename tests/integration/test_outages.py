@@ -9,10 +9,10 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.commands import declare, renew
 from floodgate.broker.connection import connect, run
 from floodgate.broker.keys import Keys, lane_of
+from floodgate.run.embedded import EmbeddedServer
 from shared import queued
 from tests.kit import Kit, System
 

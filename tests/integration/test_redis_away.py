@@ -11,7 +11,6 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.commands import Call, declare
 from floodgate.broker.connection import connect, run
 from floodgate.broker.envelopes import Outcome, TaskReply, pack_reply
@@ -25,6 +24,7 @@ from floodgate.gateway.outcomes import Stage
 from floodgate.operations.metrics.calls import Calls
 from floodgate.operations.metrics.ledger import Ledger
 from floodgate.operations.settings import Settings
+from floodgate.run.embedded import EmbeddedServer
 from shared import queued
 from tests.e2e.system import until_async
 from tests.kit import Kit, System

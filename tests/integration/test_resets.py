@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.commands import reap
 from floodgate.broker.connection import connect, run, translated
 from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Wire
 from floodgate.errors import Unavailable
 from floodgate.operations.settings import Settings
+from floodgate.run.embedded import EmbeddedServer
 from shared import queued
 from tests.kit import Kit
 from tests.proxying import Proxy

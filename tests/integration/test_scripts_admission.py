@@ -9,9 +9,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.commands import read_contracts
 from floodgate.broker.lifecycle import AdmitCode, CancelCode
+from floodgate.run.embedded import EmbeddedServer
 from tests.queueing import BUDGET_MS, LANE, POOL, ROUTE, START_MS, WORKER, Queue, admission, lease, task_id
 
 OTHER = "ba9876543210"

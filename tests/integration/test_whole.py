@@ -11,11 +11,11 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker import commands as calls
 from floodgate.broker.keys import Keys
 from floodgate.gateway import admission as admitter
 from floodgate.gateway.worker_directory import Lanes
+from floodgate.run.embedded import EmbeddedServer
 from shared import queued
 from tests.kit import Kit, System
 

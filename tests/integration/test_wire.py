@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio.connection import ConnectionPool
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.connection import connect
 from floodgate.broker.pipeline import Wire
 from floodgate.errors import Unavailable
 from floodgate.operations.settings import Settings
+from floodgate.run.embedded import EmbeddedServer
 
 Relay = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from deploy.acl import BEGINNING, COMMANDS, apps, users
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.keys import Keys
 from floodgate.broker.scripts import SCRIPTS
+from floodgate.run.acl import BEGINNING, COMMANDS, apps, users
+from floodgate.run.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = re.compile(r"pipe|pipeline|client|_client")
@@ -68,8 +68,8 @@ def test_the_apps_may_do_what_they_do_and_nothing_else(known: set[str]) -> None:
     containers = {name.partition("|")[0] for name in known if "|" in name}
     used = (of_scripts(known) | of_apps(known)) - containers
     allowed = COMMANDS - set(BEGINNING.split())
-    assert used - allowed == set(), "add these to deploy/acl.py"
-    assert allowed - used == set(), "take these out of deploy/acl.py"
+    assert used - allowed == set(), "add these to floodgate/run/acl.py"
+    assert allowed - used == set(), "take these out of floodgate/run/acl.py"
 
 
 def test_every_command_there_is_found_as_one(known: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""The rules that `deploy/check.py` holds the project to, each with a breach of it."""
+"""The rules that `floodgate/run/check.py` holds the project to, each with a breach of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.check import breaches_of
+from floodgate.run.check import breaches_of
 
 HEADER = '"""Owns nothing."""\n'
 

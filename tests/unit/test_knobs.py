@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.up import SLOTS
 from floodgate.operations.settings import Settings
+from floodgate.run.up import SLOTS
 
 ROOT = Path(__file__).parents[2]
 FILE = (ROOT / "docker-compose.yml").read_text()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.composing import Failed
-from deploy.rolling import roll
+from floodgate.run.composing import Failed
+from floodgate.run.rolling import roll
 
 DOCKER = """#!{python} -IS
 import json, pathlib, re, sys

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.secret import PASSWORDS, TOKEN, keep_secrets
+from floodgate.run.secret import PASSWORDS, TOKEN, keep_secrets
 
 
 def test_without_a_file_one_is_made_that_its_owner_alone_can_read(tmp_path: Path) -> None:

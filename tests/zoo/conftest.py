@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from redis import Redis
 
-from deploy.embedded import EmbeddedServer
 from floodgate.broker.keys import Keys
+from floodgate.run.embedded import EmbeddedServer
 from tests.e2e.system import System, await_ready, system
 from tests.leaks import leaks
 from tests.zoo.comparing import Pair

@@ -25,7 +25,7 @@ def watched(root: Path, handlers: str) -> list[Path]:
 async def mistake(environment: Mapping[str, str]) -> str | None:
     """Build both apps in a fresh interpreter, `extend.py` included; return what it prints when that fails."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "deploy.declared"),
+        *(sys.executable, "-m", "floodgate.run.declared"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

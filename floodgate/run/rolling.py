@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from deploy.composing import Failed, bring, containers, docker, is_healthy, show_log
+from floodgate.run.composing import Failed, bring, containers, docker, is_healthy, show_log
 
 FLEETS = ("worker", "gateway")
 UNITS = {"B": 2**-20, "KiB": 2**-10, "MiB": 1, "GiB": 2**10}

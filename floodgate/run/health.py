@@ -1,4 +1,4 @@
-"""The health check of a container: `python -I -S deploy/health.py 8002` ends with 0 when the app there is ready.
+"""The health check of a container: `python -I -S floodgate/run/health.py 8002` ends with 0 when the app there is ready.
 
 Ready is what the app says of itself; a loop that is blocked says nothing, and is
 not. Owns one request, with the least that an interpreter can load: this runs

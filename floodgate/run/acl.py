@@ -1,6 +1,6 @@
 """Who may do what in Redis: the users of the containers, and the commands and keys that the apps need.
 
-`python -m deploy.acl NAMESPACE` prints the apps' user for a Redis of one's own. Runs
+`python -m floodgate.run.acl NAMESPACE` prints the apps' user for a Redis of one's own. Runs
 before anything is installed, so it takes the standard library alone.
 """
 

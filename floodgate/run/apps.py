@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from deploy.children import bound_to_us
+from floodgate.run.children import bound_to_us
 
 PROCESSES = 2
 HOST = "127.0.0.1"

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from deploy.apps import HOST, KILL_MARGIN_S, App, Service
-from deploy.asking import answer, askable, editable, taken
-from deploy.embedded import EmbeddedServer, ServerFailed
-from deploy.reloading import say, until_it_builds, watch, watched
 from floodgate.operations.settings import Settings, faults
+from floodgate.run.apps import HOST, KILL_MARGIN_S, App, Service
+from floodgate.run.asking import answer, askable, editable, taken
+from floodgate.run.embedded import EmbeddedServer, ServerFailed
+from floodgate.run.reloading import say, until_it_builds, watch, watched
 
 FIRST_ANSWER_S = 60.0
 POLL_S = 0.1

@@ -16,11 +16,22 @@ import urllib.error
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deploy import rolling
-from deploy.acl import users
-from deploy.asking import ASK_S, DIRECTLY, HOST, answer, askable, editable, taken
-from deploy.composing import FLEETS, Failed, Plan, bring, compose, containers, docker, need_docker, plan, published
-from deploy.secret import PASSWORDS, TOKEN, keep_secrets
+from floodgate.run import rolling
+from floodgate.run.acl import users
+from floodgate.run.asking import ASK_S, DIRECTLY, HOST, answer, askable, editable, taken
+from floodgate.run.composing import (
+    FLEETS,
+    Failed,
+    Plan,
+    bring,
+    compose,
+    containers,
+    docker,
+    need_docker,
+    plan,
+    published,
+)
+from floodgate.run.secret import PASSWORDS, TOKEN, keep_secrets
 
 ENV_FILE = Path(".env")
 USERS = Path("deploy/redis/users.acl")
@@ -107,7 +118,7 @@ def _check_numbers(numbers: Mapping[str, int]) -> None:
     if numbers.get("GATEWAYS", 1) > SLOTS:
         raise Failed(
             f"the balancer has {SLOTS} slots for gateways: raise server-template in deploy/haproxy/haproxy.cfg, "
-            "and SLOTS in deploy/up.py"
+            "and SLOTS in floodgate/run/up.py"
         )
 
 
@@ -132,7 +143,7 @@ def _build_and_try(image: str) -> None:
     Else whatever starts later, by `make scale` or a restart, would be of the mistake.
     """
     compose("build", "--quiet", APP_TAG=CANDIDATE)
-    trial = ("run", "--rm", "--no-deps", "-T", "gateway", "python", "-m", "deploy.declared")
+    trial = ("run", "--rm", "--no-deps", "-T", "gateway", "python", "-m", "floodgate.run.declared")
     try:
         compose(*trial, quiet=True, APP_TAG=CANDIDATE)
     except Failed as mistake:

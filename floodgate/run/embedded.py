@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deploy.children import bound_to_us
+from floodgate.run.children import bound_to_us
 
 HOST = "127.0.0.1"
 READY_S = 10.0
