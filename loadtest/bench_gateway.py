@@ -16,20 +16,16 @@ from fastapi import FastAPI
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.logging import AccessFormatter
 
-from floodgate.declare.discovery import discover
-from floodgate.gateway.app import GatewayApp, create_app
+from floodgate.gateway import join
 from floodgate.operations.logs import configure
-from floodgate.operations.settings import Settings
 from loadtest.bench_handlers.routes import DIRECT
 
 
-def build() -> GatewayApp:
+def build() -> FastAPI:
     """Return the gateway of the environment, and the same handlers as plain routes of it."""
-    configure()
-    settings = Settings()
-    app = create_app(settings, discover(settings))
+    app = FastAPI()
     _add_direct(app)
-    return app
+    return join(app)
 
 
 def bare() -> FastAPI:

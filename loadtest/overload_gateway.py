@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import os
 
-from fastapi import HTTPException
+from fastapi import FastAPI, HTTPException
 
-from floodgate.gateway.app import GatewayApp
-from floodgate.gateway.app import build as build_gateway
+from gateway_app.main import build as build_gateway
 from loadtest.database import query
 
 PATIENCE_S = 2.0
 """Of whoever asks the database directly: then it hangs up, as a client would."""
 
 
-def build() -> GatewayApp:
+def build() -> FastAPI:
     """Return the gateway of the environment with the plain routes."""
     app = build_gateway()
     app.add_api_route("/noop", noop, include_in_schema=False)

@@ -11,20 +11,21 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fastapi import FastAPI
+
 from floodgate.broker.scripts import SCRIPTS, Script
 from floodgate.declare.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS
 from floodgate.declare.registry import Handler
 from floodgate.gateway import request_options as terms
 from floodgate.gateway import responses
-from floodgate.gateway.app import GatewayApp
-from floodgate.gateway.app import build as build_gateway
 from floodgate.gateway.disconnect import Receive
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.outcomes import Answer, Draft, Terms
 from floodgate.gateway.rate_limit import Refusals
 from floodgate.worker.app import WorkerApp
-from floodgate.worker.app import build as build_worker
 from floodgate.worker.executor import Executor
+from gateway_app.main import build as build_gateway
+from worker_app.main import build as build_worker
 
 VARIABLE = "OVERLOAD_WITHOUT"
 STARTED_LATE_S = 1.0
@@ -34,7 +35,7 @@ Edit = tuple[str, str, str]
 """Of a script's name, what stands there, and what is to stand there."""
 
 
-def gateway() -> GatewayApp:
+def gateway() -> FastAPI:
     """Return the gateway of the environment, without what it names."""
     _switch_off()
     return build_gateway()

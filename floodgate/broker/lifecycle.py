@@ -1,6 +1,6 @@
 """The states of a task, the transitions between them, and the scripts' codes.
 
-The table is the specification: `tests/unit/test_lifecycle.py` walks it, and the
+The table is the specification: `tests/engine/unit/test_lifecycle.py` walks it, and the
 script tests drive every row. Pure; knows neither Redis nor the scripts' text.
 """
 

@@ -58,7 +58,7 @@ class Script:
 
 def _joined(name: str) -> Script:
     allowed = " flags=no-writes" if name in _READS else "" if name in _FULL_REDIS_REFUSES else " flags=allow-oom"
-    here = Path(__file__).parent
+    here = Path(__file__).parent / "lua"
     parts = [(here / f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", *_PARTS[name], name)]
     return Script.of(name, "\n".join([f"#!lua{allowed}", *parts]))
 

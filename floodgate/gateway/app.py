@@ -1,6 +1,7 @@
-"""The gateway as a FastAPI application: routes from the registry, an engine behind them.
+"""Puts the queued routes into the user's FastAPI application.
 
-`build` is what the servers are given; `create_app` is for tests and for `build`.
+`join` is what `gateway_app/main.py` calls. Owns the order of what a request passes
+and the lifespan; the routes themselves are built in `floodgate.gateway.routes`.
 """
 
 from __future__ import annotations
@@ -9,21 +10,24 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, TypeVar, cast
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exception_handlers import request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from floodgate.declare.context import Caller
 from floodgate.declare.discovery import check_times, discover
 from floodgate.declare.registry import Registry
+from floodgate.errors import ConfigurationError
 from floodgate.gateway import connections
 from floodgate.gateway.call import Callees, answer_call_errors
-from floodgate.gateway.identity import Identity
+from floodgate.gateway.identity import Identify, Identity
 from floodgate.gateway.middleware import HEADER, RequestMiddleware, facts_of
 from floodgate.gateway.responses import invalid, unexpected
 from floodgate.gateway.routes import add_routes
@@ -37,25 +41,106 @@ from floodgate.operations.logs import configure, gathering
 from floodgate.operations.metrics.page import MetricsPage
 from floodgate.operations.metrics.snapshot import Snapshot
 from floodgate.operations.settings import Settings
-from gateway_app import extend
 
-LOOK_S = 1.0
+App = TypeVar("App", bound=FastAPI)
+
+TRACING_CHECK_S = 1.0
 """How long it is remembered whether requests are traced: looking costs 3 µs, and a provider is set at start."""
 
 
-class GatewayApp(FastAPI):
-    """FastAPI plus the drain that begins at the signal."""
+async def nobody(request: Request) -> Caller | None:
+    """Say of no request who sent it: what `join` assumes when `identify` is not given."""
+    return None
 
-    engine: Engine | None = None
-    unready_s = 0.0
+
+def join(app: App, *, identify: Identify = nobody, security: SecurityBase | None = None) -> App:
+    """Put the queued routes, `/-/` and the drain into an application, and return that same object.
+
+    `identify` says who asks, before the body is read; raising `HTTPException(401)` or
+    `(403)` refuses. `security` is what `/docs` shows, e.g. `APIKeyHeader(name="X-API-Key")`.
+    The settings come from the environment, the handlers from the package that
+    `HANDLERS` names. A request passes: request id and log line, your middleware, the
+    body's limit, queued routes, your routes. Your lifespan runs inside the engine's.
+
+    Raises `ConfigurationError` when called twice or after the start, and
+    `DeclarationError` for a mistake in a handler.
+    """
+    configure()
+    return_large_blocks()
+    settings = Settings()
+    _ = settings.redis  # a missing address ends the start with the repair, not a loop of errors
+    registry = discover(settings)
+    check_times(settings, registry)
+    return install(app, settings, registry, identify, security)
+
+
+def install(
+    app: App,
+    settings: Settings,
+    registry: Registry,
+    identify: Identify = nobody,
+    security: SecurityBase | None = None,
+) -> App:
+    """Do what `join` does, for settings and handlers that are given."""
+    if isinstance(app, GatewayApp):
+        raise ConfigurationError("join() was called for this application before; call it once, in build()")
+    if app.middleware_stack is not None:
+        raise ConfigurationError("join() came after the first request; call it in build(), before the server starts")
+    plain, app.router.routes[:] = list(app.router.routes), []
+    exact = add_routes(app, registry, Identity(identify), settings.body_s, security)
+    add_tasks(app, registry)
+    app.router.routes.extend(plain)
+    answer_call_errors(app)
+    handlers = app.exception_handlers
+    if handlers.get(RequestValidationError) is request_validation_exception_handler:
+        handlers[RequestValidationError] = invalid
+    if 500 not in handlers:
+        handlers.setdefault(Exception, _on_bug)
+    app.state.callees = Callees(registry)
+    app.state.identity = Identity(identify)
+    # `__call__` is looked up on the class, so the object changes its class; it stays the one the user made.
+    app.__class__ = type(type(app).__name__, (GatewayApp, type(app)), {})
+    innermost = Middleware(FastPath, routes=exact, max_body_bytes=settings.max_body_bytes)
+    cast(GatewayApp, app).prepare(settings, registry, innermost)
+    return app
+
+
+class GatewayApp(FastAPI):
+    """What an application becomes by `join`: it has an engine, and a drain that begins at the signal."""
+
+    engine: Engine | None
+    unready_s: float
     """How long it goes on taking requests after `begin_drain`, for balancers to notice."""
     collects_by_time = True
     """It holds as many objects as requests wait: counting what is new would walk them all again and again."""
-    leaving = False
-    """Told to leave: perhaps before there is an engine."""
 
-    _traced_until_s = 0.0
-    _traced = False
+    def prepare(self, settings: Settings, registry: Registry, innermost: Middleware) -> None:
+        """Note what the start needs; called once, by `install`."""
+        self.engine = None
+        self.unready_s = settings.unready_s
+        self.settings, self.registry, self._innermost = settings, registry, innermost
+        self._leaving = False  # told to leave: perhaps before there is an engine
+        self._traced_until_s, self._traced = 0.0, False
+        self._lifespan_of_user = self.router.lifespan_context
+        self.router.lifespan_context = cast(Any, GatewayApp._lifespan)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[Any]:
+        engine = self.engine = Engine(self.settings, self.registry)  # after the fork: names are drawn here
+        self.state.dispatcher = engine.dispatcher
+        stop = asyncio.Event()
+        running = supervision.start(engine.run(stop))
+        if self._leaving:
+            engine.begin_drain()
+        try:
+            with gathering():
+                async with self._lifespan_of_user(self) as state:
+                    yield state
+        finally:
+            self.begin_drain()
+            stop.set()
+            with contextlib.suppress(Exception):  # said already
+                await running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; FastAPI asks for every one whether it is to be traced, here it is asked once a second."""
@@ -71,17 +156,42 @@ class GatewayApp(FastAPI):
     def _is_traced(self) -> bool:
         now_s = time.monotonic()
         if now_s >= self._traced_until_s:
-            self._traced_until_s, self._traced = now_s + LOOK_S, self._native_telemetry.enabled()
+            self._traced_until_s, self._traced = now_s + TRACING_CHECK_S, self._native_telemetry.enabled()
         return self._traced
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return FastAPI's layers around ours and the user's; those that only wait for an error come last."""
+        self._check_paths()
+        settings = self.settings
+        gate = Gate(Pages({"metrics": MetricsPage(self.figures)}), settings.ops_token, lambda: self.ready)
+        outermost = Middleware(
+            RequestMiddleware,
+            gate=gate,
+            is_draining=lambda: self.draining,
+            on_other=self.count_other,
+            unsent=Unsent(settings.unsent_bytes),
+        )
+        self.user_middleware = [outermost, *self.user_middleware, self._innermost]
         on_error = self.exception_handlers.get(Exception, self.exception_handlers.get(500))
         return ErrorsLast(super().build_middleware_stack(), on_error)
 
+    def _check_paths(self) -> None:
+        """Raise `ConfigurationError` for a route of the user's that a queued one with the same method would hide."""
+        queued = {(handler.method, handler.path): handler for handler in self.registry.handlers}
+        functions = {id(route) for route in self.routes[: 1 + len(queued)]}
+        for route in self.routes:
+            if not isinstance(route, APIRoute) or id(route) in functions:
+                continue
+            for method in route.methods or ():
+                if handler := queued.get((method, route.path)):
+                    raise ConfigurationError(
+                        f"{method} {route.path} is a queued route ({handler.source}) and a plain one "
+                        f"({route.endpoint.__module__}.{route.endpoint.__qualname__}): give one of them another path"
+                    )
+
     def begin_drain(self) -> None:
         """Begin to leave; may be called twice, from a signal handler, and before the start."""
-        self.leaving = True
+        self._leaving = True
         if self.engine is not None:
             self.engine.begin_drain()
 
@@ -102,69 +212,6 @@ class GatewayApp(FastAPI):
     @property
     def draining(self) -> bool:
         return self.engine is not None and self.engine.draining
-
-
-class Extension(Protocol):
-    """What `gateway_app/extend.py` is: the user's part."""
-
-    @property
-    def security(self) -> SecurityBase | None: ...
-
-    async def identify(self, request: Request, /) -> Caller | None: ...
-
-    def extend(self, app: FastAPI, /) -> None: ...
-
-
-def create_app(settings: Settings, registry: Registry, extension: Extension = extend) -> GatewayApp:
-    """Return the application for these settings, handlers and the user's part."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        assert isinstance(app, GatewayApp)
-        engine = app.engine = Engine(settings, registry)  # after the fork: names are drawn here
-        app.state.dispatcher = engine.dispatcher
-        stop = asyncio.Event()
-        running = supervision.start(engine.run(stop))
-        if app.leaving:
-            engine.begin_drain()
-        try:
-            with gathering():
-                yield
-        finally:
-            app.begin_drain()
-            stop.set()
-            with contextlib.suppress(Exception):  # said already
-                await running
-
-    app = GatewayApp(title=settings.namespace, lifespan=lifespan)
-    app.unready_s = settings.unready_s
-    app.state.callees = Callees(registry)
-    app.state.identity = identity = Identity(extension.identify)
-    app.add_exception_handler(Exception, _on_bug)
-    app.add_exception_handler(RequestValidationError, invalid)
-    answer_call_errors(app)
-    add_tasks(app, registry)
-    routes = add_routes(app, registry, identity, settings.body_s, extension.security)
-    app.add_middleware(FastPath, routes=routes, max_body_bytes=settings.max_body_bytes)
-    extension.extend(app)
-    # The last one added is the outermost: it sees every request and every answer.
-    gate = Gate(Pages({"metrics": MetricsPage(app.figures)}), settings.ops_token, lambda: app.ready)
-    unsent = Unsent(settings.unsent_bytes)
-    app.add_middleware(
-        RequestMiddleware, gate=gate, is_draining=lambda: app.draining, on_other=app.count_other, unsent=unsent
-    )
-    return app
-
-
-def build() -> GatewayApp:
-    """Return the application that the environment describes."""
-    configure()
-    return_large_blocks()
-    settings = Settings()
-    _ = settings.redis  # a missing address ends the start with the mend, not a loop of errors
-    registry = discover(settings)
-    check_times(settings, registry)
-    return create_app(settings, registry)
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from floodgate.broker.backoff import Backoff
+from floodgate.broker.call_metrics import Calls
 from floodgate.broker.commands import Argument
 from floodgate.broker.connection import translated
 from floodgate.broker.envelopes import TaskReply, unpack_reply
 from floodgate.broker.pipeline import Wire
 from floodgate.errors import FloodgateError, Garbled, TimedOut
 from floodgate.operations.logs import fields
-from floodgate.operations.metrics.calls import Calls
 
 log = logging.getLogger("floodgate.gateway")
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from floodgate.broker.call_metrics import Calls, Connects, Reaps
 from floodgate.declare.registry import Handler, Registry
 from floodgate.gateway.outcomes import Answer, Entry, Trouble
-from floodgate.operations.metrics.calls import Calls, Connects, Reaps
 from floodgate.operations.metrics.families import EVICTS, SECONDS, Family
 from floodgate.operations.metrics.ledger import Ledger
 from floodgate.operations.metrics.vitals import Vitals

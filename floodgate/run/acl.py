@@ -23,7 +23,7 @@ OF_THE_APPS = (
     "zadd zcard zcount zdiff zmscore zpopmin zrange zrangebyscore zrem zremrangebyscore zrevrange zscore",
 )
 COMMANDS = frozenset(" ".join((BEGINNING, *OF_THE_APPS)).split())
-"""What scripts and apps need: `tests/unit/test_acl.py` finds it in the code, and says what is missing or too much."""
+"""What scripts and apps need: `tests/engine/unit/test_acl.py` finds what is missing or too much."""
 
 
 def apps(namespace: str, commands: Iterable[str] = COMMANDS) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from watchfiles import PythonFilter, awatch
 
-SOURCES = ("shared", "gateway_app", "worker_app")
+SOURCES = ("shared", "gateway_app", "worker_app", "floodgate")
 
 
 def watched(root: Path, handlers: str) -> list[Path]:
@@ -23,7 +23,7 @@ def watched(root: Path, handlers: str) -> list[Path]:
 
 
 async def mistake(environment: Mapping[str, str]) -> str | None:
-    """Build both apps in a fresh interpreter, `extend.py` included; return what it prints when that fails."""
+    """Build both apps in a fresh interpreter, the user's part included; return what it prints when that fails."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "floodgate.run.declared"),
         stdin=asyncio.subprocess.DEVNULL,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from floodgate.broker.call_metrics import Calls, Connects, Reaps
 from floodgate.broker.envelopes import Outcome
 from floodgate.declare.registry import Registry
-from floodgate.operations.metrics.calls import Calls, Connects, Reaps
 from floodgate.operations.metrics.families import EVICTS, SECONDS, Family
 from floodgate.operations.metrics.ledger import Counter, Histogram, Ledger
 from floodgate.operations.metrics.vitals import Vitals

@@ -1,0 +1,1 @@
+"""One handler of every kind; `tests/engine/conformance/reference.py` writes each by hand in plain FastAPI."""

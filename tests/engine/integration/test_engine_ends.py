@@ -1,0 +1,53 @@
+"""A gateway whose engine fails: whoever waits is answered, whoever comes is refused, and the process leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from floodgate.gateway import runtime as engine
+from floodgate.testing import Kit
+from shared import queued
+from tests.engine.system.system import until_async
+
+
+@queued("/slow", 100, timeout_s=8)
+async def slow(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "done"
+
+
+@pytest.fixture
+def told() -> Iterator[list[int]]:
+    """The signals that this process was sent to end it."""
+    signals: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
+    yield signals
+    signal.signal(signal.SIGTERM, before)
+
+
+async def test_a_gateway_whose_engine_fails_answers_at_once_and_leaves(
+    floodgate: Kit, told: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = asyncio.Event()
+
+    async def reap_until_it_fails(*_: object) -> None:
+        await fails.wait()
+        raise ZeroDivisionError("a mistake in a loop")
+
+    monkeypatch.setattr(engine, "reap_forever", reap_until_it_fails)
+    async with floodgate(__name__, lease_s=1) as system:
+        assert system.app.ready
+        waiting = asyncio.create_task(system.get("/slow?seconds=5"))
+        await asyncio.sleep(0.3)
+        began_s = time.monotonic()
+        fails.set()
+        assert (await waiting).status_code == 503
+        assert (await system.get("/slow?seconds=0")).status_code == 503
+        assert (await system.get("/-/ready")).status_code == 503
+        assert time.monotonic() - began_s < 1
+        await until_async(lambda: told == [signal.SIGTERM])

@@ -1,0 +1,283 @@
+"""Random histories of the real scripts beside the model.
+
+Owns the steps: admissions of every sort, claims, completions, cancellations,
+lost leases, lost replies, ghosts, drains, changed limits, passing time. What must
+hold after each stands in `invariants`. Knows no script's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from redis import Redis
+
+from floodgate.broker.keys import pool_of
+from floodgate.broker.lifecycle import State
+from tests.engine.queueing import LEASE_MS, START_MS, Queue, task_id
+from tests.engine.scripts.invariants import ALL, LANES, NEW_LANES, check
+from tests.engine.scripts.model import Known, Model
+
+ROUTES = ("aaaaaaaaaaaa", "bbbbbbbbbbbb")
+"""Each on its lane; how many of the second may run is bounded."""
+LANE_OF = dict(zip(ROUTES, LANES, strict=True))
+CLAIMERS = ("w1.a.10", "w2.a.3", "w3.a.5")
+"""The last one is of another release, which sees the second route alike."""
+OFTEN = (0, 1, 0, 1, 2)
+LANES_OF = dict(zip(CLAIMERS, (LANES, LANES, NEW_LANES), strict=True))
+LIMITS = dict(zip(ROUTES, (3, 8), strict=True))
+BUDGETS_MS = (300, 3000, 60_000, 60_000)
+GATEWAYS = ("box", "far")
+"""The first one reaps; the second is there now and then."""
+TENANTS = ("", "", "t1", "t2")
+CLASSES = ((8, 1000), (64, 1000), (1, 600))
+WEIGHTS = {
+    "admit": 7, "claim": 7, "claim_unheard": 1, "start": 3, "complete": 8, "renew": 4, "reap": 3, "pass_a_moment": 3,
+    "cancel": 3, "drain": 1, "join": 2, "forget": 1, "ghosts": 1, "die_before_claiming": 1, "pass_a_second": 2,
+    "stop_the_server": 1, "change_the_running_limit": 1,
+    "be_there": 2, "roll": 1,
+}  # fmt: skip
+"""One rule that draws its step: hypothesis leaves whole rules out of an example, and then nothing ever ran."""
+STEPS = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
+PICK = st.integers(0, 999)
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Subclasses say where the server is, and which mistakes the scripts are to have."""
+
+    client: Redis
+    edits: tuple[tuple[str, str, str], ...] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client.flushdb()
+        self.queue = Queue(self.client, "model", self.edits)
+        self.model = Model(most={ROUTES[1]: 2}, lanes=LANES_OF, agreed={LANES[1]: NEW_LANES[1], NEW_LANES[1]: LANES[1]})
+        self.heard: dict[str, set[str]] = {claimer: set() for claimer in CLAIMERS}
+        """The leases that each claimer knows of."""
+        self.read_serial = dict.fromkeys(CLAIMERS, 0)
+        self.serial = self.number = 0
+        self.taken_batons: set[str] = set()
+        for route in ROUTES:
+            self.declare(route)
+        for number in range(2):
+            self.renew(number, 0)
+
+    def teardown(self) -> None:
+        self.queue.close()
+
+    @rule(name=st.sampled_from(STEPS), pick=PICK, other=PICK)
+    def step(self, name: str, pick: int, other: int) -> None:
+        action: Callable[[int, int], object] = getattr(self, name)
+        action(pick, other)
+
+    @invariant()
+    def everything_is_as_it_must_be(self) -> None:
+        check(self.queue, self.model, LIMITS, self.taken_batons)
+
+    def follow(self, script: str) -> None:
+        """After a script that may have made way."""
+        for route in ROUTES:
+            if self.model.parked(route):
+                self.model.follow(route, set(self.queue.parked(route)), script)
+
+    # The gateway
+
+    def declare(self, route: str) -> None:
+        self.queue.declare(LIMITS[route], route=route, max_running=self.model.most.get(route, 0), started_ms=START_MS)
+
+    def change_the_running_limit(self, pick: int, other: int) -> None:
+        """Raise it, lower it, take it away; the next reap lets follow what may."""
+        if pick % 4:
+            self.model.most[ROUTES[1]] = pick % 4
+        else:
+            self.model.most.pop(ROUTES[1], None)
+        self.declare(ROUTES[1])
+        ran = False
+        while not ran:
+            self.queue.advance(1000)
+            ran = self.reap(0, 0)
+
+    def admit(self, pick: int, other: int) -> None:
+        route, count, tries = ROUTES[pick % 2], other % 3 + 1, other // 3 % 2 + 1
+        budget_ms, tenant = BUDGETS_MS[pick // 2 % len(BUDGETS_MS)], TENANTS[other // 6 % len(TENANTS)]
+        (weight, share), detached = CLASSES[pick // 8 % len(CLASSES)], other // 24 % 3 == 0
+        gateway = GATEWAYS[pick // 3 % 2]
+        names = [f"{gateway}{self.number + i}" for i in range(count)]
+        self.number += count
+        inflight, now_ms = self.model.inflight(route), self.queue.now_ms
+        codes = self.queue.codes(
+            *names, route=route, lane=LANE_OF[route], budget_ms=budget_ms, tries=tries,
+            weight=weight, share=share, tenant=tenant, detached=detached, inbox=gateway,
+        )  # fmt: skip
+        holds = sum(task.route == route and task.tenant == tenant for task in self.model.tasks.values())
+        for name, code in zip(names, codes, strict=True):
+            full = inflight >= share * LIMITS[route] / 1000
+            expected = 2 if not self.model.served(LANE_OF[route], now_ms) else 4 if full else 0
+            # the rule itself is compared in test_rule
+            assert code == expected or (code == 3 and expected == 0 and inflight) or (code == 5 and tenant and holds)
+            if code == 0:
+                inflight, holds = inflight + 1, holds + 1
+                self.model.admit(
+                    task_id(name, route),
+                    Known(route, now_ms + budget_ms, tries, LANE_OF[route], tenant, detached, gateway),
+                )
+
+    def cancel(self, pick: int, other: int) -> None:
+        if self.model.tasks:
+            id, task = list(self.model.tasks.items())[pick % len(self.model.tasks)]
+            (code,) = self.queue.cancel(id)
+            assert code == (2 if task.state is State.RUNNING else 3 if task.used else 1)
+            if code != 2:
+                self.model.end(id, State.CANCELLED, "cancel")
+                self.follow("cancel")
+            else:
+                task.unwanted = True
+
+    def ghosts(self, pick: int, other: int) -> None:
+        route = ROUTES[pick % 2]
+        assert self.queue.admit("ghost", late_ms=-1, route=route, lane=LANE_OF[route]).stale
+        self.serial += 1
+        assert self.queue.claimed(self.serial, claimer=CLAIMERS[other % 2], lanes=LANES, late_ms=-1) == []
+
+    # The workers
+
+    def claim(self, pick: int, other: int, heard: bool = True) -> None:
+        """Wake up and claim."""
+        claimer, room, now_ms = CLAIMERS[OFTEN[pick % 5]], other % 4 + 1, self.queue.now_ms
+        lanes = LANES_OF[claimer]
+        self.serial += 1
+        for lane in lanes:
+            self.queue.take_baton(lane)
+        before = self.model.waiting(*lanes)
+        reply = self.queue.claim(self.serial, claimer=claimer, room=room, lanes=lanes, pool=pool_of(lanes[0]))
+        assert len(reply.tasks) <= room
+        assert reply.registered == (claimer in self.model.registered)
+        assert reply.registered or not reply.tasks
+        gone = self.model.gone(now_ms)
+        if reply.registered and before and not (self.model.expired(now_ms) | gone) & before:
+            assert reply.tasks, "work, room and nothing taken"
+        for claimed in reply.tasks:
+            assert claimed.tries_used == self.model.tasks[claimed.id].used
+            self.model.run(claimed.id, f"{claimer}#{self.serial}#{claimed.id}", now_ms)
+        left = {id for lane in ALL for id in self.queue.waiting(lane)}
+        expired = self.model.expired(now_ms)
+        for id in expired - left:
+            self.model.end(id, State.EXPIRED, "claim")
+        assert not gone - expired & {claimed.id for claimed in reply.tasks}
+        for id in gone - expired - left:
+            self.model.end(id, State.DROPPED, "claim")
+        self.follow("claim")
+        if heard:
+            self.read_serial[claimer] = self.serial
+            self.heard[claimer] |= {f"{claimer}#{self.serial}#{claimed.id}" for claimed in reply.tasks}
+
+    def claim_unheard(self, pick: int, other: int) -> None:
+        """Claim, and lose the reply with the connection."""
+        self.claim(pick, other, heard=False)
+
+    def start(self, pick: int, other: int) -> None:
+        for task in self.model.held(CLAIMERS[OFTEN[pick % 5]]).values():
+            task.started = True
+
+    def complete(self, pick: int, other: int) -> None:
+        claimer = CLAIMERS[OFTEN[pick % 5]]
+        for lease in sorted(self.heard[claimer])[: other % 3 + 1]:
+            held = lease in self.model.held(claimer)
+            assert self.queue.complete(lease, **self.inbox_of(lease)) == [held]
+            if held:
+                self.model.end(lease.rpartition("#")[2], State.DONE, "complete")
+                self.follow("complete")
+            if other % 2:  # its answer was lost: it is repeated blindly
+                assert self.queue.complete(lease) == [False]
+            self.heard[claimer].discard(lease)
+
+    def inbox_of(self, lease: str) -> dict[str, str]:
+        task = self.model.tasks.get(lease.rpartition("#")[2])
+        return {} if task is None else {"inbox": f"=60={task.gateway}" if task.detached else task.gateway}
+
+    def renew(self, pick: int, other: int) -> None:
+        claimer = CLAIMERS[OFTEN[pick % 5]]
+        leases, held = self.heard[claimer], self.model.held(claimer)
+        contract = LANES_OF[claimer][0].partition(":")[0]
+        self.queue.publish(contract, **{f"r{ROUTES[0]}": contract, f"r{ROUTES[1]}": "agreed"})
+        reply = self.queue.register(claimer, lanes=LANES_OF[claimer], leases=sorted(leases))
+        assert set(reply.gone) == leases - set(held)
+        assert set(reply.unwanted) == {lease for lease in leases & set(held) if held[lease].unwanted}
+        self.model.renew(claimer, leases, self.queue.now_ms)
+        if other % 4:  # else it runs on for a while, not knowing
+            self.heard[claimer] -= set(reply.gone)
+
+    def drain(self, pick: int, other: int) -> None:
+        """Leave, and give back everything held, saying what had started."""
+        claimer = CLAIMERS[OFTEN[pick % 5]]
+        self.queue.leave(claimer, lanes=LANES_OF[claimer])
+        self.model.registered.pop(claimer, None)
+        for lease in sorted(self.heard[claimer]):
+            task = self.model.held(claimer).get(lease)
+            started = bool(task and task.started)
+            assert self.queue.release(lease, started=started) == [task is not None]
+            if task:
+                self.model.give_back(lease, started, self.queue.now_ms, "release")
+                self.follow("release")
+        self.heard[claimer].clear()
+
+    def roll(self, pick: int, other: int) -> None:
+        """The workers of a release leave, at a time when nobody has been interrupted."""
+        for number in range(2):
+            self.drain(number, other)
+        for _ in range(pick % 2 + 2):
+            self.queue.advance(1000)
+            if other % 3:
+                self.renew(4, 1)
+            self.reap(0, 0)
+        if other % 2:  # and come back
+            self.renew(0, 1)
+            self.renew(1, 1)
+
+    def join(self, pick: int, other: int) -> None:
+        """Reconnect: what this claimer does not know of goes back."""
+        claimer = CLAIMERS[OFTEN[pick % 5]]
+        known, read = self.heard[claimer], self.read_serial[claimer]
+        missing = set(self.model.held(claimer)) - known
+        assert self.queue.join(read, *known, claimer=claimer) == missing
+        for lease in missing:
+            self.model.give_back(lease, int(lease.split("#")[1]) <= read, self.queue.now_ms, "join")
+        self.follow("join")
+
+    def forget(self, pick: int, other: int) -> None:
+        """Lose the memory of the leases: their completions were lost with a server."""
+        self.heard[CLAIMERS[OFTEN[pick % 5]]].clear()
+
+    def die_before_claiming(self, pick: int, other: int) -> None:
+        self.taken_batons |= {lane for lane in ALL if self.queue.take_baton(lane)}
+
+    # Time
+
+    def pass_a_moment(self, pick: int, other: int) -> None:
+        self.queue.advance((100, 400, 900)[pick % 3])
+
+    def pass_a_second(self, pick: int, other: int) -> None:
+        """Let one or some seconds pass with a reap each, while one claimer is silent."""
+        for _ in range(1 if other % 2 else 6):
+            self.queue.advance(1000)
+            self.renew(pick, 1)
+            self.reap(0, 0)
+
+    def stop_the_server(self, pick: int, other: int) -> None:
+        """Freeze it, or let its clock step back."""
+        self.queue.advance((3000, 8000, -1500)[pick % 3])
+
+    def be_there(self, pick: int, other: int) -> None:
+        self.reap(pick, other, GATEWAYS[1])
+
+    def reap(self, pick: int, other: int, gateway: str = GATEWAYS[0]) -> bool:
+        self.model.presences[gateway] = self.queue.now_ms + LEASE_MS
+        reply = self.queue.reap(gateway=gateway)
+        assert reply.ran == self.model.reap(self.queue.now_ms)
+        assert reply.garbage == 0
+        if reply.ran:
+            self.follow("reap")
+            self.taken_batons.clear()
+        return reply.ran

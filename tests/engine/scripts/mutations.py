@@ -1,0 +1,364 @@
+"""Deliberate mistakes in the scripts, by the promise that each breaks and the tests that notice first.
+
+Owns their texts. One that is no longer in its script makes its test fail: renew
+it with the script.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """In `script` ('*': each), `old` becomes `new`; `promise` is what breaks."""
+
+    promise: str
+    script: str
+    old: str
+    new: str
+
+    @property
+    def edits(self) -> tuple[tuple[str, str, str], ...]:
+        return ((self.script, self.old, self.new),)
+
+
+MUTATIONS: dict[str, tuple[Mutation, ...]] = {
+    "admission": (
+        Mutation("a ghost admit does nothing", "admit", "now > tonumber(ARGV[1])", "false"),
+        Mutation("never above the limit", "admit", "d.slots >= k.share * d.limit", "d.slots > k.share * d.limit"),
+        Mutation("never above the limit within a batch", "admit", "= d.slots + 1, d", "= d.slots, d"),
+        Mutation("what a batch admits waits", "admit", "d.waiting + 1, math", "d.waiting, math"),
+        Mutation("nothing without a worker", "admit", "tonumber(last[2]) > now", "true"),
+        Mutation("an admission lays the baton", "admit", "if not lanes[lane].waits then", "if false then"),
+        Mutation("one baton", "admit", "if not lanes[lane].waits then", "if true then"),
+        Mutation("turns by start tag", "admit", "f.finish = tag + f.step", "f.finish = tag"),
+        Mutation("turns by weight", "admit", "or 10) / k.weight", "or 10)"),
+        Mutation("no sample is a quarter of the budget", "admit", "s.mean or budget / 4", "s.mean or 1"),
+        Mutation("refusals are counted", "admit", "d.missed, d.news = d.missed + 1, true", "d.news = true"),
+        Mutation("a fifth of the queue", "admit", "(5 * k.rate)", "k.rate"),
+        Mutation("virtual time moves", "claim", "string.format('%.17g', virtual)", "0"),
+        Mutation("a mark ends with its task", "complete", "if marked then call('HDEL'", "if false then call('HDEL'"),
+        Mutation("places follow", "renew", "count_places(ARGV[i])", ""),
+        Mutation("a started run is a try", "release", "ARGV[i + 3] == '1'", "false"),
+        Mutation("a told worker stops", "cancel", "put_mark(id, 'x')", ""),
+        Mutation("a turn is given back", "cancel", "-math.max(1, mean) / t.weight", "0"),
+        Mutation("the newest start decides", "declare", "started >= version", "true"),
+    ),
+    "door": (
+        Mutation("a baton that lies means that all are busy", "admit", "l.waits or (d", "(d"),
+        Mutation("no place is free where all run that may", "admit", " or (d.most ~= nil and d.running >= d.most)", ""),
+        Mutation("as many places as may run", "admit", "places, d.most or 1e15", "places, 1e15"),
+        Mutation(
+            "running tasks take places",
+            "admit",
+            "math.min(l.room or l.places - d.running, (d.most or 1e15) - d.running)",
+            "par",
+        ),
+        Mutation("what was expected fades", "admit", "1 - busy / math.max(2000, 4 * mean)", "1"),
+        Mutation("it fades over four run times", "admit", "busy / math.max(2000, 4 * mean)", "busy / 2000"),
+        Mutation(
+            "what a queue showed is forgotten", "admit", "local kept = remembered(s.at, mark or now)", "local kept = 1"
+        ),
+        Mutation("as long as it stands it is not", "admit", "remembered(s.at, mark or now)", "remembered(s.at, now)"),
+        Mutation("a stall closes the door", "admit", "if k.saturated and mark then", "if false then"),
+        Mutation("a stall needs saturation", "admit", "if k.saturated and mark then", "if mark then"),
+        Mutation("a third of the slack", "admit", "(budget - mean) / 3", "(budget - mean) / 2"),
+        Mutation("the bound falls", "admit", "k.allowed * budget / full", "k.allowed"),
+        Mutation("to two run times and no further", "admit", "math.min(k.allowed, 2 * mean)", "0"),
+        Mutation("overload begins after a budget", "admit", "if full > budget then", "if full > 0 then"),
+        Mutation(
+            "an empty queue begins the time", "admit", "if d.waiting == 0 then d.since, d.marks = now, {} end", ""
+        ),
+        Mutation("whoever finds nobody comes in", "admit", "k.ahead <= 0 or d.slots == 0", "k.ahead <= 0"),
+        Mutation("what may not run is parked", "admit", "d.most and d.unparked >= d.most", "false"),
+        Mutation("what a batch lets run counts", "admit", "d.most and d.unparked + 1", "d.unparked"),
+    ),
+    "refusals": (
+        Mutation("garbage is no number", "*", "n and n >= 0 and n < 1e15 and n or nil", "n"),
+        Mutation("an admission marks", "admit", "d.marks[k.mark] = now end", "end"),
+        Mutation("refusals are forgotten", "admit", "/ 10000), false", "/ 1e9), false"),
+        Mutation("past its deadline says nothing of others", "admit", "deadline > now and d.waiting", "d.waiting"),
+    ),
+    "classes": (
+        Mutation(
+            "a class's share of the time",
+            "admit",
+            "local too_long = k.ahead > k.share * k.allowed",
+            "local too_long = k.ahead > k.allowed",
+        ),
+        Mutation("the critical pass what others have waiting", "admit", "k.weight > UNDECLARED", "false"),
+        Mutation(
+            "the critical wait for each other",
+            "admit",
+            "    too_long = k.ahead > k.share",
+            "    too_long = k.ahead > 99 * k.share",
+        ),
+        Mutation("nobody else passes", "admit", "k.weight > UNDECLARED", "k.weight > 0"),
+        Mutation("a class's share of the limit", "admit", "d.slots >= k.share * d.limit", "d.slots >= d.limit"),
+    ),
+    "tenants": (
+        Mutation("a tenant's three quarters", "admit", "0.75 * k.share * d.limit", "k.share * d.limit"),
+        Mutation("a tenant over kinds", "admit", "helds[k.keep] = helds[k.keep] + 1", ""),
+        Mutation("a tenant's tasks are noted", "admit", "on_loose('ZADD', unpack(s))", ""),
+        Mutation("a tenant's key ends", "admit", "call('PEXPIRE', key, 7200000)", ""),
+        Mutation("an overrun is still the tenant's", "admit", "key, '-inf', now - 10000)", "key, '-inf', now)"),
+        Mutation("a tenant gives back", "complete", "on_loose('ZREM', held, id)", ""),
+        Mutation("an overrun stays with its tenant", "reap", "on_loose('ZADD', held, at, id)", ""),
+    ),
+    "turns": (
+        Mutation("a tenant waits for its own turns", "admit", "k.keep and flow_of(k).sharers > 1", "false"),
+        Mutation("no longer than four fifths of the slack", "admit", "2.4 * third", "1.5 * third"),
+        Mutation("a class waits for the others too", "admit", "if k.share == 1 then return end", "do return end"),
+        Mutation("all that asked lately take turns", "admit", "own * math.min(f.sharers - 1, k.door.waiting)", "0"),
+        Mutation(
+            "only those that wait overtake", "admit", "math.min(f.sharers - 1, k.door.waiting)", "(f.sharers - 1)"
+        ),
+        Mutation(
+            "who is served first", "admit", "math.min(k.ahead, first + d.waiting - d.found + 1 - k.free)", "k.ahead"
+        ),
+        Mutation("who came in with the same batch", "admit", "first + d.waiting - d.found + 1", "first + 1"),
+        Mutation("no more than the route's queue", "admit", "math.min(k.ahead, first", "(first"),
+        Mutation(
+            "the parked are served first too",
+            "admit",
+            "d.most and call('ZCOUNT', P .. 'parked:'",
+            "false and call('ZCOUNT', P .. 'parked:'",
+        ),
+        Mutation("a place within the third", "admit", "if k.ahead > third", "if k.ahead > 9 * third"),
+        Mutation("lately is not always", "admit", "f.virtual - LATELY * f.step", "f.virtual - 1e12"),
+        Mutation("lately is not now", "admit", "local LATELY = 10", "local LATELY = 0"),
+        Mutation("a new clock, new tags", "admit", "LATELY * f.step) or '+inf')", "LATELY * f.step) or '-inf')"),
+        Mutation("a new clock begins", "admit", "if not f.virtual then add('clock', f.clock, 0, '') end", ""),
+        Mutation("a clock that went back is new", "admit", "(num(s[1]) or 0) > f.virtual", "false"),
+        Mutation("names do not fill the memory", "admit", "others > MOST_SHARERS", "false"),
+        Mutation("a tag is ahead by what is held", "admit", "(helds[k.keep] + 1) * f.step", "1e12"),
+        Mutation(
+            "a tenant's turn is given back", "cancel", "held_by(t.flow) and turns_of(t.lane, t.route, t.weight) or ", ""
+        ),
+        Mutation("turns are counted by what is held", "admit", "math.min(helds[k.keep], ", "math.max(0, "),
+        Mutation("the turns' key ends", "admit", "for key in pairs(sets.turns) do", "for key in pairs({}) do"),
+    ),
+    "runs": (
+        Mutation("a ghost claim takes nothing", "claim", "now <= tonumber(ARGV[1])", "true"),
+        Mutation("only the registered claim", "claim", "if not serving then", "if false then"),
+        Mutation("what expired is not run", "claim", "or t.deadline <= now or is_for", "or is_for"),
+        Mutation("a claim that leaves work lays the baton", "claim", "end\nlay()\nout[3]", "end\nout[3]"),
+        Mutation("what is leased waits no more", "claim", "call('ZREM', unpack(ids))", ""),
+        Mutation("a claim marks what it leaves", "claim", "call('HSETNX', figures", "call('HGET', figures"),
+        Mutation("a gone lease changes nothing", "complete", "if held then", "if true then"),
+        Mutation("a task ends with its slot", "complete", "call('HDEL', P .. 'tasks', id)", ""),
+        Mutation("a late run counts whole", "complete", "if ARGV[i + 8] ~= '1' then", "if false then"),
+        Mutation("a gone lease is told", "renew", "if not call('ZSCORE', running, lease) then", "if false then"),
+        Mutation("no more starts than tries", "release", "used >= t.tries", "used > t.tries"),
+        Mutation("what goes back wakes somebody", "release", "touched[t.lane] = true", ""),
+        Mutation("a claim unheard of is uncounted", "join", "(tonumber(serial) or 0) <= last", "true"),
+        Mutation("a lost completion is a try", "join", "(tonumber(serial) or 0) <= last", "false"),
+        Mutation("known leases stay", "join", "and not known[lease]", ""),
+    ),
+    "figures": (
+        Mutation("a mark where no place is free", "admit", "if k.saturated and not d.marks", "if not d.marks"),
+        Mutation(
+            "the first mark stands", "admit", "if k.saturated and not d.marks[k.mark] then", "if k.saturated then"
+        ),
+        Mutation("detached figures apart", "*", "and '~' .. name or name", "and name or name"),
+        Mutation("an emptied queue has no mark", "claim", "call('HDEL', figures, 'mark', '~mark')", ""),
+        Mutation("of neither sort", "claim", "'mark', '~mark')", "field(t.flow, 'mark'))"),
+        Mutation("a gone lease measures nothing", "complete", "if b.ended then measure", "if true then measure"),
+        Mutation("a cancelled run is no sample", "complete", "if wanted and ARGV[i + 9]", "if ARGV[i + 9]"),
+        Mutation("a late run is not done", "complete", "[i + 6]))\n", "[i + 6])) b.in_time = b.in_time + 1\n"),
+        Mutation("no sample, no mean", "complete", "if sampled then", "if true then"),
+        Mutation("a failure is not late", "complete", "elseif ARGV[i + 9] == '2' then", "elseif false then"),
+        Mutation("a quick failure is no whole completion", "complete", "math.min(1, failure.run / usual)", "1"),
+        Mutation(
+            "a slow failure is no more than one", "complete", "math.min(1, failure.run / usual)", "failure.run / usual"
+        ),
+        Mutation("a quick failure is no sample", "complete", "if failure.run > usual then", "if true then"),
+        Mutation("a slow failure is a sample", "complete", "if failure.run > usual then", "if false then"),
+        Mutation("without a mean, of a quarter of the budget", "complete", "failure.budget / 4", "1"),
+        Mutation("pace while some wait for places", "complete", "if b.saturated then", "if true then"),
+        Mutation("what is parked waits for places", "complete", "or held_back(route) > 0", ""),
+        Mutation("pace while a queue stands", "complete", "if mark and in_line(", "if in_line("),
+        Mutation("every completion moves the mark", "complete", "note('mark', now)", ""),
+        Mutation("the pace fades", "complete", "math.exp(-since / math.max(2000, 4 * mean))", "1"),
+        Mutation("an earlier queue's pace is forgotten", "complete", "* remembered(num(h[6]), mark)", ""),
+        Mutation("no negative time", "complete", "math.max(0, now - mark)", "now - mark"),
+        Mutation("the parked can leave", "cancel", "+ call('ZREM', P .. 'parked:' .. t.route, id) +", "+"),
+    ),
+    "detached": (
+        Mutation("a cancelled run gets no reply", "complete", "and wanted and ARGV", "and ARGV"),
+        Mutation("a result is kept", "complete", "if ttl then keep(", "if false then keep("),
+        Mutation("a result is kept for a while", "complete", ", 'EX', ttl)", ")"),
+        Mutation("a large answer is not sent as well", "complete", "== 'string' then bytes =", "== '' then bytes ="),
+        Mutation("a result has ended", "look", "if type(result) == 'string' then", "if false then"),
+        Mutation("what is told to stop is unknown", "look", " or mark_of(id) == 'x'", ""),
+        Mutation("what waits does not run", "look", "call('ZSCORE', P .. 'waiting:' .. t.lane, id) or", ""),
+        Mutation("nor what is parked", "look", "call('ZSCORE', P .. 'parked:' .. t.route, id)", "nil"),
+        Mutation(
+            "nor what stands aside", "look", "or call('ZSCORE', P .. 'stranded:'", "or call('ZSCORE', P .. 'slot:'"
+        ),
+        Mutation("without a connection nothing is sent", "complete", "if box == '' then return end", ""),
+    ),
+    "running": (
+        Mutation("what is parked wakes nobody", "admit", "if not parked then touched", "if true then touched"),
+        Mutation("a claim makes way", "claim", "  send()\n  promote()", "  send()"),
+        Mutation("a completion brings the next", "complete", "send()\npromote()", "send()"),
+        Mutation("a completion lays the baton", "complete", "promote()\nlay()", "promote()"),
+        Mutation("never more than may run follow", "complete", "most - in_line(route) + left", "most"),
+        Mutation("what is lost makes way", "release", "promote()\nlay()", "lay()"),
+        Mutation("what join loses makes way", "join", "promote()\nlay()", "lay()"),
+        Mutation("what is parked expires", "reap", "+ call('ZREM', parked, id) +", "+"),
+        Mutation("reap makes way", "reap", "promote()\nsweep", "sweep"),
+        Mutation("who leaves makes way", "cancel", "promote()\nlay()", "lay()"),
+        Mutation("a limit that is gone is gone", "declare", "call('HDEL', figures, 'max_running')", ""),
+    ),
+    "parked": (
+        Mutation("garbage takes nobody's place", "complete", "until dropped == 0 or left == 0", "until true"),
+        Mutation("only what has a slot follows", "complete", "local t = has[i] and load(id)", "local t = load(id)"),
+        Mutation("newcomers do not overtake the parked", "reap", "if n == 0 and not still_parked or", "if n == 0 or"),
+        Mutation("the parked keep their lane", "reap", "elseif n == 0 and not still_parked then", "elseif n == 0 then"),
+        Mutation("a forgotten lane is walked again", "reap", "call('SADD', P .. 'lanes', t.lane)", ""),
+        Mutation("garbage that lets too many run goes", "reap", "garbage + call('ZREM', parked, id)", "garbage"),
+    ),
+    "dead": (
+        Mutation("a lost task is cut", "release", "string.sub(blob, 1, 16384)", "blob"),
+        Mutation("what is cut says so", "release", "if #blob > 16384 then", "if false then"),
+        Mutation("as many as may be are kept", "release", "'MAXLEN', most,", "'MAXLEN', 1000,"),
+        Mutation("not about as many", "release", "'MAXLEN', most,", "'MAXLEN', '~', most,"),
+        Mutation("the setting decides", "reap", ", 'dead', ARGV[4])", ")"),
+        Mutation("they end", "release", "redis.pcall('EXPIRE', P .. 'dead', 604800)", ""),
+    ),
+    "gateways": (
+        Mutation("what waits for nobody is not started", "claim", "or is_for_nobody(id, t, now) then", "then"),
+        Mutation("its gateway is told", "claim", "and 'expired' or 'dropped'", "and 'expired' or 'expired'"),
+        Mutation("no record is no absence", "claim", "inbox)) or 1e15", "inbox)) or 0"),
+        Mutation("who is there is not gone", "claim", "if presences[inbox] > now then", "if false then"),
+        Mutation("nobody is gone who could not say so", "claim", "if grace == nil then", "if false then"),
+        Mutation("nor after mercy began", "claim", "now < mercy or", ""),
+        Mutation("nor before a reap was late", "claim", " or now - last > gap", ""),
+        Mutation("nor after a clock stepped back", "claim", "or now < last", ""),
+        Mutation("what had started is started again", "claim", " and not mark_of(id) end", " end"),
+        Mutation("slots come free without a claim", "reap", "if drop_of_the_gone(", "if false and drop_of_the_gone("),
+        Mutation("of the parked, too", "reap", "drop_from(P .. 'parked:' .. route)", ""),
+        Mutation("not in the grace", "reap", "if in_grace(now) then return false end", "in_grace(now)"),
+        Mutation("a batch of them", "reap", "if dropped >= batch then return end", ""),
+        Mutation("and then the rest", "reap", "return dropped >= batch", "return false"),
+        Mutation("presences end", "reap", "call('ZREMRANGEBYSCORE', key, '-inf', now - 7200000)", ""),
+        Mutation("they are kept for two hours", "reap", "now - 7200000)", "now)"),
+        Mutation("none lasts beyond a minute", "reap", "now + 60001", "now + 1e12"),
+    ),
+    "stranded": (
+        Mutation("202s leave a lane that nobody serves", "reap", "if now >= grace then strand_unserved(batch) end", ""),
+        Mutation("not in the grace of registrations", "reap", "if now >= grace then strand", "if true then strand"),
+        Mutation("what is stranded comes home", "reap", "if bring_home(batch) then more = 1 end", ""),
+        Mutation("what is stranded takes no place", "admit", " - call('ZCARD', P .. 'stranded:' .. route)", ""),
+        Mutation("nor one that others follow into", "reap", " - call('ZCARD', P .. 'stranded:' .. route)", ""),
+        Mutation(
+            "nor does it stand in a queue",
+            "claim",
+            "if in_line(t.route) <=",
+            "if call('ZCARD', P .. 'slots:' .. t.route) <=",
+        ),
+        Mutation("only 202s", "reap", "string.sub(t.inbox, 1, 1) == '=' and ", ""),
+        Mutation("no parked 202 goes to nobody", "complete", "if t and is_stranded(t) then", "if false then"),
+        Mutation("and the next one follows", "complete", "return dropped + stranded", "return dropped"),
+        Mutation("who disagrees gets none", "reap", "digest_of(contract, route) == digest and ", ""),
+        Mutation("the lane is written down", "reap", "if home ~= t.lane then move(id, home) end", ""),
+        Mutation("so is what follows it", "reap", "string.sub(blob, at + 1) or ''", "''"),
+        Mutation(
+            "it is promoted as others are",
+            "reap",
+            "call('ZADD', P .. 'parked:' .. route, (num",
+            "call('ZADD', P .. 'waiting:' .. home, (num",
+        ),
+        Mutation("in the present of the new pool", "reap", "pool(home), '')) or 0)", "pool(t.lane), '')) or 0)"),
+        Mutation("in their order", "reap", " + moved / 1000, id)", ", id)"),
+        Mutation("a batch of stranded ones", "reap", "if moved >= batch then return true end", ""),
+        Mutation("and more of them", "reap", "moved >= batch then return true", "moved >= batch then return false"),
+        Mutation(
+            "what is stranded expires",
+            "reap",
+            "+ call('ZREM', P .. 'stranded:' .. route, t.lane .. '#' .. id) > 0",
+            "> 0",
+        ),
+        Mutation(
+            "what is stranded can leave",
+            "cancel",
+            "+ call('ZREM', P .. 'stranded:' .. t.route, t.lane .. '#' .. id) > 0",
+            "> 0",
+        ),
+        Mutation("its contract stays", "reap", "if needed then return end", ""),
+        Mutation("without tasks it ends", "reap", "    needed = false\n", ""),
+        Mutation("after two hours it ends", "reap", "contract) < 7200000", "contract) < 1e15"),
+        Mutation(
+            "it is not unserved for ever", "reap", "contract) == 0 then call('ZREM'", "contract) == 2 then call('ZREM'"
+        ),
+        Mutation("two hours since it was served", "reap", "'unserved', 'LT', now", "'unserved', now"),
+        Mutation(
+            "a contract that is served is not unserved",
+            "reap",
+            "if served[contract] then call('ZREM', P .. 'unserved', contract) else",
+            "if not served[contract] then",
+        ),
+    ),
+    "leases": (
+        Mutation(
+            "nobody cuts what is not its own", "reap", "local own = lease_of(z[i], lease_ms)", "local own = lease_ms"
+        ),
+        Mutation("the shortest lease says what is a gap", "reap", "shortest / 2", "longest / 2"),
+        Mutation(
+            "the longest lease says how long mercy lasts", "reap", "mercy = now + longest", "mercy = now + lease_ms"
+        ),
+        Mutation("mercy is not cut", "reap", "math.min(mercy, now + longest)", "math.min(mercy, now + lease_ms)"),
+        Mutation(
+            "a short lease ends soon after a step", "reap", "lease_ms, 2 * shortest)\n", "lease_ms, 2 * longest)\n"
+        ),
+        Mutation("a short registration, too", "reap", "2 * shortest, silent", "2 * longest, silent"),
+        Mutation("a lease is no more than a minute", "reap", "math.min(60000, ms)", "ms"),
+    ),
+    "holders": (
+        Mutation("a claim notes who runs it", "claim", "on_loose('HSET', unpack(file))", "do end"),
+        Mutation("of which sort it is", "claim", "(sort == t.route and '' or '~')", "''"),
+        Mutation("an end ends its note", "complete", "put_all_away()\nsend", "send"),
+        Mutation("so does a release", "release", "put_all_away()\nsend", "send"),
+        Mutation("so does a join", "join", "put_all_away()\nsend", "send"),
+        Mutation("who left is looked for apart", "cancel", "{ P .. 'holders:left' }", "{}"),
+        Mutation("its holder is told", "cancel", "return string.match(entry, '^[^ ]+')", "return nil"),
+        Mutation("who leaves takes its runs along", "renew", "if id and moved then", "if false then"),
+        Mutation(
+            "who comes back brings them", "renew", "if not serves then from, to = to, from end", "from, to = to, from"
+        ),
+        Mutation("the dead hold no places", "reap", "serving[claimer] and file_of(lease) or", "file_of(lease) or"),
+        Mutation("garbage for notes loses no answer", "complete", "on_loose('HDEL', file,", "call('HDEL', file,"),
+        Mutation("what is not noted is", "reap", "changed or filed ~= running", "changed"),
+        Mutation("its notes end", "reap", "call('EXPIRE', file, 7200)", ""),
+        Mutation("an older release leaves no places", "reap", "  forget_lanes(walked)\n", ""),
+        Mutation("what no lane tells of is found", "reap", "  find_files(routes)\n", ""),
+        Mutation("whoever lapsed is looked at", "reap", "changed or filed ~= running", "filed ~= running"),
+        Mutation("the runs of others take places", "admit", "math.max(0, places - n)", "places"),
+        Mutation("a pool without a free place bounds the pace", "admit", "math.min(k.rate, k.most)", "k.rate"),
+        Mutation("the others' runs end", "admit", "(first <= now + k.third and others or 0)", "0"),
+        Mutation("those that end in time", "admit", "first <= now + k.third and", "true and"),
+        Mutation("a route's own part is not the others'", "admit", "if route ~= k.route then", "if true then"),
+        Mutation("a place that is free is one", "admit", "k.door.running + l.room +", "k.door.running +"),
+        Mutation("own runs count", "admit", "(k.door.running + l.room", "(l.room"),
+        Mutation("what came since the sum", "admit", "math.max(0, l.runs - l.summed)", "0"),
+        Mutation("a time-out without a sample", "admit", "s.mean)) or s.budget)", "s.mean)) or 1)"),
+        Mutation("a sum lasts not long", "admit", "now - l.at >= 50 + 0.5", "now - l.at >= 5000 + 0.5"),
+        Mutation("not even the first, if it would be late", "admit", "(k.most or 1e15) * k.budget >= 1", "true"),
+        Mutation("retry at the usual pace", "admit", "/ (k.usual or k.rate)", "/ k.rate"),
+    ),
+    "reap": (
+        Mutation("a dead worker's run ends", "reap", "giveback(id, true, now)", "giveback(id, false, now)"),
+        Mutation("mercy", "reap", "if now >= mercy then", "if true then"),
+        Mutation("mercy when the clock stepped back", "reap", "now >= last and now - last or", "now - last or"),
+        Mutation("who could not renew stays", "reap", "silent > 0.6 * gap)", "false)"),
+        Mutation("registrations are in danger sooner", "reap", "silent > 0.6 * gap)", "silent > gap)"),
+        Mutation("no grace without a gap", "reap", "silent > 0.6 * gap)", "true)"),
+        Mutation("a grace ends", "reap", "math.min(grace, now + 0.6 * longest)", "grace"),
+        Mutation("an overrun keeps its slot", "reap", "if held[id] then", "if false then"),
+        Mutation("a lost baton is laid again", "reap", "touched[lane] = true", ""),
+        Mutation("places are counted again", "reap", "    recount(lane)", ""),
+    ),
+}
+"""By the module `test_…` in which it shows."""

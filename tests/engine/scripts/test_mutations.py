@@ -1,0 +1,126 @@
+"""The tests of the tests: each deliberate mistake in a script is noticed.
+
+The scenarios of the script tests notice every one, in the same way at each run;
+the random histories are shown to have eyes of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
+
+import pytest
+from redis import Redis
+
+from floodgate.broker.scripts import SCRIPTS
+from floodgate.run.embedded import EmbeddedServer
+from tests.engine.queueing import LEASE_MS, WORKER, Queue
+from tests.engine.scripts import (
+    test_admission,
+    test_classes,
+    test_dead,
+    test_detached,
+    test_door,
+    test_figures,
+    test_gateways,
+    test_holders,
+    test_leases,
+    test_parked,
+    test_reap,
+    test_refusals,
+    test_running,
+    test_runs,
+    test_stranded,
+    test_tenants,
+    test_turns,
+)
+from tests.engine.scripts.mutations import MUTATIONS, Mutation
+from tests.engine.scripts.test_property import QUICK, check
+
+_NUMBERS = itertools.count()
+MODULES = {
+    "admission": test_admission,
+    "door": test_door,
+    "refusals": test_refusals,
+    "classes": test_classes,
+    "tenants": test_tenants,
+    "turns": test_turns,
+    "runs": test_runs,
+    "figures": test_figures,
+    "detached": test_detached,
+    "running": test_running,
+    "parked": test_parked,
+    "stranded": test_stranded,
+    "gateways": test_gateways,
+    "dead": test_dead,
+    "leases": test_leases,
+    "holders": test_holders,
+    "reap": test_reap,
+}
+ALSO_BY_HISTORIES = (
+    "never above the limit within a batch", "what expired is not run", "what is leased waits no more",
+    "a cancelled run gets no reply", "a tenant gives back", "a result is kept", "a dead worker's run ends",
+    "what may not run is parked", "what waits for nobody is not started",
+)  # fmt: skip
+"""Those that every random run of 80 histories has noticed, not only the fixed ones."""
+EACH = [
+    pytest.param(module, mutation, id=mutation.promise.replace(" ", "-"))
+    for module, mutations in MUTATIONS.items()
+    for mutation in mutations
+]
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[EmbeddedServer]:
+    """A server of its own, since the machine flushes it."""
+    with EmbeddedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(own: EmbeddedServer) -> Iterator[Redis]:
+    with contextlib.closing(Redis.from_url(own.url)) as client:
+        yield client
+
+
+@pytest.mark.parametrize(("module", "mutation"), EACH)
+def test_a_mistake_in_a_script_is_noticed(client: Redis, module: str, mutation: Mutation) -> None:
+    Queue(client, "compiles", mutation.edits).load(SCRIPTS["admit" if mutation.script == "*" else mutation.script])
+    assert notice(client, mutation, (MODULES[module],))
+
+
+@pytest.mark.parametrize("promise", ALSO_BY_HISTORIES, ids=lambda promise: promise.replace(" ", "-"))
+def test_random_histories_notice_it_too(own: EmbeddedServer, promise: str) -> None:
+    (mutation,) = (m for mutations in MUTATIONS.values() for m in mutations if m.promise == promise)
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the machine trips over
+        check(own.url, mutation.edits, QUICK)
+
+
+def test_without_a_mistake_every_scenario_passes(client: Redis) -> None:
+    assert not notice(client, Mutation("none", "admit", "local", "local"), MODULES.values())
+
+
+def notice(client: Redis, mutation: Mutation, modules: Iterable[ModuleType]) -> bool:
+    """Tell whether a scenario of these modules fails with the mistake."""
+    for scenario, reaped in _scenarios(modules):
+        queue = Queue(client, f"mutant{next(_NUMBERS)}", mutation.edits)
+        try:
+            queue.declare()
+            queue.register()
+            if reaped:
+                queue.pass_time(LEASE_MS + 1000, alive=[WORKER])
+            scenario(queue)
+        except Exception:  # an assertion, or an error of the script: noticed
+            return True
+    return False
+
+
+def _scenarios(modules: Iterable[ModuleType]) -> Iterator[tuple[Callable[[Queue], None], bool]]:
+    for module in modules:
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            parameters = list(inspect.signature(function).parameters)
+            if name.startswith("test_") and parameters in (["queue"], ["reaped"]):
+                yield function, parameters == ["reaped"]

@@ -1,0 +1,56 @@
+"""Random histories against the model, on every server at hand: whatever happens, the invariants hold."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from redis import Redis
+
+from floodgate.run.embedded import EmbeddedServer
+from tests.engine.scripts.machine import QueueMachine
+
+DEBIAN = Path("/usr/bin/redis-server")
+RANDOM = settings(
+    max_examples=200,
+    stateful_step_count=60,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    print_blob=False,
+    phases=[Phase.generate],  # add Phase.shrink to look for the shortest history: minutes
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def check(url: str, edits: tuple[tuple[str, str, str], ...] = (), chosen: settings = RANDOM) -> None:
+    """Run the machine on the server at `url`, which must be nobody else's: it is flushed."""
+    with contextlib.closing(Redis.from_url(url)) as client:
+        machine = type("Machine", (QueueMachine,), {"client": client, "edits": edits})
+        run_state_machine_as_test(machine, settings=chosen)
+
+
+@pytest.mark.timeout(240)
+def test_random_histories_keep_every_promise() -> None:
+    with EmbeddedServer() as server:
+        check(server.url)
+
+
+@pytest.mark.slow
+def test_random_histories_keep_every_promise_in_a_cluster_of_one_node() -> None:
+    with EmbeddedServer(cluster=True) as server:
+        check(server.url)
+
+
+@pytest.mark.redis_server
+@pytest.mark.skipif(not DEBIAN.exists(), reason="needs Debian's redis-server")
+def test_random_histories_keep_every_promise_on_redis() -> None:
+    with EmbeddedServer(binary=DEBIAN) as server:
+        check(server.url)
+
+
+QUICK = settings(RANDOM, max_examples=80)
+"""For the deliberate mistakes, which show soon."""

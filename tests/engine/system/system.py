@@ -1,0 +1,186 @@
+"""A whole system for a test: gateways and workers as real processes against a real server.
+
+Owns their start, their logs and their end; every process has a session of its
+own. Must not know which handlers run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from floodgate.run.children import bound_to_us
+
+ROOT = Path(__file__).parents[3]
+READY_S = 15.0
+END_S = 8.0
+LEASE_S = 1
+ODD = "tests.engine.system.edge_handlers"
+ROLLING = "tests.engine.system.rolling_handlers"
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One running process; `url` ends without a slash."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def ready(self) -> bool:
+        return self.status("/-/ready") == 200
+
+    def status(self, path: str) -> int:
+        """Return the status of a path, 0 while nobody listens."""
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(self.url + path, timeout=5).status_code
+        return 0
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return its log so far; what is no JSON stands in `event`."""
+        lines = []
+        for line in self.log.read_text(errors="replace").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                lines.append({"event": line})
+        return lines
+
+    def said(self, **wanted: Any) -> list[dict[str, Any]]:
+        """Return the lines that have all these fields."""
+        return [line for line in self.lines() if all(line.get(name) == value for name, value in wanted.items())]
+
+    def signal(self, sig: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, sig)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@dataclass(slots=True)
+class System:
+    """Processes of one namespace; `env` is what all of them get."""
+
+    directory: Path
+    env: Mapping[str, str]
+    apps: list[App] = field(default_factory=list)
+
+    def gateway(self, *, wait: bool = True, factory: str = "gateway_app.main:build", **env: str) -> App:
+        return self._start(factory, wait, env)
+
+    def worker(self, *, wait: bool = True, factory: str = "worker_app.main:build", **env: str) -> App:
+        return self._start(factory, wait, env)
+
+    @property
+    def notes(self) -> Path:
+        return Path(self.env["ODD_NOTES"])
+
+    def noted(self, tag: str) -> list[str]:
+        """Return the events that handlers noted under a tag, in order."""
+        return [line.split()[0] for line in self._notes() if line.split()[1] == tag]
+
+    def pids(self, tag: str) -> list[int]:
+        """Return who noted something under a tag, in order."""
+        return [int(line.split()[3]) for line in self._notes() if line.split()[1] == tag]
+
+    def by_pid(self, pid: int) -> App:
+        return next(app for app in self.apps if app.process.pid == pid)
+
+    def stop(self) -> None:
+        """Ask all processes to end; kill what does not."""
+        for app in self.apps:
+            app.signal(signal.SIGTERM)
+        limit_s = time.monotonic() + END_S
+        for app in self.apps:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                app.process.wait(max(0.1, limit_s - time.monotonic()))
+            app.kill()
+
+    def _notes(self) -> list[str]:
+        return self.notes.read_text().splitlines() if self.notes.exists() else []
+
+    def _start(self, factory: str, wait: bool, env: Mapping[str, str]) -> App:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--port", str(port), "--log-level", "warning"]
+        log = self.directory / f"{factory.partition('_')[0]}-{len(self.apps)}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                bound_to_us(command, signal.SIGKILL),
+                cwd=ROOT,
+                env={**os.environ, **self.env, **env},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        app = App(process, f"http://127.0.0.1:{port}", log)
+        self.apps.append(app)
+        if wait:
+            await_ready(app)
+        return app
+
+
+@contextlib.contextmanager
+def system(directory: Path, redis_url: str, namespace: str, handlers: str = ODD, **env: str) -> Iterator[System]:
+    """Return a system without processes; whatever is started ends with the block."""
+    given = {
+        "REDIS_URL": redis_url,
+        "NAMESPACE": namespace,
+        "HANDLERS": handlers,
+        "LEASE_S": str(LEASE_S),
+        "DRAIN_S": "20",
+        "ODD_NOTES": str(directory / "notes"),
+        "PYTHONFAULTHANDLER": "1",
+    }
+    running = System(directory, {**given, **env})
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def await_ready(app: App) -> None:
+    """Wait until the app is ready; when it does not get there, fail with its log and where it stands."""
+    limit_s = time.monotonic() + READY_S
+    while not app.ready:
+        if not app.alive or time.monotonic() > limit_s:
+            app.signal(signal.SIGABRT)
+            app.process.wait()
+            raise AssertionError(f"{app.log.name} did not get ready:\n{app.log.read_text()}")
+        time.sleep(0.02)
+
+
+def until(met: Callable[[], bool], limit_s: float = 5.0) -> float:
+    """Wait until `met`, return the seconds it took; fail after `limit_s`."""
+    start = time.monotonic()
+    while not met():
+        assert time.monotonic() - start < limit_s, "it did not come to pass"
+        time.sleep(0.02)
+    return time.monotonic() - start
+
+
+async def until_async(met: Callable[[], bool], limit_s: float = 5.0) -> float:
+    """`until`, while requests of the test are under way."""
+    return await asyncio.to_thread(until, met, limit_s)

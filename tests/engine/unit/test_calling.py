@@ -1,0 +1,181 @@
+"""What `call` sends arrives as the values it was given; what cannot is refused before it is sent."""
+
+from __future__ import annotations
+
+import inspect
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+import pytest
+from fastapi import Body, Cookie, Header, Path, Query
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, field_validator
+
+from floodgate.declare.registry import Registry
+from floodgate.gateway.call_codec import Callee, Callees
+from floodgate.gateway.outcomes import Terms
+from shared import Context
+from tests.engine.unit.calling_values import (
+    HIDDEN,
+    ONE_PARAMETER,
+    PLAIN,
+    TEXTS,
+    Deduced,
+    Hidden,
+    Part,
+    arrived,
+    handler_of,
+    sent_through,
+    taking,
+)
+
+
+@pytest.mark.parametrize(("annotation", "value"), ONE_PARAMETER, ids=repr)
+async def test_a_value_arrives_equal(annotation: Any, value: Any) -> None:
+    got = await sent_through(annotation, value)
+    assert got == value
+    assert type(got) is type(value)
+
+
+@pytest.mark.parametrize(("annotation", "value"), [*((str, text) for text in TEXTS), *PLAIN], ids=repr)
+async def test_a_value_in_the_path_arrives_equal(annotation: Any, value: Any) -> None:
+    got = await sent_through(Annotated[annotation, Path()], value, "/x/{some_value:path}/y")
+    assert got == value
+    assert type(got) is type(value)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec="utf-8")))
+async def test_any_text_arrives_equal_in_path_query_and_body(text: str) -> None:
+    for annotation, path in ((str, "/{some_value}"), (Annotated[str, Query()], "/x"), (Annotated[str, Body()], "/x")):
+        assert await sent_through(annotation, text, path) == text
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec="latin-1")))
+async def test_any_latin_text_arrives_equal_in_a_cookie(text: str) -> None:
+    assert await sent_through(Annotated[str, Cookie()], text) == text
+
+
+async def test_many_parameters_of_all_kinds_arrive_equal() -> None:
+    async def everything(
+        name: str,
+        part: Part,
+        hidden: Hidden,
+        ctx: Context,
+        tags: Annotated[list[str], Query(alias="tag")],
+        trace: Annotated[str, Header()],
+        session: Annotated[str, Cookie()],
+        count: Annotated[int, Body()] = 1,
+        limit: int = 5,
+    ) -> None: ...
+
+    handler = handler_of(everything, "/{name}", "PUT")
+    given_values = {
+        "name": "a/b",
+        "part": Part(fullName="x"),
+        "hidden": HIDDEN,
+        "tags": ["a", "b"],
+        "trace": "t",
+        "session": "s;",
+        "count": 3,
+    }
+    draft = Callee(handler).draft(given_values, "id", None, Terms(1000))
+    assert await arrived(handler, draft) == {**given_values, "limit": 5}
+
+
+async def test_what_was_not_set_is_not_set_on_arrival() -> None:
+    got = await sent_through(Part, Part(fullName="a"))
+    assert got.model_fields_set == {"full_name"}
+
+
+async def test_a_value_that_validation_makes_one_of_is_taken() -> None:
+    assert await sent_through(Part, {"fullName": "a"}) == Part(fullName="a")
+    assert await sent_through(Annotated[Decimal, Query()], 1) == Decimal(1)
+    assert await sent_through(Annotated[UUID, Query()], str(UUID(int=1))) == UUID(int=1)
+
+
+@pytest.mark.parametrize("default", [None, [], [1]])
+async def test_what_http_cannot_say_is_left_out_where_it_is_the_default(default: list[int] | None) -> None:
+    assert await sent_through(Annotated[list[int] | None, Query()], default, default=default) == default
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "default"),
+    [
+        (Annotated[int | None, Query()], None, 5),
+        (Annotated[list[int], Query()], [], [1]),
+        (Annotated[list[int], Query()], [], inspect.Parameter.empty),
+        (Annotated[list[int | None], Query()], [None], inspect.Parameter.empty),
+        (Annotated[str, Header()], "漢", inspect.Parameter.empty),
+        (Annotated[str, Cookie()], "漢", inspect.Parameter.empty),
+        (Annotated[str, Query()], "\ud800", inspect.Parameter.empty),
+        (Annotated[str, Body()], "\ud800", inspect.Parameter.empty),
+        (Annotated[int, Query()], "many", inspect.Parameter.empty),
+        (Part, {"price": 1}, inspect.Parameter.empty),
+        (Annotated[bytes, Body(embed=True)], b"\xff", inspect.Parameter.empty),
+        (Annotated[bytes, Body()], b"", inspect.Parameter.empty),
+        (Annotated[Deduced, Query()], Deduced(limit=None), inspect.Parameter.empty),
+    ],
+    ids=repr,
+)
+async def test_what_cannot_arrive_equal_is_refused_before_it_is_sent(annotation: Any, value: Any, default: Any) -> None:
+    handler = handler_of(taking(annotation, default))
+    with pytest.raises(TypeError, match=r"some_value|codec"):
+        Callee(handler).draft({"some_value": value}, "id", None, Terms(1000))
+
+
+async def test_a_path_that_is_no_text_is_refused() -> None:
+    handler = handler_of(taking(str), "/{some_value}")
+    with pytest.raises(TypeError, match="surrogates"):
+        Callee(handler).draft({"some_value": "\ud800"}, "id", None, Terms(1000))
+
+
+async def test_unknown_and_missing_arguments_are_named() -> None:
+    async def place(part: Part, note: str = "") -> None: ...
+
+    callee = Callee(handler_of(place))
+    with pytest.raises(TypeError, match="place has no colour that a request fills; it has: note, part"):
+        callee.draft({"part": Part(fullName="a"), "colour": 1}, "id", None, Terms(1000))
+    with pytest.raises(TypeError, match="place needs part"):
+        callee.draft({"note": "a"}, "id", None, Terms(1000))
+
+
+async def test_a_function_that_is_not_queued_is_a_lookup_error() -> None:
+    with pytest.raises(LookupError, match="arrived is not queued"):
+        Callees(Registry((), {}, "")).find(arrived)
+
+
+async def test_a_parameter_called_request_needs_an_alias() -> None:
+    async def clashing(request: str) -> None: ...
+
+    async def renamed(asked: Annotated[str, Query(alias="request")]) -> None: ...
+
+    with pytest.raises(TypeError, match="alias='request'"):
+        Callee(handler_of(clashing))
+    assert Callee(handler_of(renamed)).draft({"asked": "a"}, "id", None, Terms(1000)).query == "request=a"
+
+
+async def test_the_level_is_that_of_the_arguments_and_defaults() -> None:
+    async def counted(n: int, factor: Annotated[int, Query()] = 2) -> None: ...
+
+    callee = Callee(handler_of(counted, level=lambda n, factor: n * factor))
+    assert callee.draft({"n": 3}, "id", None, Terms(1000)).level == 6
+    assert callee.draft({"n": 3, "factor": 1}, "id", None, Terms(1000)).level == 3
+
+
+class Stamped(BaseModel):
+    """A validator of its own, which runs again on arrival."""
+
+    text: str
+
+    @field_validator("text")
+    @classmethod
+    def trimmed(cls, text: str) -> str:
+        return text.strip()
+
+
+async def test_validators_run_on_arrival() -> None:
+    assert await sent_through(Stamped, Stamped.model_construct(text=" a ")) == Stamped(text="a")

@@ -1,0 +1,180 @@
+"""Routes have equal shapes exactly when one's gateway and the other's worker understand each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from fastapi import Body, Cookie, Header, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from floodgate.broker.envelopes import VERSION
+from floodgate.gateway.payload import places_of
+from tests.engine.conformance.sealed import sealed
+
+ROOT = Path(__file__).parents[3]
+
+
+def shape(*annotations: Any, default: Any = ..., result: Any = None, **presented: Any) -> str:
+    """Return the shape of a handler whose parameters a, b, … are annotated so."""
+    names = "abc"[: len(annotations)]
+    namespace: dict[str, Any] = {"default": default}
+    equals = "" if default is ... else "=default"
+    exec(f"async def handler({', '.join(f'{name}{equals}' for name in names)}): ...", namespace)
+    handler = namespace["handler"]
+    handler.__annotations__.update(zip(names, annotations, strict=True), **{"return": result})
+    handler.__module__ = __name__
+    return sealed(handler, **presented).handlers[0].shape
+
+
+def model(**fields: Any) -> type[BaseModel]:
+    """Return a model of the same name every time: annotation, or annotation with its field."""
+    namespace: dict[str, Any] = {"__annotations__": {}, "__module__": __name__, "__qualname__": "Made"}
+    for name, given in fields.items():
+        annotation, *rest = given if isinstance(given, tuple) else (given,)
+        namespace["__annotations__"][name] = annotation
+        if rest:
+            namespace[name] = rest[0]
+    return type("Made", (BaseModel,), namespace)
+
+
+INT = shape(int)
+DIFFERENT: dict[str, tuple[Callable[[], str], Callable[[], str]]] = {
+    "type": (lambda: INT, lambda: shape(float)),
+    "constraint": (lambda: shape(Annotated[int, Field(ge=1)]), lambda: shape(Annotated[int, Field(ge=2)])),
+    "choices": (lambda: shape(Literal["a", "b"]), lambda: shape(Literal["a", "c"])),
+    "number of parameters": (lambda: INT, lambda: shape(int, int)),
+    "required or not": (lambda: INT, lambda: shape(int, default=1)),
+    "a default marker's factory": (
+        lambda: shape(set[int], default=Query()),
+        lambda: shape(set[int], default=Query(default_factory=set)),
+    ),
+    "a factory in Annotated": (
+        lambda: shape(Annotated[set[int], Query()]),
+        lambda: shape(Annotated[set[int], Query(default_factory=set)]),
+    ),
+    "default value": (lambda: shape(int, default=1), lambda: shape(int, default=2)),
+    "default in a marker": (lambda: shape(int, default=Query(1)), lambda: shape(int, default=Query(2))),
+    "query or header": (lambda: shape(Annotated[str, Query()]), lambda: shape(Annotated[str, Header()])),
+    "header or cookie": (lambda: shape(Annotated[str, Header()]), lambda: shape(Annotated[str, Cookie()])),
+    "header alias": (
+        lambda: shape(Annotated[str, Header(alias="x")]),
+        lambda: shape(Annotated[str, Header(alias="y")]),
+    ),
+    "alias of a default": (
+        lambda: shape(str, default=Header(alias="x")),
+        lambda: shape(str, default=Header(alias="y")),
+    ),
+    "validation alias": (
+        lambda: shape(Annotated[str, Cookie(validation_alias="x")]),
+        lambda: shape(Annotated[str, Cookie(validation_alias="y")]),
+    ),
+    "underscores": (
+        lambda: shape(Annotated[str, Header()]),
+        lambda: shape(Annotated[str, Header(convert_underscores=False)]),
+    ),
+    "embedding": (lambda: shape(Annotated[int, Body()]), lambda: shape(Annotated[int, Body(embed=True)])),
+    "media type of the answer": (
+        lambda: shape(result=bytes, media_type="image/png"),
+        lambda: shape(result=bytes, media_type="image/gif"),
+    ),
+    "result": (lambda: shape(result=int), lambda: shape(result=float)),
+    "field": (lambda: shape(model(a=int)), lambda: shape(model(b=int))),
+    "field that is called as a text of the schema": (lambda: shape(model(title=int)), lambda: shape(model(title=str))),
+    "field that is called as a value of the schema": (
+        lambda: shape(model(default=int)),
+        lambda: shape(model(default=str)),
+    ),
+    "alias of a field": (
+        lambda: shape(model(a=(int, Field(alias="x")))),
+        lambda: shape(model(a=(int, Field(alias="y")))),
+    ),
+    "alias of a result's field": (
+        lambda: shape(result=model(a=(int, Field(serialization_alias="x")))),
+        lambda: shape(result=model(a=(int, Field(serialization_alias="y")))),
+    ),
+    "what a model makes of the unknown": (
+        lambda: shape(model(a=int)),
+        lambda: shape(model(a=int, model_config=(Any, ConfigDict(extra="forbid")))),
+    ),
+}
+EQUAL: dict[str, tuple[Callable[[], str], Callable[[], str]]] = {
+    "description": (
+        lambda: shape(Annotated[int, Query(description="one")]),
+        lambda: shape(Annotated[int, Query(description="other", title="T", deprecated=True, examples=[1])]),
+    ),
+    "texts of a default marker": (lambda: shape(int, default=Query()), lambda: shape(int, default=Query(title="T"))),
+    "texts of fields": (
+        lambda: shape(model(default=(int, Field(1, title="one")), title=(str, Field("t", examples=["a"])))),
+        lambda: shape(model(default=(int, Field(1, title="other")), title=(str, Field("t", description="a")))),
+    ),
+    "presentation": (
+        lambda: INT,
+        lambda: shape(int, tags=["a"], summary="S", deprecated=True, include_in_schema=False, examples={"a": [1]}),
+    ),
+    "status code": (lambda: INT, lambda: shape(int, status_code=202)),
+    "limits": (lambda: INT, lambda: shape(int, timeout_s=3, attempts=5, level=4)),
+    "level function": (lambda: INT, lambda: shape(int, level=lambda a: a % 3)),
+    "order of a default set": (
+        lambda: shape(set[int], default={1, 2, 2**61 + 1}),
+        lambda: shape(set[int], default={2**61 + 1, 2, 1}),
+    ),
+    "default without a JSON form": (lambda: shape(Any, default=object()), lambda: shape(Any, default=object())),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_shapes_differ_by(what: str) -> None:
+    one, other = DIFFERENT[what]
+    assert one() != other()
+
+
+@pytest.mark.parametrize("what", EQUAL)
+def test_shapes_do_not_differ_by(what: str) -> None:
+    one, other = EQUAL[what]
+    assert one() == other()
+
+
+def test_another_version_of_the_envelope_is_another_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("floodgate.declare.digest.VERSION", VERSION + 1)
+    assert shape(int) != INT
+
+
+def test_a_sync_function_is_another_shape_than_an_async_one() -> None:
+    def handler(a: int) -> None: ...
+    async def other(a: int) -> None: ...
+
+    assert sealed(handler).handlers[0].shape != sealed(other).handlers[0].shape
+
+
+def test_sealing_again_after_fastapi_has_seen_the_function_gives_the_same_contract() -> None:
+    async def handler(x_word: str = Header("none"), size: int = Query(1, alias="s")) -> None: ...
+
+    first = sealed(handler)
+    assert places_of(first.handlers[0]).header_params[0].alias == "x-word"
+    assert sealed(handler).contract == first.contract
+
+
+def test_every_process_draws_the_same_contract_whatever_the_order_of_its_sets() -> None:
+    program = (
+        "from floodgate.declare.discovery import discover; from floodgate.operations.settings import Settings;"
+        "print(discover(Settings(handlers='tests.engine.conformance.handlers')).contract)"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "2")
+    ]
+    contracts = {process.communicate(timeout=30)[0] for process in processes}
+    assert len(contracts) == 1
+    assert contracts != {""}

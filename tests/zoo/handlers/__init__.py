@@ -1,1 +1,0 @@
-"""One handler of every kind; `tests/zoo/twin.py` writes each by hand in plain FastAPI."""
