@@ -61,18 +61,18 @@ class TimedOut(Unavailable):
     """Redis did not answer in time, and nothing was heard of its connection breaking."""
 
 
-class Full(FloodgateError):
+class StoreFull(FloodgateError):
     """Redis refused a write since it has no memory left; the connection is fine."""
 
 
 # Data that is not what it should be
 
 
-class Garbled(FloodgateError):
+class DecodeError(FloodgateError):
     """Bytes from Redis that no version of this program wrote."""
 
 
-class Foreign(Garbled):
+class UnsupportedVersion(DecodeError):
     """A well-formed envelope of another version; `task_id` says whose."""
 
     def __init__(self, version: object) -> None:

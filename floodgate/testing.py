@@ -23,19 +23,19 @@ import pytest
 from fastapi import FastAPI
 from redis import Redis
 
-from floodgate.broker.commands import MAX_BATCH, Admission, admit, cancel, renew
-from floodgate.broker.commands import Kind as CallKind
+from floodgate.broker.commands import MAX_BATCH, AdmitRequest, admit, cancel, renew
+from floodgate.broker.commands import AdmissionClass as CallKind
 from floodgate.broker.connection import connect, run
 from floodgate.broker.envelopes import Task, pack_task
 from floodgate.broker.keys import Keys, flow_of, lane_of
 from floodgate.broker.lifecycle import AdmitCode
 from floodgate.declare.registry import Handler, Registry
 from floodgate.gateway.app import GatewayApp
-from floodgate.gateway.outcomes import Draft
+from floodgate.gateway.outcomes import Payload
 from floodgate.operations.settings import Settings
 from floodgate.run.embedded import EmbeddedServer
 from floodgate.worker.runs import Event
-from floodgate.worker.runtime import Engine
+from floodgate.worker.runtime import WorkerRuntime
 
 READY_S = 10
 
@@ -53,7 +53,7 @@ Overrides = Mapping[Function | str, Function]
 Strike = Callable[["Worker", Function], Coroutine[Any, Any, None]]
 
 
-class Worker(Engine):
+class Worker(WorkerRuntime):
     """A worker at work that can die; it awaits `strike` when a handler has done its work, before the answer leaves."""
 
     def __init__(self, settings: Settings, registry: Registry, overrides: Overrides | None, strike: Strike) -> None:
@@ -64,7 +64,7 @@ class Worker(Engine):
 
     def die(self) -> None:
         """End as a killed process does: send nothing, renew nothing. The thread of a sync handler runs on, unheard."""
-        for executor in (claimer.executor for claimer in self._claimers):
+        for executor in (consumer.executor for consumer in self._consumers):
             for held in executor.runs.values():
                 executor.tell(held, Event.RELEASE)
             executor.close()
@@ -93,8 +93,8 @@ class Worker(Engine):
 async def all_places_taken(settings: Settings, handler: Handler) -> AsyncIterator[None]:
     """Take every free place of a route by tasks that wait in a lane of their own, from which nobody claims."""
     keys, client, lane = Keys(settings.namespace), connect(settings), lane_of("taken", handler.kind, 0)
-    claimer = f"{secrets.token_hex(6)}.{handler.kind}.{PLACES}"
-    register = functools.partial(renew, keys, claimer=claimer, lease_ms=HOLD_MS, lanes=[lane], leases=[])
+    consumer = f"{secrets.token_hex(6)}.{handler.kind}.{PLACES}"
+    register = functools.partial(renew, keys, consumer=consumer, lease_ms=HOLD_MS, lanes=[lane], leases=[])
     taken: list[str] = []
     try:
         now_ms = (await run(client, register(register_ms=HOLD_MS))).now_ms
@@ -103,7 +103,7 @@ async def all_places_taken(settings: Settings, handler: Handler) -> AsyncIterato
             names = [secrets.token_hex(8) for _ in range(MAX_BATCH)]
             asked = [_admission(now_ms, name, handler.route, lane) for name in names]
             reply = await run(client, admit(keys, valid_until_ms=now_ms + HOLD_MS, requests=asked))
-            codes = [verdict.code for verdict in reply.verdicts]
+            codes = [result.code for result in reply.results]
             taken += [one.id for one, code in zip(asked, codes, strict=True) if code is AdmitCode.ADMITTED]
             room = codes[-1] is AdmitCode.ADMITTED
         yield
@@ -115,7 +115,7 @@ async def all_places_taken(settings: Settings, handler: Handler) -> AsyncIterato
         await asyncio.sleep(FORGET_S)
 
 
-def _admission(now_ms: int, name: str, route: str, lane: str) -> Admission:
+def _admission(now_ms: int, name: str, route: str, lane: str) -> AdmitRequest:
     id, flow, deadline_ms = f"{route}.{name}", flow_of(route, WEIGHT, "", False), now_ms + HOLD_MS
     task = Task(
         deadline_ms=deadline_ms,
@@ -129,10 +129,10 @@ def _admission(now_ms: int, name: str, route: str, lane: str) -> Admission:
         request_id="taken",
         body=b"",
     )
-    return Admission(CallKind(route, lane, flow, WEIGHT, 1000, HOLD_MS), id, deadline_ms, pack_task(task))
+    return AdmitRequest(CallKind(route, lane, flow, WEIGHT, 1000, HOLD_MS), id, deadline_ms, pack_task(task))
 
 
-class Kit:
+class SystemFactory:
     """What the fixture gives: `async with floodgate("shared.handlers", overrides={open_pool: FakePool}) as system`."""
 
     def __init__(self, redis_url: str, namespace: str) -> None:
@@ -155,9 +155,11 @@ class Kit:
         those of `floodgate.operations.settings`, in small letters.
         """
         own = {"redis_url": self._redis_url, "namespace": self._namespace, "handlers": handlers}
-        with _environment({"lease_s": 0.5, "drain_s": 3, **own, **settings}):
+        drain_s = settings.pop("drain_s", 3)  # shorter than the handlers may take, which a start would refuse
+        with _environment({"lease_s": 0.5, **own, **settings}):
             app = (importlib.import_module(gateway.partition(":")[0]).build if isinstance(gateway, str) else gateway)()
         assert isinstance(app, GatewayApp), "build() returns what join() returned"
+        app.settings = app.settings.model_copy(update={"drain_s": drain_s})
         async with app.router.lifespan_context(app), System(app, overrides) as system:
             try:
                 for _ in range(workers):
@@ -240,11 +242,11 @@ class System(httpx.AsyncClient):
             await self.lose(worker)
         await asyncio.sleep(self._late.get(function, 0))
 
-    async def _dispatch_with_own_deadline(self, handler: Handler, draft: Draft, receive: Any) -> Any:
+    async def _dispatch_with_own_deadline(self, handler: Handler, payload: Payload, receive: Any) -> Any:
         if (timeout_s := self._late.get(handler.function)) is not None:
-            terms = dataclasses.replace(draft.terms, budget_ms=round(timeout_s * 1000), whole=False)
-            draft = dataclasses.replace(draft, terms=terms)
-        return await self._dispatch(handler, draft, receive)
+            options = dataclasses.replace(payload.options, budget_ms=round(timeout_s * 1000), whole=False)
+            payload = dataclasses.replace(payload, options=options)
+        return await self._dispatch(handler, payload, receive)
 
     def _handler(self, function: Function) -> Handler:
         for handler in self.registry.handlers:
@@ -288,6 +290,6 @@ def namespace(server: EmbeddedServer) -> Iterator[str]:
 
 
 @pytest.fixture
-def floodgate(redis_url: str, namespace: str) -> Kit:
+def floodgate(redis_url: str, namespace: str) -> SystemFactory:
     """Your handlers behind a gateway, in a namespace of their own, where no key may be left when the test ends."""
-    return Kit(redis_url, namespace)
+    return SystemFactory(redis_url, namespace)

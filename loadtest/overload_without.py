@@ -16,11 +16,11 @@ from fastapi import FastAPI
 from floodgate.broker.scripts import SCRIPTS, Script
 from floodgate.declare.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS
 from floodgate.declare.registry import Handler
-from floodgate.gateway import request_options as terms
+from floodgate.gateway import request_options as options
 from floodgate.gateway import responses
 from floodgate.gateway.disconnect import Receive
 from floodgate.gateway.dispatch import Dispatcher
-from floodgate.gateway.outcomes import Answer, Draft, Terms
+from floodgate.gateway.outcomes import Outcome, Payload, RequestOptions
 from floodgate.gateway.rate_limit import Refusals
 from floodgate.worker.app import WorkerApp
 from floodgate.worker.executor import Executor
@@ -99,11 +99,11 @@ def _nothing(*_: object) -> None:
 
 
 def _no_weights() -> None:
-    _replace(terms, "WEIGHTS", dict.fromkeys(WEIGHTS, UNDECLARED_WEIGHT))
+    _replace(options, "WEIGHTS", dict.fromkeys(WEIGHTS, UNDECLARED_WEIGHT))
 
 
 def _no_class_shares() -> None:
-    _replace(terms, "SHARES", dict.fromkeys(SHARES, UNDECLARED_SHARE))
+    _replace(options, "SHARES", dict.fromkeys(SHARES, UNDECLARED_SHARE))
 
 
 def _no_priorities() -> None:
@@ -113,21 +113,21 @@ def _no_priorities() -> None:
 
 def _no_tenants() -> None:
     """Also in the refusal cache, which is kept per tenant and so is fair by itself."""
-    timed = terms.Terming._timed
+    timed = options.OptionsReader._timed
 
-    def anybody(self: terms.Terming, prefer: str, weight: int, share: int, tenant: str) -> Terms:
+    def anybody(self: options.OptionsReader, prefer: str, weight: int, share: int, tenant: str) -> RequestOptions:
         return timed(self, prefer, weight, share, "")
 
-    _replace(terms.Terming, "_timed", anybody)
+    _replace(options.OptionsReader, "_timed", anybody)
 
 
 def _bucket_after_the_body() -> None:
     """As a dependency of the route would do it."""
     over_rate, dispatch = Refusals.over_rate, Dispatcher.dispatch
 
-    async def late(self: Dispatcher, handler: Handler, draft: Draft, receive: Receive) -> Answer:
+    async def late(self: Dispatcher, handler: Handler, payload: Payload, receive: Receive) -> Outcome:
         over = over_rate(self.refusals, handler.route)
-        return over if over is not None else await dispatch(self, handler, draft, receive)
+        return over if over is not None else await dispatch(self, handler, payload, receive)
 
     _replace(Refusals, "over_rate", _nothing)
     _replace(Dispatcher, "dispatch", late)

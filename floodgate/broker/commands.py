@@ -14,29 +14,31 @@ from floodgate.broker.decoding import claimed, code, list_of, numbers, texts
 from floodgate.broker.keys import Keys
 from floodgate.broker.lifecycle import AdmitCode, CancelCode, Progress
 from floodgate.broker.records import (
-    Admission,
+    AdmissionClass,
     AdmitReply,
+    AdmitRequest,
+    AdmitResult,
     CancelReply,
     Claimed,
     ClaimReply,
     CompleteReply,
     Completion,
     JoinReply,
-    Kind,
     LookReply,
     ReapReply,
     Released,
     ReleaseReply,
     RenewReply,
-    Verdict,
 )
 from floodgate.broker.scripts import SCRIPTS, Script
-from floodgate.errors import Garbled
+from floodgate.errors import DecodeError
 
 __all__ = [
     "MAX_BATCH",
-    "Admission",
+    "AdmissionClass",
     "AdmitReply",
+    "AdmitRequest",
+    "AdmitResult",
     "Call",
     "CancelReply",
     "ClaimReply",
@@ -44,13 +46,11 @@ __all__ = [
     "CompleteReply",
     "Completion",
     "JoinReply",
-    "Kind",
     "LookReply",
     "ReapReply",
     "ReleaseReply",
     "Released",
     "RenewReply",
-    "Verdict",
     "admit",
     "cancel",
     "claim",
@@ -110,11 +110,11 @@ def declare(
 
 
 def admit(
-    keys: Keys, *, valid_until_ms: int, requests: Sequence[Admission], missed: Mapping[str, int] = {}
+    keys: Keys, *, valid_until_ms: int, requests: Sequence[AdmitRequest], missed: Mapping[str, int] = {}
 ) -> Call[AdmitReply]:
     """Ask for slots. Never send twice. `missed`: refusals per route that the gateway made by itself since."""
     _limit(requests)
-    numbers_of: dict[Kind, int] = {}
+    numbers_of: dict[AdmissionClass, int] = {}
     rest: list[Argument] = []
     for r in requests:
         rest += (numbers_of.setdefault(r.kind, len(numbers_of) + 1), r.deadline_ms, r.id, r.blob)
@@ -129,9 +129,9 @@ def admit(
         if stale:
             return AdmitReply(now_ms, True, (), garbage)
         if len(given) != 4 * len(requests):
-            raise Garbled("admit returned verdicts for other requests")
-        verdicts = [Verdict(code(AdmitCode, given[i]), *given[i + 1 : i + 4]) for i in range(0, len(given), 4)]
-        return AdmitReply(now_ms, False, tuple(verdicts), garbage)
+            raise DecodeError("admit returned verdicts for other requests")
+        results = [AdmitResult(code(AdmitCode, given[i]), *given[i + 1 : i + 4]) for i in range(0, len(given), 4)]
+        return AdmitReply(now_ms, False, tuple(results), garbage)
 
     return Call(SCRIPTS["admit"], keys.prefix, tuple(args), read)
 
@@ -140,7 +140,7 @@ def claim(
     keys: Keys,
     *,
     valid_until_ms: int,
-    claimer: str,
+    consumer: str,
     serial: int,
     room: int,
     lease_ms: int,
@@ -149,7 +149,7 @@ def claim(
     lanes: Collection[str],
 ) -> Call[ClaimReply]:
     """Lease up to `room` tasks of `lanes`, all of them of `pool`."""
-    args: tuple[Argument, ...] = (valid_until_ms, claimer, serial, room, lease_ms, max_bytes, pool, *lanes)
+    args: tuple[Argument, ...] = (valid_until_ms, consumer, serial, room, lease_ms, max_bytes, pool, *lanes)
 
     def read(reply: object) -> ClaimReply:
         parts = list_of(reply, 3)
@@ -177,7 +177,7 @@ def complete(keys: Keys, reports: Sequence[Completion]) -> Call[CompleteReply]:
 def renew(
     keys: Keys,
     *,
-    claimer: str,
+    consumer: str,
     register_ms: int,
     lease_ms: int,
     lanes: Collection[str],
@@ -185,7 +185,7 @@ def renew(
 ) -> Call[RenewReply]:
     """Register for `register_ms` (0 = leave) and extend `leases`, given as (route, lease)."""
     args: tuple[Argument, ...] = (
-        claimer,
+        consumer,
         register_ms,
         lease_ms,
         len(lanes),
@@ -217,7 +217,7 @@ def look(keys: Keys, id: str) -> Call[LookReply]:
     def read(reply: object) -> LookReply:
         now_ms, progress, result = list_of(reply, 3, 3)
         if not isinstance(result, bytes):
-            raise Garbled("a result of a strange form")
+            raise DecodeError("a result of a strange form")
         first = numbers([now_ms, progress], 2)
         return LookReply(first[0], code(Progress, first[1]), result)
 
@@ -243,15 +243,15 @@ def release(keys: Keys, items: Sequence[Released]) -> Call[ReleaseReply]:
     return Call(SCRIPTS["release"], keys.prefix, tuple(args), read)
 
 
-def join(keys: Keys, *, claimer: str, last_serial: int, known: Collection[str]) -> Call[JoinReply]:
-    """Give back every lease of `claimer` that is not `known` to it."""
+def join(keys: Keys, *, consumer: str, last_serial: int, known: Collection[str]) -> Call[JoinReply]:
+    """Give back every lease of `consumer` that is not `known` to it."""
 
     def read(reply: object) -> JoinReply:
         now_ms, garbage, gone = list_of(reply, 3, 3)
         first = numbers([now_ms, garbage], 2)
         return JoinReply(first[0], texts(gone), first[1])
 
-    return Call(SCRIPTS["join"], keys.prefix, (claimer, last_serial, *known), read)
+    return Call(SCRIPTS["join"], keys.prefix, (consumer, last_serial, *known), read)
 
 
 def reap(

@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from floodgate.broker.commands import Call
-from floodgate.errors import Full, TimedOut, Unavailable
+from floodgate.errors import StoreFull, TimedOut, Unavailable
 from floodgate.operations.settings import Settings
 
 T = TypeVar("T")
@@ -91,11 +91,11 @@ async def run(client: redis.Redis, call: Call[T], timeout_s: float = CALL_S) -> 
     """Run a script and return its reply, read.
 
     Raises `Unavailable` when Redis does not answer in `timeout_s` or is in no
-    state to (whether the script ran is then unknown), `Full` when it has no memory
-    left, `Garbled` when the reply is none of the script's. A server that is not the
+    state to (whether the script ran is then unknown), `StoreFull` when it has no memory
+    left, `DecodeError` when the reply is none of the script's. A server that is not the
     primary loses all connections of the client, so that the next call asks the name anew.
     """
-    with translated():
+    with redis_errors():
         async with asyncio.timeout(timeout_s):
             try:
                 return call.read(await _evaluate(client, call))
@@ -120,15 +120,15 @@ async def _leave(pool: Pool) -> None:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def redis_errors() -> Iterator[None]:
     """Raise our errors for those of redis and of the network; no text of ours holds an address."""
     try:
         yield
     except exceptions.OutOfMemoryError as error:
-        raise Full("Redis has no memory left") from error
+        raise StoreFull("Redis has no memory left") from error
     except exceptions.ResponseError as error:
         if str(error).startswith("OOM"):
-            raise Full("Redis has no memory left") from error
+            raise StoreFull("Redis has no memory left") from error
         raise Unavailable(f"Redis refused: {str(error)[:200]}") from error
     except TimeoutError as error:
         raise TimedOut("Redis does not answer in time") from error

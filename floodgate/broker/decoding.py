@@ -1,4 +1,4 @@
-"""Total readers of raw script replies: what no script wrote raises `Garbled`.
+"""Total readers of raw script replies: what no script wrote raises `DecodeError`.
 
 Pure; knows the forms that occur, not which script returns which.
 """
@@ -10,15 +10,15 @@ from typing import TypeVar, cast
 
 from floodgate.broker.lifecycle import AdmitCode, CancelCode, Progress
 from floodgate.broker.records import Claimed
-from floodgate.errors import Garbled
+from floodgate.errors import DecodeError
 
 C = TypeVar("C", AdmitCode, CancelCode, Progress)
 
 
 def list_of(reply: object, least: int, most: int | None = None) -> list[object]:
-    """Return the list that the reply is; raises `Garbled` if it is none, or of another length."""
+    """Return the list that the reply is; raises `DecodeError` if it is none, or of another length."""
     if not isinstance(reply, list) or len(reply) < least or (most is not None and len(reply) > most):
-        raise Garbled("a script's reply of a strange form")
+        raise DecodeError("a script's reply of a strange form")
     return reply
 
 
@@ -26,7 +26,7 @@ def numbers(reply: object, least: int, further: int | None = None) -> list[int]:
     """Read a list of integers: `least` fixed ones, then exactly `further` (None: any number)."""
     parts = list_of(reply, least if further is None else least + further, None if further is None else least + further)
     if not all(isinstance(part, int) for part in parts):
-        raise Garbled("a script's reply with something else for a number")
+        raise DecodeError("a script's reply with something else for a number")
     return cast(list[int], parts)
 
 
@@ -45,11 +45,11 @@ def texts(reply: object) -> tuple[str, ...]:
 def claimed(parts: Sequence[object]) -> Iterator[Claimed]:
     """Read id, tries used, blob, over and over."""
     if len(parts) % 3:
-        raise Garbled("a claim's reply of a strange length")
+        raise DecodeError("a claim's reply of a strange length")
     for i in range(0, len(parts), 3):
         id, tries, blob = parts[i : i + 3]
         if not (isinstance(id, bytes) and isinstance(tries, int) and isinstance(blob, bytes)):
-            raise Garbled("a claim's reply of a strange form")
+            raise DecodeError("a claim's reply of a strange form")
         yield Claimed(id.decode(errors="replace"), tries, blob)
 
 
@@ -58,4 +58,4 @@ def code(codes: type[C], value: int) -> C:
     try:
         return codes(value)
     except ValueError as error:
-        raise Garbled(f"an unknown code {value}") from error
+        raise DecodeError(f"an unknown code {value}") from error

@@ -2,7 +2,7 @@
 
 A task goes from gateway to worker, a reply back. Pure: bytes in, dataclasses
 out, no I/O. Whatever Redis returns is hostile until `unpack_*` has checked it;
-anything else raises `Garbled`, or `Foreign` for another version's envelope.
+anything else raises `DecodeError`, or `UnsupportedVersion` for another version's envelope.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import msgpack
 
-from floodgate.errors import Foreign, Garbled
+from floodgate.errors import DecodeError, UnsupportedVersion
 
 VERSION = 2
 """Of both envelopes; the scripts write it too (`ending.lua`)."""
@@ -39,7 +39,7 @@ _SHORT_REPLY = (int, str, str)
 """The types of each part, compared as a whole: a fifth of the time that patterns take."""
 
 
-class Outcome(StrEnum):
+class TaskOutcome(StrEnum):
     """How an admitted task ended."""
 
     DONE = "done"
@@ -56,7 +56,7 @@ class Outcome(StrEnum):
     """It has ended, and its answer is kept where that of a 202 is."""
 
 
-_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+_OUTCOMES = {outcome.value: outcome for outcome in TaskOutcome}
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class TaskReply:
     """One answer on its way back; `body` is final, the gateway does not look into it."""
 
     task_id: str
-    outcome: Outcome
+    outcome: TaskOutcome
     status: int = 0
     headers: Headers = ()
     body: bytes = b""
@@ -137,22 +137,22 @@ def join_task(
 
 
 def unpack_task(blob: bytes) -> Task:
-    """Read what `pack_task` wrote; raises `Garbled`, `Foreign`."""
+    """Read what `pack_task` wrote; raises `DecodeError`, `UnsupportedVersion`."""
     digits = blob[:_DEADLINE_DIGITS]
     if len(digits) < _DEADLINE_DIGITS or not digits.isdigit():
-        raise Garbled("a task without a deadline")
+        raise DecodeError("a task without a deadline")
     header, rest = _unpack_two(blob[_DEADLINE_DIGITS:])
     if _types(header) != _TASK_HEADER:
-        raise Garbled("a task with a strange header")
+        raise DecodeError("a task with a strange header")
     route, lane, inbox, attempts, flow, weight, budget_ms = header
     _check_version(rest)
     if _types(rest) not in _TASK_BODIES:
-        raise Garbled("a task with a strange body")
+        raise DecodeError("a task with a strange body")
     _, request_id, path, query, headers, body, caller, claims = rest
     if path and not all(isinstance(k, str) and isinstance(v, str) for k, v in path.items()):
-        raise Garbled("a task with strange path parameters")
+        raise DecodeError("a task with strange path parameters")
     if claims and not all(isinstance(k, str) for k in claims):
-        raise Garbled("a task with strange claims")
+        raise DecodeError("a task with strange claims")
     return Task(
         int(digits),
         route,
@@ -208,21 +208,21 @@ def pack_reply(reply: TaskReply) -> bytes:
 
 
 def unpack_reply(data: bytes) -> TaskReply:
-    """Read a worker's reply, or the short one of a script; raises `Garbled`, `Foreign`."""
+    """Read a worker's reply, or the short one of a script; raises `DecodeError`, `UnsupportedVersion`."""
     parts = _unpack_one(data)
     _check_version(parts)
     types = _types(parts)
     if types == _SHORT_REPLY and parts[2] in ("expired", "lost", "dropped", "kept"):
-        return TaskReply(parts[1], Outcome(parts[2]))
+        return TaskReply(parts[1], TaskOutcome(parts[2]))
     if types != _REPLY or parts[2] not in ("done", "failed", "expired"):
-        raise Garbled("a reply of a strange form")
+        raise DecodeError("a reply of a strange form")
     _, task_id, outcome, status, headers, body, wait_ms, run_ms = parts
     if outcome == "done" and not 200 <= status <= 599:
-        raise Garbled("a reply with a strange status")
+        raise DecodeError("a reply with a strange status")
     try:
         sendable = _sendable(headers)
     except TypeError as error:  # a map among them cannot be looked up
-        raise Garbled("an envelope with strange headers") from error
+        raise DecodeError("an envelope with strange headers") from error
     wait_ms, run_ms = max(0, min(wait_ms, MOST_MS)), max(0, min(run_ms, MOST_MS))
     return TaskReply(task_id, _OUTCOMES[outcome], status, sendable, body, wait_ms, run_ms)
 
@@ -233,15 +233,15 @@ def _types(parts: Iterable[Any]) -> tuple[type, ...]:
 
 def _check_version(parts: Sequence[Any]) -> None:
     if not parts or type(parts[0]) is not int:
-        raise Garbled("an envelope without a version")
+        raise DecodeError("an envelope without a version")
     if parts[0] != VERSION:
-        raise Foreign(parts[0])
+        raise UnsupportedVersion(parts[0])
 
 
 def _pairs(headers: Sequence[Any]) -> Headers:
     pairs = tuple(tuple(pair) for pair in headers if type(pair) in (list, tuple))
     if len(pairs) != len(headers) or not all(_types(pair) == (bytes, bytes) for pair in pairs):
-        raise Garbled("an envelope with strange headers")
+        raise DecodeError("an envelope with strange headers")
     return pairs
 
 
@@ -250,9 +250,9 @@ def _sendable(parts: tuple[Any, ...]) -> Headers:
     """Return the headers of a reply; what could break the framing of HTTP is garbage."""
     headers = _pairs(parts)
     if any(name in RESERVED_HEADERS for name, _ in headers):
-        raise Garbled("a reply with headers of the server's own")
+        raise DecodeError("a reply with headers of the server's own")
     if not all(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value) for name, value in headers):
-        raise Garbled("a reply with strange headers")
+        raise DecodeError("a reply with strange headers")
     return headers
 
 
@@ -261,9 +261,9 @@ def _unpack_one(data: bytes) -> tuple[Any, ...]:
     try:
         parts = msgpack.unpackb(data, max_ext_len=0, strict_map_key=True, use_list=False)
     except Exception as error:  # as below
-        raise Garbled("an envelope that is not msgpack") from error
+        raise DecodeError("an envelope that is not msgpack") from error
     if type(parts) is not tuple:
-        raise Garbled("an envelope that is no array")
+        raise DecodeError("an envelope that is no array")
     return parts
 
 
@@ -272,7 +272,7 @@ def _unpack_two(data: bytes) -> list[list[Any]]:
     try:
         parts = msgpack.unpackb(_ARRAY_OF_TWO + data, max_ext_len=0, strict_map_key=True)
     except Exception as error:  # msgpack raises ValueError, its own kinds, UnicodeDecodeError, RecursionError
-        raise Garbled("an envelope that is not two msgpack values") from error
+        raise DecodeError("an envelope that is not two msgpack values") from error
     if _types(parts) != (list, list):
-        raise Garbled("an envelope that is not two arrays")
+        raise DecodeError("an envelope that is not two arrays")
     return cast(list[list[Any]], parts)

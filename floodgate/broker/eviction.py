@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from floodgate.broker.pipeline import Wire
+from floodgate.broker.pipeline import Pipeline
 from floodgate.operations.logs import fields
 
 CALL_S = 2.0
@@ -27,9 +27,9 @@ class Eviction:
         self._was_ready = False
         self._said_unknown = False
 
-    async def look(self, wire: Wire) -> None:
+    async def look(self, pipeline: Pipeline) -> None:
         """Look at the server of a connection; raises `Unavailable`."""
-        (reply,) = await wire.exchange([("INFO", "memory")], CALL_S)
+        (reply,) = await pipeline.exchange([("INFO", "memory")], CALL_S)
         figures = _figures(reply)
         if "maxmemory_policy" not in figures:
             if not self._said_unknown:

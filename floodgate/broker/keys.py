@@ -26,7 +26,7 @@ RESULT_S = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class KeyPattern:
     """One row of the catalogue; `per` is what stands after the colon, '' for a single key."""
 
     name: str
@@ -39,14 +39,16 @@ class Kind:
 
 
 CATALOGUE = (
-    Kind("slots", "route", "zset", "id → when reap has to look at it; ZCARD is the number in flight", "its tasks"),
-    Kind("tasks", "", "hash", "id → deadline, header, body", "exists iff in slots"),
-    Kind("marks", "", "hash", "id → tries used, or x: nobody waits any more", "its tasks"),
-    Kind("waiting", "lane", "zset", "id → start tag", "its tasks"),
-    Kind("parked", "route", "zset", "the same, held back by max_running", "its tasks"),
-    Kind("stranded", "route", "zset", "lane#id → start tag, of 202s whose lane nobody serves", "its tasks"),
-    Kind("held", "route, tenant", "zset", "id → deadline: a tenant's tasks", "its tasks; time", HELD_S),
-    Kind(
+    KeyPattern(
+        "slots", "route", "zset", "id → when reap has to look at it; ZCARD is the number in flight", "its tasks"
+    ),
+    KeyPattern("tasks", "", "hash", "id → deadline, header, body", "exists iff in slots"),
+    KeyPattern("marks", "", "hash", "id → tries used, or x: nobody waits any more", "its tasks"),
+    KeyPattern("waiting", "lane", "zset", "id → start tag", "its tasks"),
+    KeyPattern("parked", "route", "zset", "the same, held back by max_running", "its tasks"),
+    KeyPattern("stranded", "route", "zset", "lane#id → start tag, of 202s whose lane nobody serves", "its tasks"),
+    KeyPattern("held", "route, tenant", "zset", "id → deadline: a tenant's tasks", "its tasks; time", HELD_S),
+    KeyPattern(
         "turns",
         "pool, route, weight",
         "zset",
@@ -54,31 +56,35 @@ CATALOGUE = (
         "admit; time",
         HELD_S,
     ),
-    Kind("running", "route", "zset", "lease name → end of the lease", "its tasks"),
-    Kind("holders", "group", "hash", "id → the claimer that runs it, since when, its time-out", "its tasks"),
-    Kind("wake", "lane", "list", "the baton: at most one element", "reap, when the lane is empty"),
-    Kind("serving", "lane", "zset", "claimer → end of its registration", "reap"),
-    Kind(
+    KeyPattern("running", "route", "zset", "lease name → end of the lease", "its tasks"),
+    KeyPattern("holders", "group", "hash", "id → the claimer that runs it, since when, its time-out", "its tasks"),
+    KeyPattern("wake", "lane", "list", "the baton: at most one element", "reap, when the lane is empty"),
+    KeyPattern("serving", "lane", "zset", "claimer → end of its registration", "reap"),
+    KeyPattern(
         "places",
         "",
         "hash",
         "lane → places of its live claimers, the same by group, pace of its runs",
         "reap, with the lane's last claimer",
     ),
-    Kind("contracts", "", "hash", "contract → its routes' digests", "reap, when unserved and without tasks"),
-    Kind("unserved", "", "zset", "contract that nobody serves → since when", "reap, with the contract"),
-    Kind("bell", "claimer", "list", "ids to stop, or leave", "time", BELL_S),
-    Kind("clock", "pool", "zset", "flow → finish tag; '' → virtual time", "reap, when nothing waits"),
-    Kind("inbox", "process", "stream", "replies, field r", "time", INBOX_S),
-    Kind("result", "task", "string", "the reply of a task that nobody waits for on a connection", "time", RESULT_S),
-    Kind("results", "", "hash", "minute → bytes of the results that end in it", "time", RESULT_S + 60),
-    Kind("figures", "route", "hash", "limits and the fields of the admission rule", "one per route; overrides stay"),
-    Kind("routes", "", "set", "what reap walks", "one per declared route"),
-    Kind("gateways", "", "zset", "gateway process → end of its presence", "reap, two hours after it"),
-    Kind("lanes", "", "set", "what reap walks", "reap, when neither served nor used"),
-    Kind("reap", "", "hash", "last: when it ran; gap: too long ago; until, grace, dropped: see there", "one"),
-    Kind("stamp", "", "string", "a name of this data set: with another one, what was queued is gone", "one"),
-    Kind(
+    KeyPattern("contracts", "", "hash", "contract → its routes' digests", "reap, when unserved and without tasks"),
+    KeyPattern("unserved", "", "zset", "contract that nobody serves → since when", "reap, with the contract"),
+    KeyPattern("bell", "claimer", "list", "ids to stop, or leave", "time", BELL_S),
+    KeyPattern("clock", "pool", "zset", "flow → finish tag; '' → virtual time", "reap, when nothing waits"),
+    KeyPattern("inbox", "process", "stream", "replies, field r", "time", INBOX_S),
+    KeyPattern(
+        "result", "task", "string", "the reply of a task that nobody waits for on a connection", "time", RESULT_S
+    ),
+    KeyPattern("results", "", "hash", "minute → bytes of the results that end in it", "time", RESULT_S + 60),
+    KeyPattern(
+        "figures", "route", "hash", "limits and the fields of the admission rule", "one per route; overrides stay"
+    ),
+    KeyPattern("routes", "", "set", "what reap walks", "one per declared route"),
+    KeyPattern("gateways", "", "zset", "gateway process → end of its presence", "reap, two hours after it"),
+    KeyPattern("lanes", "", "set", "what reap walks", "reap, when neither served nor used"),
+    KeyPattern("reap", "", "hash", "last: when it ran; gap: too long ago; until, grace, dropped: see there", "one"),
+    KeyPattern("stamp", "", "string", "a name of this data set: with another one, what was queued is gone", "one"),
+    KeyPattern(
         "dead", "", "stream", "lost tasks, the last 780 or what DEAD_MAX_BYTES says, each cut at 16 KiB", "time", DEAD_S
     ),
 )
@@ -146,8 +152,8 @@ class Keys:
     def unserved(self) -> str:
         return f"{self.prefix}unserved"
 
-    def bell(self, claimer: str) -> str:
-        return f"{self.prefix}bell:{claimer}"
+    def bell(self, consumer: str) -> str:
+        return f"{self.prefix}bell:{consumer}"
 
     def clock(self, pool: str) -> str:
         return f"{self.prefix}clock:{pool}"
@@ -192,16 +198,16 @@ def pool_of(lane: str) -> str:
     return lane.rpartition(":")[0]
 
 
-def flow_of(route: str, weight: int, tenant: str = "", detached: bool = False) -> str:
-    """Return what is served in turn. `detached`: nobody waits on a connection; its figures are kept apart.
+def flow_of(route: str, weight: int, tenant: str = "", async_response: bool = False) -> str:
+    """Return what is served in turn. `async_response`: nobody waits on a connection; its figures are kept apart.
 
     A tenant's name comes from outside, so one of another form is replaced by its digest, which no plain name equals.
     """
     if tenant and not _TENANT.fullmatch(tenant):
         tenant = f"={hashlib.blake2b(tenant.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
-    return f"{route}|{weight}|{tenant}|~" if detached else f"{route}|{weight}|{tenant}"
+    return f"{route}|{weight}|{tenant}|~" if async_response else f"{route}|{weight}|{tenant}"
 
 
-def lease_of(claimer: str, serial: int, task_id: str) -> str:
+def lease_of(consumer: str, serial: int, task_id: str) -> str:
     """Return a lease's name, which is never used twice."""
-    return f"{claimer}#{serial}#{task_id}"
+    return f"{consumer}#{serial}#{task_id}"

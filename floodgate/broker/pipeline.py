@@ -17,24 +17,24 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from floodgate.broker.commands import Argument, Call
-from floodgate.broker.connection import CALL_S, is_not_here, translated
+from floodgate.broker.connection import CALL_S, is_not_here, redis_errors
 from floodgate.errors import Unavailable
 
 T = TypeVar("T")
 Command = tuple[Argument, ...]
 
 
-class Wire:
+class Pipeline:
     """A connection that opens itself when it is needed and closes itself on any doubt.
 
     `on_open` runs after every (re)connect, before anything else is sent.
     """
 
-    def __init__(self, pool: ConnectionPool, on_open: Callable[[Wire], Awaitable[None]] | None = None) -> None:
+    def __init__(self, pool: ConnectionPool, on_open: Callable[[Pipeline], Awaitable[None]] | None = None) -> None:
         self._pool = pool
         self._on_open = on_open
         self._connection: AbstractConnection | None = None
-        self._replies: Replies | None = None
+        self._replies: ReplyProtocol | None = None
         self._opening = False
 
     @property
@@ -46,10 +46,10 @@ class Wire:
         if self.is_open:
             return
         await self.close()
-        with translated():
+        with redis_errors():
             async with asyncio.timeout(CALL_S):
                 self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call, unused-ignore]
-            self._replies = Replies(self._connection)
+            self._replies = ReplyProtocol(self._connection)
         if self._on_open is not None:
             self._opening = True
             try:
@@ -80,7 +80,7 @@ class Wire:
         if stream is None:  # only while it opens: the one who opens it tries again
             raise Unavailable("Redis does not answer (the connection broke while it was opened)")
         try:
-            with translated():
+            with redis_errors():
                 replies = await stream.exchange(_packed(commands), len(commands), timeout_s)
         except BaseException:
             await self.close()
@@ -90,7 +90,7 @@ class Wire:
         return replies
 
     async def run(self, call: Call[T], timeout_s: float) -> T:
-        """Make one script call; raises `Unavailable`, `Full`, `Garbled`."""
+        """Make one script call; raises `Unavailable`, `StoreFull`, `DecodeError`."""
         (reply,) = await self.exchange([call.evalsha], timeout_s)
         return await self.result(call, reply, timeout_s)
 
@@ -101,12 +101,12 @@ class Wire:
         if isinstance(reply, Exception):
             if not isinstance(reply, OutOfMemoryError):
                 await self.close()
-            with translated():
+            with redis_errors():
                 raise reply
         return call.read(reply)
 
 
-class Replies(asyncio.Protocol):
+class ReplyProtocol(asyncio.Protocol):
     """Takes over the transport of an open connection and collects the replies of one exchange at a time.
 
     A connection that the other side closed or reset is known at once, without a

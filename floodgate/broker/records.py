@@ -12,7 +12,7 @@ from floodgate.broker.lifecycle import AdmitCode, CancelCode, Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class AdmissionClass:
     """What requests have in common, as far as admission goes; judged once per batch.
 
     `share`, in thousandths, is how much of the route's room its class may fill.
@@ -27,17 +27,17 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class AdmitRequest:
     """One request that asks for a slot; `blob` is its packed task."""
 
-    kind: Kind
+    kind: AdmissionClass
     id: str
     deadline_ms: int
     blob: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AdmitResult:
     """What became of one admission."""
 
     code: AdmitCode
@@ -55,7 +55,7 @@ class AdmitReply:
 
     now_ms: int
     stale: bool
-    verdicts: tuple[Verdict, ...]
+    results: tuple[AdmitResult, ...]
     garbage: int
 
 

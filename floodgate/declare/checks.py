@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from floodgate.declare.admission_options import check_admission
-from floodgate.declare.digest import digest, shape_of
+from floodgate.declare.digest import digest, signature_digest
 from floodgate.declare.registry import IDEMPOTENT, MAX_LEVEL, METHODS, Declaration, Handler, Registry
 from floodgate.declare.signature import Reading, read, type_of
 
@@ -25,7 +25,7 @@ _FASTAPIS = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.jso
 _BODILESS = frozenset({204, 205, 304})
 
 
-def seal(declarations: Iterable[Declaration], timeout_s: float) -> Registry:
+def build_registry(declarations: Iterable[Declaration], timeout_s: float) -> Registry:
     """Check all declarations and return the registry; `timeout_s` is the default.
 
     Raises `DeclarationError`, which names file, line and mend, for the first mistake.
@@ -48,7 +48,7 @@ def seal(declarations: Iterable[Declaration], timeout_s: float) -> Registry:
 def _check(declaration: Declaration, timeout_s: float) -> Handler:
     _check_values(declaration)
     reading = read(declaration, [name for name, _ in _PATH_PARAMETER.findall(declaration.path)])
-    shape = shape_of(declaration, reading)
+    shape = signature_digest(declaration, reading)
     _check_level(declaration, reading.signature)
     check_admission(declaration)
     _check_presentation(declaration, reading)

@@ -30,7 +30,7 @@ _PLACING = ("alias", "validation_alias", "convert_underscores", "embed")
 """Attributes of FastAPI's markers that change where a value is read from."""
 
 
-def shape_of(declaration: Declaration, reading: Reading) -> str:
+def signature_digest(declaration: Declaration, reading: Reading) -> str:
     """Return the digest of one route; raises `DeclarationError` for a type that has no JSON form."""
     shape: list[Any] = [VERSION, reading.kind, declaration.presentation.media_type]
     for parameter in reading.signature.parameters.values():

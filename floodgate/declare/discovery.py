@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 import sys
 
-from floodgate.declare.checks import seal
+from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Registry, declared_in
 from floodgate.errors import ConfigurationError, DeclarationError, FloodgateError
 from floodgate.operations.settings import KILL_MARGIN_S, Settings
@@ -31,7 +31,7 @@ def discover(settings: Settings) -> Registry:
         raise DeclarationError(f"there is no package {name!r}; set HANDLERS to one that can be imported") from error
     for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{name}."):
         importlib.import_module(module.name)
-    return seal(declared_in(name), settings.timeout_s)
+    return build_registry(declared_in(name), settings.timeout_s)
 
 
 def check_times(settings: Settings, registry: Registry) -> None:

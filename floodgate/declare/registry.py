@@ -19,7 +19,7 @@ from floodgate.errors import DeclarationError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-Kind = Literal["a", "s"]
+ExecutorKind = Literal["a", "s"]
 """Which executor runs a handler: the event loop (`a`) or a thread (`s`)."""
 
 Level = int | Callable[..., int]
@@ -43,7 +43,7 @@ class Presentation:
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class AdmissionOptions:
     """What a route asks of the door beside its limit; each is optional."""
 
     rate: Rate | None = None
@@ -65,7 +65,7 @@ class Declaration:
     attempts: int | None
     level: Level
     presentation: Presentation
-    admission: Admission
+    admission: AdmissionOptions
     unknown: tuple[str, ...]
     source: str
     """`file:line` of the decorator, for error texts."""
@@ -100,8 +100,8 @@ class Handler:
     attempts: int
     level: Level
     presentation: Presentation
-    admission: Admission
-    kind: Kind
+    admission: AdmissionOptions
+    kind: ExecutorKind
     signature: inspect.Signature
     """What a request fills: annotations resolved, without `Context` and resources."""
     result: Any
@@ -230,7 +230,7 @@ def queued(
     module = caller.f_globals.get("__name__", "")
     source = f"{caller.f_code.co_filename}:{caller.f_lineno}"
     shown = Presentation(status_code, media_type, tags, summary, examples or {}, deprecated, include_in_schema)
-    door = Admission(rate, priority, tenant, max_running, async_timeout_s)
+    door = AdmissionOptions(rate, priority, tenant, max_running, async_timeout_s)
     rest = (path, max_concurrency, method, timeout_s, attempts, level, shown, door, tuple(unknown), source, module)
 
     def note(function: Function) -> Function:

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from typing_inspection.typing_objects import is_typealiastype
 
 from floodgate.declare.context import Context
-from floodgate.declare.registry import Declaration, Kind
+from floodgate.declare.registry import Declaration, ExecutorKind
 from floodgate.declare.reply import Reply
 from floodgate.declare.resource import Resource, needs_of, resource_in
 from floodgate.errors import ConfigurationError
@@ -44,7 +44,7 @@ _INSTEAD = {
 class Reading:
     """What a function's signature says."""
 
-    kind: Kind
+    kind: ExecutorKind
     signature: inspect.Signature
     """Only what a request fills, annotations resolved."""
     result: Any

@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from floodgate.broker.clock import RedisClock
-from floodgate.broker.commands import Admission, AdmitReply, Kind, admit
+from floodgate.broker.commands import AdmissionClass, AdmitReply, AdmitRequest, admit
 from floodgate.broker.envelopes import join_task, pack_header
 from floodgate.broker.keys import Keys, flow_of
 from floodgate.broker.lifecycle import AdmitCode
-from floodgate.broker.pipeline import Wire
-from floodgate.errors import FloodgateError, Full, Unavailable
-from floodgate.gateway.metrics import Metering
-from floodgate.gateway.outcomes import Answer, Entry, Stage, Terms, Trouble, lost
+from floodgate.broker.pipeline import Pipeline
+from floodgate.errors import FloodgateError, StoreFull, Unavailable
+from floodgate.gateway.metrics import GatewayMetrics
+from floodgate.gateway.outcomes import Failure, Outcome, PendingRequest, RequestOptions, Stage, lost
 from floodgate.gateway.rate_limit import Refusals
-from floodgate.gateway.worker_directory import Lanes
+from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.logs import fields
 
 log = logging.getLogger("floodgate.gateway")
@@ -46,39 +46,39 @@ PROBE_S = 0.1
 CERTAIN = 2
 """Tries to connect that fail in a row: one may be cut on its way, a dead server refuses both at once."""
 TROUBLES = {
-    AdmitCode.PAUSED: Trouble.PAUSED,
-    AdmitCode.NO_WORKER: Trouble.NO_WORKER,
-    AdmitCode.LATE: Trouble.TOO_LATE,
-    AdmitCode.FULL: Trouble.FULL,
-    AdmitCode.SHARE: Trouble.SHARE,
+    AdmitCode.PAUSED: Failure.PAUSED,
+    AdmitCode.NO_WORKER: Failure.NO_WORKER,
+    AdmitCode.LATE: Failure.TOO_LATE,
+    AdmitCode.FULL: Failure.FULL,
+    AdmitCode.SHARE: Failure.SHARE,
 }
 
 
-class Admitter:
+class AdmissionBatcher:
     """The one sender of admissions of a gateway process. `on_withdrawn` gets what was admitted for nobody."""
 
     def __init__(
         self,
-        wire: Wire,
+        pipeline: Pipeline,
         keys: Keys,
         clock: RedisClock,
-        lanes: Lanes,
+        lanes: WorkerDirectory,
         inbox: str,
-        on_withdrawn: Callable[[Entry], None],
+        on_withdrawn: Callable[[PendingRequest], None],
         refusals: Refusals,
         result_ttl_s: int,
-        metering: Metering,
+        metering: GatewayMetrics,
     ) -> None:
-        self._wire = wire
+        self._pipeline = pipeline
         self._keys = keys
         self._clock = clock
-        self._lanes = lanes
+        self._directory = lanes
         self._inbox = inbox
         self._on_withdrawn = on_withdrawn
         self._refusals = refusals
         self._result_ttl_s = result_ttl_s
         self._metering = metering
-        self._local: deque[Entry] = deque()
+        self._local: deque[PendingRequest] = deque()
         self._some = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -88,10 +88,10 @@ class Admitter:
         self.doubts = False
         """Redis knows nobody for a lane that is served: our declaration may be gone."""
 
-    def offer(self, entry: Entry) -> None:
+    def offer(self, entry: PendingRequest) -> None:
         """Queue a request for the next batch; refuse it while Redis does not answer."""
         if self._is_away:
-            entry.settle(Answer(trouble=Trouble.UNAVAILABLE))
+            entry.settle(Outcome(failure=Failure.UNAVAILABLE))
             return
         self._local.append(entry)
         self._some.set()
@@ -107,7 +107,7 @@ class Admitter:
     def _look(self) -> None:
         """Wake the sender where its connection was lost: without a request it would never know, and never be ready."""
         self._looking = self._loop.call_later(LOOK_S, self._look)
-        if not self._wire.is_open:
+        if not self._pipeline.is_open:
             self._some.set()
 
     async def _run(self) -> None:
@@ -116,7 +116,7 @@ class Admitter:
             try:
                 with self._watched():
                     # It may have been cut while there was nothing to do: what is not sent can still be refused.
-                    await self._wire.open()
+                    await self._pipeline.open()
                 self._is_away, failures = False, 0
                 if batch := self._batch():
                     with self._watched():
@@ -148,21 +148,21 @@ class Admitter:
         self._is_away = True
         self._refuse_all()
 
-    def _batch(self) -> list[tuple[Entry, Admission]]:
-        batch: list[tuple[Entry, Admission]] = []
+    def _batch(self) -> list[tuple[PendingRequest, AdmitRequest]]:
+        batch: list[tuple[PendingRequest, AdmitRequest]] = []
         size = 0
         self._refuse_old()
         while self._local and len(batch) < BATCH_TASKS and size < BATCH_BYTES:
             entry = self._local.popleft()
-            if entry.withdrawn:
+            if entry.cancelled:
                 continue
             try:
                 admission = self._admission(entry)
             except Exception as error:  # what cannot be packed is one request's misfortune, not the process's
                 log.error(
-                    "a request that cannot travel", exc_info=error, extra=fields(request_id=entry.draft.request_id)
+                    "a request that cannot travel", exc_info=error, extra=fields(request_id=entry.payload.request_id)
                 )
-                entry.settle(Answer(trouble=Trouble.FAILED))
+                entry.settle(Outcome(failure=Failure.FAILED))
                 continue
             size += len(admission.blob)
             batch.append((entry, admission))
@@ -170,27 +170,27 @@ class Admitter:
             self._some.clear()
         return batch
 
-    def _admission(self, entry: Entry) -> Admission:
-        handler, draft = entry.handler, entry.draft
-        terms, caller = draft.terms, draft.caller
-        entry.lane = self._lanes.lane(handler, draft.level)
-        inbox = f"={self._result_ttl_s}={self._inbox}" if terms.detached else self._inbox
-        kind, header = _constant(handler.route, handler.attempts, entry.lane, inbox, terms)
+    def _admission(self, entry: PendingRequest) -> AdmitRequest:
+        handler, payload = entry.handler, entry.payload
+        options, caller = payload.options, payload.caller
+        entry.lane = self._directory.lane(handler, payload.level)
+        inbox = f"={self._result_ttl_s}={self._inbox}" if options.async_response else self._inbox
+        kind, header = _constant(handler.route, handler.attempts, entry.lane, inbox, options)
         deadline_ms = self._clock.at_ms(entry.deadline_s)
         blob = join_task(
             deadline_ms,
             header,
-            draft.request_id,
-            draft.path,
-            draft.query,
-            draft.headers,
-            draft.body,
+            payload.request_id,
+            payload.path,
+            payload.query,
+            payload.headers,
+            payload.body,
             caller.id if caller else None,
             dict(caller.claims) if caller else {},
         )
-        return Admission(kind, entry.id, deadline_ms, blob)
+        return AdmitRequest(kind, entry.id, deadline_ms, blob)
 
-    async def _send(self, batch: list[tuple[Entry, Admission]]) -> None:
+    async def _send(self, batch: list[tuple[PendingRequest, AdmitRequest]]) -> None:
         sent_s = time.monotonic()
         for entry, _ in batch:
             entry.stage, entry.asked_s = Stage.SENT, sent_s
@@ -202,10 +202,10 @@ class Admitter:
             missed=self._refusals.take_missed({entry.handler.route for entry, _ in batch}),
         )
         try:
-            reply = await self._wire.run(call, CALL_S)
-        except Full:
+            reply = await self._pipeline.run(call, CALL_S)
+        except StoreFull:
             self._metering.admits.failed()
-            self._refuse(batch, Trouble.UNAVAILABLE)
+            self._refuse(batch, Failure.UNAVAILABLE)
         except Unavailable as error:
             self._metering.admits.failed()
             log.warning("an admission without an answer", extra=fields(reason=str(error), requests=len(batch)))
@@ -221,44 +221,46 @@ class Admitter:
             self._metering.admits.answered(time.monotonic() - sent_s, len(batch))
             self._settle(batch, reply)
 
-    def _settle(self, batch: list[tuple[Entry, Admission]], reply: AdmitReply) -> None:
+    def _settle(self, batch: list[tuple[PendingRequest, AdmitRequest]], reply: AdmitReply) -> None:
         self._clock.observe(reply.now_ms)
         if reply.stale:
-            self._refuse(batch, Trouble.UNAVAILABLE)
+            self._refuse(batch, Failure.UNAVAILABLE)
             return
-        for (entry, _), verdict in zip(batch, reply.verdicts, strict=True):
-            if verdict.code is AdmitCode.ADMITTED:
-                entry.stage, entry.wait_ms = Stage.ADMITTED, verdict.wait_ms
+        for (entry, _), result in zip(batch, reply.results, strict=True):
+            if result.code is AdmitCode.ADMITTED:
+                entry.stage, entry.wait_ms = Stage.ADMITTED, result.wait_ms
                 self._metering.admitted(entry)
-                if entry.withdrawn:
+                if entry.cancelled:
                     self._on_withdrawn(entry)
-                elif entry.hurried:
+                elif entry.accept_on_admit:
                     entry.accept()
             else:
-                answer = Answer(trouble=TROUBLES[verdict.code], retry_after_s=verdict.retry_after_ms / 1000)
+                answer = Outcome(failure=TROUBLES[result.code], retry_after_s=result.retry_after_ms / 1000)
                 entry.settle(answer)
-                if verdict.code is AdmitCode.NO_WORKER and self._lanes.serves(entry.lane):
+                if result.code is AdmitCode.NO_WORKER and self._directory.serves(entry.lane):
                     self.doubts = True
-                self._refusals.remember(entry.handler.route, entry.draft.terms, answer, verdict.remember_ms / 1000)
+                self._refusals.remember(entry.handler.route, entry.payload.options, answer, result.remember_ms / 1000)
 
-    def _refuse(self, batch: list[tuple[Entry, Admission]], trouble: Trouble) -> None:
+    def _refuse(self, batch: list[tuple[PendingRequest, AdmitRequest]], failure: Failure) -> None:
         for entry, _ in batch:
-            entry.settle(Answer(trouble=trouble))
+            entry.settle(Outcome(failure=failure))
 
     def _refuse_old(self) -> None:
         oldest_s = time.monotonic() - MOST_WAIT_S
         while self._local and self._local[0].arrived_s < oldest_s:
-            self._local.popleft().settle(Answer(trouble=Trouble.UNAVAILABLE))
+            self._local.popleft().settle(Outcome(failure=Failure.UNAVAILABLE))
 
     def _refuse_all(self) -> None:
         while self._local:
-            self._local.popleft().settle(Answer(trouble=Trouble.UNAVAILABLE))
+            self._local.popleft().settle(Outcome(failure=Failure.UNAVAILABLE))
         self._some.clear()
 
 
 @functools.lru_cache(maxsize=1024)
-def _constant(route: str, attempts: int, lane: str, inbox: str, terms: Terms) -> tuple[Kind, bytes]:
+def _constant(
+    route: str, attempts: int, lane: str, inbox: str, options: RequestOptions
+) -> tuple[AdmissionClass, bytes]:
     """Return what is the same for all requests of a route and lane that ask for the same: their kind and header."""
-    flow = flow_of(route, terms.weight, terms.tenant, terms.detached)
-    kind = Kind(route, lane, flow, terms.weight, terms.share, terms.budget_ms)
-    return kind, pack_header(route, lane, inbox, attempts, flow, terms.weight, terms.budget_ms)
+    flow = flow_of(route, options.weight, options.tenant, options.async_response)
+    kind = AdmissionClass(route, lane, flow, options.weight, options.share, options.budget_ms)
+    return kind, pack_header(route, lane, inbox, attempts, flow, options.weight, options.budget_ms)

@@ -26,17 +26,17 @@ from floodgate.declare.discovery import check_times, discover
 from floodgate.declare.registry import Registry
 from floodgate.errors import ConfigurationError
 from floodgate.gateway import connections
-from floodgate.gateway.call import Callees, answer_call_errors
+from floodgate.gateway.call import CallCodecs, answer_call_errors
 from floodgate.gateway.identity import Identify, Identity
-from floodgate.gateway.middleware import HEADER, RequestMiddleware, facts_of
+from floodgate.gateway.middleware import HEADER, RequestMiddleware, record_of
 from floodgate.gateway.responses import invalid, unexpected
 from floodgate.gateway.routes import add_routes
-from floodgate.gateway.runtime import Engine
+from floodgate.gateway.runtime import GatewayRuntime
 from floodgate.gateway.static_routes import ErrorsLast, FastPath
 from floodgate.gateway.task_routes import add_tasks
 from floodgate.gateway.unsent import Unsent, return_large_blocks
 from floodgate.operations import supervision
-from floodgate.operations.endpoints import Gate, Pages
+from floodgate.operations.endpoints import OpsEndpoints, Pages
 from floodgate.operations.logs import configure, gathering
 from floodgate.operations.metrics.page import MetricsPage
 from floodgate.operations.metrics.snapshot import Snapshot
@@ -96,7 +96,7 @@ def install(
         handlers[RequestValidationError] = invalid
     if 500 not in handlers:
         handlers.setdefault(Exception, _on_bug)
-    app.state.callees = Callees(registry)
+    app.state.call_codecs = CallCodecs(registry)
     app.state.identity = Identity(identify)
     # `__call__` is looked up on the class, so the object changes its class; it stays the one the user made.
     app.__class__ = type(type(app).__name__, (GatewayApp, type(app)), {})
@@ -108,7 +108,7 @@ def install(
 class GatewayApp(FastAPI):
     """What an application becomes by `join`: it has an engine, and a drain that begins at the signal."""
 
-    engine: Engine | None
+    engine: GatewayRuntime | None
     unready_s: float
     """How long it goes on taking requests after `begin_drain`, for balancers to notice."""
     collects_by_time = True
@@ -126,7 +126,7 @@ class GatewayApp(FastAPI):
 
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[Any]:
-        engine = self.engine = Engine(self.settings, self.registry)  # after the fork: names are drawn here
+        engine = self.engine = GatewayRuntime(self.settings, self.registry)  # after the fork: names are drawn here
         self.state.dispatcher = engine.dispatcher
         stop = asyncio.Event()
         running = supervision.start(engine.run(stop))
@@ -163,7 +163,7 @@ class GatewayApp(FastAPI):
         """Return FastAPI's layers around ours and the user's; those that only wait for an error come last."""
         self._check_paths()
         settings = self.settings
-        gate = Gate(Pages({"metrics": MetricsPage(self.figures)}), settings.ops_token, lambda: self.ready)
+        gate = OpsEndpoints(Pages({"metrics": MetricsPage(self.figures)}), settings.ops_token, lambda: self.ready)
         outermost = Middleware(
             RequestMiddleware,
             gate=gate,
@@ -215,7 +215,7 @@ class GatewayApp(FastAPI):
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    request_id = facts_of(request.scope).request_id
+    request_id = record_of(request.scope).request_id
     response = unexpected(request_id)  # Starlette sends it from outside all middleware
     response.headers[HEADER.decode()] = request_id
     response.headers["connection"] = "close"  # Starlette raises again, for which uvicorn closes it

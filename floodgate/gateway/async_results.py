@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from floodgate.broker.commands import cancel, drop, look
-from floodgate.broker.connection import Client, run, translated
-from floodgate.broker.envelopes import Outcome, unpack_reply
+from floodgate.broker.connection import Client, redis_errors, run
+from floodgate.broker.envelopes import TaskOutcome, unpack_reply
 from floodgate.broker.keys import Keys
 from floodgate.broker.lifecycle import CancelCode, Progress
-from floodgate.errors import FloodgateError, Garbled, Unavailable
-from floodgate.gateway.outcomes import Answer, Trouble
+from floodgate.errors import DecodeError, FloodgateError, Unavailable
+from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.gateway.rate_limit import Refusals
 
 CALL_S = 2.0
@@ -27,12 +27,12 @@ UNKNOWN_BYTES = 64 << 20
 AT_ONCE = 16
 """Of the connections that the whole gateway shares: anybody may ask, and as often as they like."""
 _ID = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{32}")
-_TROUBLES = {Outcome.FAILED: Trouble.FAILED, Outcome.EXPIRED: Trouble.LATE, Outcome.LOST: Trouble.LOST}
+_TROUBLES = {TaskOutcome.FAILED: Failure.FAILED, TaskOutcome.EXPIRED: Failure.LATE, TaskOutcome.LOST: Failure.LOST}
 
 _STATES = {Progress.UNKNOWN: None, Progress.WAITING: "waiting", Progress.RUNNING: "running"}
 
 
-class Results:
+class AsyncResults:
     """Looks at tasks that nobody waits for on a connection."""
 
     def __init__(self, client: Client, keys: Keys) -> None:
@@ -40,7 +40,7 @@ class Results:
         self._keys = keys
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def find(self, task_id: str) -> Answer | str | None:
+    async def find(self, task_id: str) -> Outcome | str | None:
         """Return the answer, or `waiting` or `running`, or None for what is not known (any more).
 
         Raises `FloodgateError`.
@@ -78,12 +78,12 @@ class Results:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        with translated():
+        with redis_errors():
             async with asyncio.timeout(CALL_S), self._turns:
                 yield
 
 
-async def watch_forever(results: Results, refusals: Refusals, most_bytes: int | None) -> None:
+async def watch_forever(results: AsyncResults, refusals: Refusals, most_bytes: int | None) -> None:
     """Look once a second whether more results may be kept; ends by cancellation."""
     while True:
         with contextlib.suppress(FloodgateError, ValueError):  # garbage is dropped by the scripts
@@ -91,9 +91,9 @@ async def watch_forever(results: Results, refusals: Refusals, most_bytes: int | 
         await asyncio.sleep(LOOK_S)
 
 
-def _answer(stored: bytes) -> Answer | None:
+def _answer(stored: bytes) -> Outcome | None:
     try:
         reply = unpack_reply(stored)
-    except Garbled:
+    except DecodeError:
         return None
-    return Answer(reply=reply, trouble=_TROUBLES.get(reply.outcome))
+    return Outcome(reply=reply, failure=_TROUBLES.get(reply.outcome))

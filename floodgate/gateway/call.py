@@ -20,14 +20,14 @@ from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler
 from floodgate.declare.reply import Reply
 from floodgate.errors import FloodgateError, HTTPError
-from floodgate.gateway.call_codec import Callee, Callees
+from floodgate.gateway.call_codec import CallCodec, CallCodecs
 from floodgate.gateway.dispatch import Dispatcher
-from floodgate.gateway.identity import caller_of, facts_for
-from floodgate.gateway.outcomes import Answer, Trouble
-from floodgate.gateway.rate_limit import TooMany
+from floodgate.gateway.identity import caller_of, record_for
+from floodgate.gateway.outcomes import Failure, Outcome
+from floodgate.gateway.rate_limit import RateLimited
 from floodgate.gateway.responses import respond
 
-__all__ = ["CallError", "Callees", "HandlerFailed", "Late", "Lost", "Refused", "call", "caller_of"]
+__all__ = ["CallCodecs", "CallError", "DeadlineExceeded", "HandlerFailed", "Lost", "Refused", "call", "caller_of"]
 
 Result = TypeVar("Result")
 
@@ -38,8 +38,8 @@ _BODY_LOCK = "floodgate_body_lock"
 class CallError(FloodgateError):
     """A call without a result; `answer` is what a client of the route would have got."""
 
-    def __init__(self, handler: Handler, answer: Answer) -> None:
-        status = answer.reply.status if answer.reply is not None and answer.trouble is None else None
+    def __init__(self, handler: Handler, answer: Outcome) -> None:
+        status = answer.reply.status if answer.reply is not None and answer.failure is None else None
         super().__init__(f"{handler.label}: {status or answer.outcome}")
         self.answer = answer
 
@@ -52,7 +52,7 @@ class Refused(CallError):
         return max(_SHORTEST_RETRY_S, self.answer.retry_after_s)
 
 
-class Late(CallError):
+class DeadlineExceeded(CallError):
     """There was no answer by the deadline."""
 
 
@@ -79,11 +79,11 @@ class HandlerFailed(CallError):
         return body.get("detail", body) if isinstance(body, dict) else body
 
 
-_RAISES: Mapping[Trouble, type[CallError]] = {
-    Trouble.LATE: Late,
-    Trouble.LOST: Lost,
-    Trouble.UNKNOWN: Lost,
-    Trouble.FAILED: HandlerFailed,
+_RAISES: Mapping[Failure, type[CallError]] = {
+    Failure.LATE: DeadlineExceeded,
+    Failure.LOST: Lost,
+    Failure.UNKNOWN: Lost,
+    Failure.FAILED: HandlerFailed,
 }
 
 
@@ -106,54 +106,54 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
     client whose leaving cancels. `arguments` are the handler's own, without context
     and resources. A `Reply` comes back as its body. Calls may run side by side.
 
-    Raises `Refused`, `Late`, `Lost` or `HandlerFailed`; what `identify` raises;
+    Raises `Refused`, `DeadlineExceeded`, `Lost` or `HandlerFailed`; what `identify` raises;
     `TypeError` for arguments that do not fit, `LookupError` for a function that is
     not queued, and Starlette's `ClientDisconnect` when nobody waits any more. A body
     that the route has not read yet stays its own: until then nobody is seen leaving.
     """
-    callee = _find(function, request)
-    facts = facts_for(request)
-    limit = asyncio.timeout(callee.handler.timeout_s)
+    codec = _find(function, request)
+    record = record_for(request)
+    limit = asyncio.timeout(codec.handler.timeout_s)
     try:
         async with limit:
             caller = await caller_of(request)
     except TimeoutError:
         if limit.expired():
-            raise Late(callee.handler, Answer(trouble=Trouble.LATE)) from None
+            raise DeadlineExceeded(codec.handler, Outcome(failure=Failure.LATE)) from None
         raise
-    terms = callee.terming.terms(request, caller, heed_prefer=False)
-    draft = callee.draft(arguments, facts.request_id, caller, terms)
+    options = codec.options_reader.options(request, caller, heed_prefer=False)
+    payload = codec.payload(arguments, record.request_id, caller, options)
     leaving = await _leaving(request)
     dispatcher: Dispatcher = request.app.state.dispatcher
-    meter = dispatcher.metering.of(callee.handler)
+    meter = dispatcher.metering.of(codec.handler)
     meter.offered()
-    answer = dispatcher.refusals.over_rate(callee.handler.route) or dispatcher.refusals.remembered(
-        callee.handler.route, terms
+    answer = dispatcher.refusals.over_rate(codec.handler.route) or dispatcher.refusals.remembered(
+        codec.handler.route, options
     )
     at_door = answer is not None
     if answer is None:
-        answer = await dispatcher.dispatch(callee.handler, draft, leaving)
+        answer = await dispatcher.dispatch(codec.handler, payload, leaving)
     meter.called(answer, at_door)
-    facts.note(answer)
-    return _result(callee, answer)
+    record.note(answer)
+    return _result(codec, answer)
 
 
-def _find(function: Callable[..., Any], request: HTTPConnection) -> Callee:
-    callees: Callees | None = getattr(request.app.state, "callees", None)
-    if callees is None:
+def _find(function: Callable[..., Any], request: HTTPConnection) -> CallCodec:
+    call_codecs: CallCodecs | None = getattr(request.app.state, "callees", None)
+    if call_codecs is None:
         raise LookupError("this request belongs to a mounted application; `call` works from the gateway's own routes")
-    return callees.find(function)
+    return call_codecs.find(function)
 
 
-def _result(callee: Callee, answer: Answer) -> Any:
-    if answer.trouble is Trouble.LEFT:
+def _result(codec: CallCodec, answer: Outcome) -> Any:
+    if answer.failure is Failure.LEFT:
         raise ClientDisconnect
-    if answer.trouble is not None:
-        raise _RAISES.get(answer.trouble, Refused)(callee.handler, answer)
+    if answer.failure is not None:
+        raise _RAISES.get(answer.failure, Refused)(codec.handler, answer)
     assert answer.reply is not None
     if answer.reply.status >= 400:
-        raise HandlerFailed(callee.handler, answer)
-    return callee.result(answer.reply)
+        raise HandlerFailed(codec.handler, answer)
+    return codec.result(answer.reply)
 
 
 async def _leaving(request: HTTPConnection) -> Callable[[], Awaitable[Any]]:
@@ -183,11 +183,11 @@ def answer_call_errors(app: FastAPI) -> None:
     async def on_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, CallError)
         _raise_in_a_websocket(request, error)
-        return respond(error.answer, facts_for(request).request_id)
+        return respond(error.answer, record_for(request).request_id)
 
     async def on_leaving(request: Request, error: Exception) -> Response:
         _raise_in_a_websocket(request, error)
-        return respond(Answer(trouble=Trouble.LEFT), facts_for(request).request_id)
+        return respond(Outcome(failure=Failure.LEFT), record_for(request).request_id)
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPError)
@@ -195,11 +195,11 @@ def answer_call_errors(app: FastAPI) -> None:
         return JSONResponse({"detail": jsonable_encoder(error.detail)}, error.status, dict(error.headers))
 
     async def on_rate(request: Request, error: Exception) -> Response:
-        assert isinstance(error, TooMany)
-        return respond(error.answer, facts_for(request).request_id)
+        assert isinstance(error, RateLimited)
+        return respond(error.answer, record_for(request).request_id)
 
     app.add_exception_handler(CallError, on_error)
-    app.add_exception_handler(TooMany, on_rate)
+    app.add_exception_handler(RateLimited, on_rate)
     app.add_exception_handler(ClientDisconnect, on_leaving)
     app.add_exception_handler(HTTPError, on_http_error)
 

@@ -22,9 +22,9 @@ from floodgate.declare.checks import is_json
 from floodgate.declare.context import Caller
 from floodgate.declare.registry import Handler, Registry
 from floodgate.gateway.call_values import name_read, sendable
-from floodgate.gateway.outcomes import Draft, Terms
+from floodgate.gateway.outcomes import Payload, RequestOptions
 from floodgate.gateway.payload import places_of
-from floodgate.gateway.request_options import Terming
+from floodgate.gateway.request_options import OptionsReader
 
 OWN = "request"
 """The argument of `call` that a handler's parameter cannot be called."""
@@ -33,29 +33,29 @@ _OCTETS = "application/octet-stream"
 _JSON = "application/json"
 
 
-class Callees:
+class CallCodecs:
     """The functions of one registry; each is prepared with its first call."""
 
     def __init__(self, registry: Registry) -> None:
         self._handlers = {handler.function: handler for handler in registry.handlers}
-        self._prepared: dict[Callable[..., Any], Callee] = {}
+        self._prepared: dict[Callable[..., Any], CallCodec] = {}
 
-    def find(self, function: Callable[..., Any]) -> Callee:
+    def find(self, function: Callable[..., Any]) -> CallCodec:
         """Return the prepared function; raises `LookupError`, and `TypeError` for one that cannot be called."""
         if function not in self._prepared:
             if function not in self._handlers:
                 name = getattr(function, "__qualname__", repr(function))
                 raise LookupError(f"{name} is not queued: only a function under @queued can be called")
-            self._prepared[function] = Callee(self._handlers[function])
+            self._prepared[function] = CallCodec(self._handlers[function])
         return self._prepared[function]
 
 
-class Callee:
+class CallCodec:
     """One handler, as a plain route calls it."""
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
-        self.terming = Terming(handler)
+        self.options_reader = OptionsReader(handler)
         self._places = places = places_of(handler)
         groups = (places.path_params, places.query_params, places.header_params, places.cookie_params)
         self._fields = {field.name: field for group in (*groups, places.body_params) for field in group}
@@ -67,7 +67,9 @@ class Callee:
         for name in _one_way(handler.result):
             raise TypeError(f"the result of {handler.label} cannot be read back: {name}; use one alias for both ways")
 
-    def draft(self, arguments: Mapping[str, Any], request_id: str, caller: Caller | None, terms: Terms) -> Draft:
+    def payload(
+        self, arguments: Mapping[str, Any], request_id: str, caller: Caller | None, options: RequestOptions
+    ) -> Payload:
         """Return the raw arguments that give these values; raises `TypeError` for those that do not fit or travel."""
         self._check_names(arguments)
         places = self._places
@@ -84,7 +86,7 @@ class Callee:
         except ValueError as error:
             raise TypeError(f"{self.handler.label}: {error}") from error
         level = self._level(arguments)
-        return Draft(request_id, terms, path=path, query=query, headers=raw, body=body, caller=caller, level=level)
+        return Payload(request_id, options, path=path, query=query, headers=raw, body=body, caller=caller, level=level)
 
     def result(self, reply: TaskReply) -> Any:
         """Return the result that a reply carries."""

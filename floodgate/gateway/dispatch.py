@@ -15,25 +15,25 @@ from dataclasses import replace
 
 from floodgate.broker.commands import cancel
 from floodgate.broker.connection import Client, run
-from floodgate.broker.envelopes import Outcome, TaskReply
+from floodgate.broker.envelopes import TaskOutcome, TaskReply
 from floodgate.broker.keys import Keys
 from floodgate.broker.lifecycle import CancelCode
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError
-from floodgate.gateway.async_results import Results
-from floodgate.gateway.disconnect import Receive, Watch
-from floodgate.gateway.metrics import Metering
-from floodgate.gateway.outcomes import Answer, Draft, Entry, Stage, Terms, Trouble, lost
+from floodgate.gateway.async_results import AsyncResults
+from floodgate.gateway.disconnect import DisconnectWatcher, Receive
+from floodgate.gateway.metrics import GatewayMetrics
+from floodgate.gateway.outcomes import Failure, Outcome, Payload, PendingRequest, RequestOptions, Stage, lost
 from floodgate.gateway.rate_limit import Refusals
-from floodgate.gateway.worker_directory import Lanes
+from floodgate.gateway.worker_directory import WorkerDirectory
 
 BATCH = 256
 
 _TROUBLES = {
-    Outcome.FAILED: Trouble.FAILED,
-    Outcome.EXPIRED: Trouble.LATE,
-    Outcome.LOST: Trouble.LOST,
-    Outcome.DROPPED: Trouble.UNAVAILABLE,
+    TaskOutcome.FAILED: Failure.FAILED,
+    TaskOutcome.EXPIRED: Failure.LATE,
+    TaskOutcome.LOST: Failure.LOST,
+    TaskOutcome.DROPPED: Failure.UNAVAILABLE,
 }
 
 
@@ -45,40 +45,40 @@ class Dispatcher:
         process: str,
         client: Client,
         keys: Keys,
-        lanes: Lanes,
-        results: Results,
-        offer: Callable[[Entry], None],
+        lanes: WorkerDirectory,
+        results: AsyncResults,
+        offer: Callable[[PendingRequest], None],
         refusals: Refusals,
-        metering: Metering,
+        metering: GatewayMetrics,
     ) -> None:
         self._client = client
         self._keys = keys
-        self._lanes = lanes
+        self._directory = lanes
         self._results = results
         self._offer = offer
         self.refusals = refusals
         self.metering = metering
         self._loop = asyncio.get_running_loop()
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, PendingRequest] = {}
         self._process = process
         self._serial = itertools.count()
         self._closed = False
         self._unwanted: list[str] = []
         self._some_unwanted = asyncio.Event()
 
-    def waiting(self) -> Sequence[Entry]:
+    def waiting(self) -> Sequence[PendingRequest]:
         return list(self._entries.values())
 
-    async def dispatch(self, handler: Handler, draft: Draft, receive: Receive) -> Answer:
+    async def dispatch(self, handler: Handler, payload: Payload, receive: Receive) -> Outcome:
         """Send one request through the queue; `receive` tells when its client leaves. Never raises for an outcome."""
         if self._closed:
-            return Answer(trouble=Trouble.UNAVAILABLE)
+            return Outcome(failure=Failure.UNAVAILABLE)
         now_s = time.monotonic()
-        answer: asyncio.Future[Answer] = self._loop.create_future()
-        deadline_s = now_s + draft.terms.budget_ms / 1000
-        entry = Entry(self._name(handler, draft.terms), handler, draft, answer, now_s, deadline_s, now_s)
+        answer: asyncio.Future[Outcome] = self._loop.create_future()
+        deadline_s = now_s + payload.options.budget_ms / 1000
+        entry = PendingRequest(self._name(handler, payload.options), handler, payload, answer, now_s, deadline_s, now_s)
         self._entries[entry.id] = entry
-        watch = Watch(self._loop, entry, receive)
+        watch = DisconnectWatcher(self._loop, entry, receive)
         self._offer(entry)
         try:
             found = await answer
@@ -97,27 +97,27 @@ class Dispatcher:
         entry.stage = Stage.ADMITTED
         if not entry.counted:
             self.metering.admitted(entry)
-        if reply.outcome is Outcome.KEPT:
-            entry.settle(Answer(accepted=entry.id, kept=True))
-        elif reply.outcome is Outcome.DONE:
-            entry.settle(Answer(reply=reply, predicted_ms=entry.wait_ms))
+        if reply.outcome is TaskOutcome.KEPT:
+            entry.settle(Outcome(accepted=entry.id, kept=True))
+        elif reply.outcome is TaskOutcome.DONE:
+            entry.settle(Outcome(reply=reply, predicted_ms=entry.wait_ms))
         else:
-            entry.settle(Answer(reply=reply, trouble=_TROUBLES[reply.outcome], predicted_ms=entry.wait_ms))
+            entry.settle(Outcome(reply=reply, failure=_TROUBLES[reply.outcome], predicted_ms=entry.wait_ms))
         return True
 
-    async def _fetch(self, entry: Entry) -> Answer:
+    async def _fetch(self, entry: PendingRequest) -> Outcome:
         """Return the answer of a detached task whose client still waits, or 202 where it cannot be had now."""
         try:
             found = await self._results.find(entry.id)
         except FloodgateError:
             found = None
-        if not isinstance(found, Answer):
-            return Answer(accepted=entry.id)
+        if not isinstance(found, Outcome):
+            return Outcome(accepted=entry.id)
         return replace(found, predicted_ms=entry.wait_ms)
 
-    def withdraw(self, entry: Entry) -> None:
+    def withdraw(self, entry: PendingRequest) -> None:
         """Nobody waits any more: at once if admitted; the admitter calls again when it gets there later."""
-        entry.withdrawn = True
+        entry.cancelled = True
         if entry.stage is Stage.ADMITTED:
             self._unwanted.append(entry.id)
             self._some_unwanted.set()
@@ -125,7 +125,7 @@ class Dispatcher:
     def give_up(self) -> None:
         """Answer whoever still waits: this process leaves now."""
         for entry in self.waiting():
-            entry.settle(Answer(trouble=Trouble.UNAVAILABLE) if entry.stage is Stage.LOCAL else lost(entry))
+            entry.settle(Outcome(failure=Failure.UNAVAILABLE) if entry.stage is Stage.LOCAL else lost(entry))
 
     def close(self) -> None:
         """Answer whoever waits, and whoever still comes at once: nothing is behind this any more."""
@@ -152,7 +152,7 @@ class Dispatcher:
 
         Raises `FloodgateError`; the next survey tries again.
         """
-        stranded = [e for e in self.waiting() if e.stage is Stage.ADMITTED and not self._lanes.serves(e.lane)]
+        stranded = [e for e in self.waiting() if e.stage is Stage.ADMITTED and not self._directory.serves(e.lane)]
         for at in range(0, len(stranded), BATCH):
             batch = stranded[at : at + BATCH]
             waiting = [entry for entry in batch if not entry.answer.done()]
@@ -163,7 +163,7 @@ class Dispatcher:
             except BaseException:
                 for entry in waiting:
                     entry.moving = False
-                    if entry.hurried:
+                    if entry.accept_on_admit:
                         entry.accept()
                 raise
             for entry, code in zip(waiting, reply.codes, strict=True):
@@ -172,32 +172,32 @@ class Dispatcher:
                     self._admit_again(entry)
                 elif code is CancelCode.REMOVED_AFTER_A_TRY:
                     entry.settle(lost(entry))
-                elif entry.hurried:
+                elif entry.accept_on_admit:
                     entry.accept()
 
-    def _admit_again(self, entry: Entry) -> None:
+    def _admit_again(self, entry: PendingRequest) -> None:
         """Offer it under a new id. The door judges by what is left of its time, and its refusal is not for others."""
         self._entries.pop(entry.id, None)
         entry.arrived_s = time.monotonic()
         left_ms = max(1, round((entry.deadline_s - entry.arrived_s) * 1000))
-        terms = replace(entry.draft.terms, budget_ms=left_ms, whole=False)
-        entry.draft = replace(entry.draft, terms=terms)
-        entry.id, entry.stage = self._name(entry.handler, terms), Stage.LOCAL
+        options = replace(entry.payload.options, budget_ms=left_ms, whole=False)
+        entry.payload = replace(entry.payload, options=options)
+        entry.id, entry.stage = self._name(entry.handler, options), Stage.LOCAL
         self._entries[entry.id] = entry
         self._offer(entry)
 
-    def _name(self, handler: Handler, terms: Terms) -> str:
-        if terms.detached:  # whoever knows it may fetch the result
+    def _name(self, handler: Handler, options: RequestOptions) -> str:
+        if options.async_response:  # whoever knows it may fetch the result
             return f"{handler.route}.{secrets.token_hex(16)}"
         # reap finds by it what waits for a gateway that is gone
         return f"{handler.route}.{self._process}{next(self._serial):x}"
 
 
-def _is_settled_by_queue(entry: Entry) -> bool:
+def _is_settled_by_queue(entry: PendingRequest) -> bool:
     if not entry.answer.done() or entry.answer.cancelled():
         return False
     answer = entry.answer.result()
-    return answer.reply is not None or answer.accepted is not None or answer.trouble in _BY_QUEUE
+    return answer.reply is not None or answer.accepted is not None or answer.failure in _BY_QUEUE
 
 
-_BY_QUEUE = frozenset({Trouble.FULL, Trouble.SHARE, Trouble.PAUSED, Trouble.NO_WORKER, Trouble.TOO_LATE})
+_BY_QUEUE = frozenset({Failure.FULL, Failure.SHARE, Failure.PAUSED, Failure.NO_WORKER, Failure.TOO_LATE})

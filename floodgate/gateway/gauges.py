@@ -14,11 +14,11 @@ from floodgate.broker.clock import RedisClock
 from floodgate.broker.commands import Argument
 from floodgate.broker.decoding import number
 from floodgate.broker.keys import Keys
-from floodgate.broker.pipeline import Wire
+from floodgate.broker.pipeline import Pipeline
 from floodgate.declare.registry import Handler, Registry
 from floodgate.errors import Unavailable
 from floodgate.gateway.metrics import ROUTE
-from floodgate.gateway.worker_directory import Lanes
+from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.metrics.families import Family
 from floodgate.operations.metrics.snapshot import Snapshot
 
@@ -39,12 +39,14 @@ KINDS = {"a": "async", "s": "sync"}
 class Gauges:
     """Reads them for one gateway process."""
 
-    def __init__(self, wire: Wire, keys: Keys, clock: RedisClock, registry: Registry, lanes: Lanes) -> None:
-        self._wire = wire
+    def __init__(
+        self, pipeline: Pipeline, keys: Keys, clock: RedisClock, registry: Registry, lanes: WorkerDirectory
+    ) -> None:
+        self._pipeline = pipeline
         self._keys = keys
         self._clock = clock
         self._handlers = registry.handlers
-        self._lanes = lanes
+        self._directory = lanes
         self._turn = asyncio.Lock()
 
     async def read(self) -> Snapshot:
@@ -52,8 +54,8 @@ class Gauges:
         found = Snapshot()
         try:
             async with asyncio.timeout(CALL_S), self._turn:
-                await self._wire.open()
-                replies = await self._wire.exchange(self._commands(), CALL_S)
+                await self._pipeline.open()
+                replies = await self._pipeline.exchange(self._commands(), CALL_S)
         except (Unavailable, TimeoutError, LookupError):
             found.put(UP, (), (0,))
             return found
@@ -82,7 +84,10 @@ class Gauges:
                 ("HMGET", keys.figures(route), "limit", "override"),
             ]
         now_ms = self._clock.now_ms()
-        return [*commands, *(("ZRANGEBYSCORE", keys.serving(lane), f"({now_ms}", "+inf") for lane in self._lanes.names)]
+        return [
+            *commands,
+            *(("ZRANGEBYSCORE", keys.serving(lane), f"({now_ms}", "+inf") for lane in self._directory.names),
+        ]
 
     def _put_route(
         self, found: Snapshot, handler: Handler, slots: int, running: int, parked: int, limits: object
@@ -97,11 +102,11 @@ class Gauges:
             found.put(LIMIT, labels, (number(limit),))
 
     def _put_workers(self, found: Snapshot, lanes: list[object], busy: Counter[str]) -> None:
-        claimers = {name for lane in lanes if isinstance(lane, list) for name in lane}
+        consumers = {name for lane in lanes if isinstance(lane, list) for name in lane}
         places: Counter[str] = Counter()
         processes = set()
-        for claimer in claimers:  # `<process>-<lease_ms>.<kind>.<places>`
-            process, kind, room = [*claimer.decode("ascii", "replace").split("."), "", ""][:3]
+        for consumer in consumers:  # `<process>-<lease_ms>.<kind>.<places>`
+            process, kind, room = [*consumer.decode("ascii", "replace").split("."), "", ""][:3]
             processes.add(process)
             places[kind] += number(room)
         found.put(WORKERS, (), (len(processes),))

@@ -18,7 +18,7 @@ from fastapi import Request
 from starlette.requests import HTTPConnection
 
 from floodgate.declare.context import Caller
-from floodgate.gateway.middleware import SCOPE_KEY, Facts
+from floodgate.gateway.middleware import SCOPE_KEY, RequestRecord
 
 T = TypeVar("T")
 Identify = Callable[[Request], Awaitable[Caller | None]]
@@ -52,20 +52,20 @@ async def caller_of(request: HTTPConnection) -> Caller | None:
 
     Raises what `identify` raises. In a WebSocket route `identify` is given the WebSocket.
     """
-    facts = facts_for(request)
+    record = record_for(request)
     asked: _Asked = request.scope.setdefault(_KEY, _Asked())
     if not asked.done:
         async with asked.lock:  # several calls of one route may be the first
             if not asked.done:
-                facts.caller = await request.app.state.identity(request)
+                record.caller = await request.app.state.identity(request)
                 asked.done = True
-    return facts.caller
+    return record.caller
 
 
-def facts_for(request: HTTPConnection) -> Facts:
+def record_for(request: HTTPConnection) -> RequestRecord:
     """Return the facts of a request; a WebSocket, which has no line in the log, gets an id here."""
-    facts: Facts = request.scope.setdefault(SCOPE_KEY, Facts(secrets.token_hex(8)))
-    return facts
+    record: RequestRecord = request.scope.setdefault(SCOPE_KEY, RequestRecord(secrets.token_hex(8)))
+    return record
 
 
 async def within(limit: asyncio.Timeout, asked: Coroutine[Any, Any, T]) -> T:

@@ -14,10 +14,10 @@ from typing import Any
 from floodgate.broker.backoff import Backoff
 from floodgate.broker.call_metrics import Calls
 from floodgate.broker.commands import Argument
-from floodgate.broker.connection import translated
+from floodgate.broker.connection import redis_errors
 from floodgate.broker.envelopes import TaskReply, unpack_reply
-from floodgate.broker.pipeline import Wire
-from floodgate.errors import FloodgateError, Garbled, TimedOut
+from floodgate.broker.pipeline import Pipeline
+from floodgate.errors import DecodeError, FloodgateError, TimedOut
 from floodgate.operations.logs import fields
 
 log = logging.getLogger("floodgate.gateway")
@@ -32,8 +32,8 @@ LARGE_BYTES = 1 << 20
 class Inbox:
     """Reads the replies of one process. `deliver` gets each and says whether somebody waited."""
 
-    def __init__(self, wire: Wire, key: str, deliver: Callable[[TaskReply], bool], meter: Calls) -> None:
-        self._wire = wire
+    def __init__(self, pipeline: Pipeline, key: str, deliver: Callable[[TaskReply], bool], meter: Calls) -> None:
+        self._pipeline = pipeline
         self._key = key
         self._deliver = deliver
         self._meter = meter
@@ -49,11 +49,11 @@ class Inbox:
         """Read fewer entries at once from now on: what they brought was too much."""
         self.count = max(1, self.count // 2)
 
-    async def check(self, wire: Wire) -> None:
+    async def check(self, pipeline: Pipeline) -> None:
         """Raise `Unavailable` where nothing can be written: a replica is read without an error, and for ever."""
-        (reply,) = await wire.exchange([("XTRIM", self._key, "MINID", "0-1")], SLACK_S)
+        (reply,) = await pipeline.exchange([("XTRIM", self._key, "MINID", "0-1")], SLACK_S)
         if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
-            with translated():
+            with redis_errors():
                 raise reply
 
     async def run(self) -> None:
@@ -75,7 +75,7 @@ class Inbox:
             commands.append(("XTRIM", self._key, "MINID", f"{ms}-{serial + 1}"))
         commands.append(("XREAD", "COUNT", self.count, "BLOCK", BLOCK_MS, "STREAMS", self._key, "0-0"))
         try:
-            replies = await self._wire.exchange(commands, BLOCK_MS / 1000 + SLACK_S)
+            replies = await self._pipeline.exchange(commands, BLOCK_MS / 1000 + SLACK_S)
         except TimedOut:
             self.read_less()
             raise
@@ -84,8 +84,8 @@ class Inbox:
                 if str(reply).startswith("WRONGTYPE"):
                     await self._drop()
                     return
-                await self._wire.close()
-                with translated():
+                await self._pipeline.close()
+                with redis_errors():
                     raise reply
         self._handled = None
         streams: Any = replies[-1]
@@ -98,7 +98,7 @@ class Inbox:
     async def _drop(self) -> None:
         """Something else stands in the inbox's place; with it there, no reply would ever come."""
         log.error("garbage in the inbox's place: dropped")
-        await self._wire.exchange([("DEL", self._key)], SLACK_S)
+        await self._pipeline.exchange([("DEL", self._key)], SLACK_S)
         self._handled = None
 
     def take(self, entries: list[Any]) -> int:
@@ -129,5 +129,5 @@ def _replies(values: list[bytes] | None) -> Iterator[tuple[TaskReply, int]]:
     for value in (values or [])[1::2]:
         try:
             yield unpack_reply(value), len(value)
-        except Garbled as error:
+        except DecodeError as error:
             log.error("a reply that cannot be read", extra=fields(reason=str(error)))

@@ -1,7 +1,7 @@
 """What a gateway process counts: requests by route, and what happens between it and Redis.
 
 One object per process; the few places that know call it. Label values are the
-routes' templates and the words of `Trouble`, so their number does not depend on
+routes' templates and the words of `Failure`, so their number does not depend on
 who asks. Must not know how figures are kept or shown.
 """
 
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from floodgate.broker.call_metrics import Calls, Connects, Reaps
 from floodgate.declare.registry import Handler, Registry
-from floodgate.gateway.outcomes import Answer, Entry, Trouble
+from floodgate.gateway.outcomes import Failure, Outcome, PendingRequest
 from floodgate.operations.metrics.families import EVICTS, SECONDS, Family
 from floodgate.operations.metrics.ledger import Ledger
 from floodgate.operations.metrics.vitals import Vitals
@@ -54,24 +54,24 @@ UNCLAIMED = Family("floodgate_replies_unclaimed_total", "counter", "Replies that
 OTHER = "(other)"
 """As method and route of what is not queued; no template begins so."""
 REFUSALS = (
-    Trouble.RATE,
-    Trouble.SHARE,
-    Trouble.FULL,
-    Trouble.PAUSED,
-    Trouble.NO_WORKER,
-    Trouble.TOO_LATE,
-    Trouble.RESULTS_FULL,
-    Trouble.UNAVAILABLE,
+    Failure.RATE,
+    Failure.SHARE,
+    Failure.FULL,
+    Failure.PAUSED,
+    Failure.NO_WORKER,
+    Failure.TOO_LATE,
+    Failure.RESULTS_FULL,
+    Failure.UNAVAILABLE,
 )
 OUTCOMES = {
     "done": "done",
     "accepted": "accepted",
     "": "turned_away",
-    **{trouble.value: trouble.name.lower() for trouble in Trouble if trouble not in REFUSALS},
+    **{failure.value: failure.name.lower() for failure in Failure if failure not in REFUSALS},
 }
 """How an outcome is called here; what has none never came to the queue: 401, 413, 422."""
 _DONE = "done"
-_TIMED = {"accepted", *(t.value for t in (Trouble.LATE, Trouble.LOST, Trouble.UNKNOWN, Trouble.FAILED))}
+_TIMED = {"accepted", *(t.value for t in (Failure.LATE, Failure.LOST, Failure.UNKNOWN, Failure.FAILED))}
 """Outcomes beside it whose client waited for the queue, and got an answer."""
 _CLASSES = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 _NONE = "none"
@@ -146,7 +146,7 @@ class RouteMeter:
         if outcome == _DONE:
             self._ran(fate.wait_ms, fate.run_ms)
 
-    def called(self, answer: Answer, at_door: bool) -> None:
+    def called(self, answer: Outcome, at_door: bool) -> None:
         """Count a call of a plain route, which has no status of its own."""
         self._ledger.cells[(self._door if at_door else self._asked)[answer.outcome]] += 1
         if answer.outcome == _DONE and answer.reply is not None:
@@ -160,7 +160,7 @@ class RouteMeter:
         cells[run + _SUM] += run_ms / 1000
 
 
-class Metering:
+class GatewayMetrics:
     """What one gateway process counts."""
 
     def __init__(
@@ -183,7 +183,7 @@ class Metering:
     def of(self, handler: Handler) -> RouteMeter:
         return self._routes[handler.route]
 
-    def admitted(self, entry: Entry) -> None:
+    def admitted(self, entry: PendingRequest) -> None:
         """Count an admission once, although a reply may tell of it before, and a request may be admitted again."""
         if not entry.counted:
             entry.counted = True

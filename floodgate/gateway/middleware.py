@@ -19,7 +19,7 @@ from typing import Any
 from floodgate.declare.context import Caller
 from floodgate.gateway.connections import connection_of
 from floodgate.gateway.metrics import RouteMeter
-from floodgate.gateway.outcomes import Answer, Terms, Trouble
+from floodgate.gateway.outcomes import Failure, Outcome, RequestOptions
 from floodgate.gateway.responses import head_too_large
 from floodgate.gateway.unsent import PIECE_BYTES, Unsent
 from floodgate.operations.endpoints import is_engine_path
@@ -39,12 +39,12 @@ MOST_HEAD_BYTES = 64 * 1024
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
-ANY_TERMS = Terms(0)
+ANY_TERMS = RequestOptions(0)
 """Of a request whose route has not read its head yet."""
 
 
 @dataclass(slots=True)
-class Facts:
+class RequestRecord:
     """What the log line of one request says; filled in on the way."""
 
     request_id: str
@@ -57,26 +57,26 @@ class Facts:
     started: bool = False
     """Its answer has begun."""
     caller: Caller | None = None
-    terms: Terms = ANY_TERMS
+    options: RequestOptions = ANY_TERMS
     at_door: bool = False
     """What became of it was decided here, without asking Redis."""
     meter: RouteMeter | None = None
 
     def left(self) -> None:
         """Note that the client did not take its answer."""
-        self.outcome = Trouble.LEFT.value
+        self.outcome = Failure.LEFT.value
 
-    def note(self, answer: Answer) -> None:
+    def note(self, answer: Outcome) -> None:
         """Take over what the queue says of the request."""
         self.outcome, self.predicted_ms = answer.outcome, answer.predicted_ms
         if answer.reply is not None:
             self.wait_ms, self.run_ms = answer.reply.wait_ms, answer.reply.run_ms
 
 
-def facts_of(scope: MutableMapping[str, Any]) -> Facts:
+def record_of(scope: MutableMapping[str, Any]) -> RequestRecord:
     """Return the facts that the middleware put into the scope."""
-    facts: Facts = scope[SCOPE_KEY]
-    return facts
+    record: RequestRecord = scope[SCOPE_KEY]
+    return record
 
 
 class RequestMiddleware:
@@ -105,43 +105,43 @@ class RequestMiddleware:
             return
         started_s = time.monotonic()
         connection = connection_of(scope, send)
-        facts = scope[SCOPE_KEY] = Facts(_request_id(scope["headers"]))
+        record = scope[SCOPE_KEY] = RequestRecord(_request_id(scope["headers"]))
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                facts.status, facts.started = message["status"], True
-                message["headers"] = [*message.get("headers", ()), (HEADER, facts.request_id.encode())]
+                record.status, record.started = message["status"], True
+                message["headers"] = [*message.get("headers", ()), (HEADER, record.request_id.encode())]
                 if self._is_draining():
                     message["headers"].append((b"connection", b"close"))
             try:
                 if len(message.get("body", b"")) <= PIECE_BYTES:
                     await send(message)
-                elif not await self._unsent.send(message, send, connection, facts.request_id):
-                    facts.left()
+                elif not await self._unsent.send(message, send, connection, record.request_id):
+                    record.left()
             except RuntimeError:
                 if not connection.is_closed:
                     raise
-                facts.left()
+                record.left()
                 connection.give_up()
 
         app = self._app
         if sum(map(len, chain.from_iterable(scope["headers"]))) > MOST_HEAD_BYTES:
-            app = head_too_large(facts.request_id)
+            app = head_too_large(record.request_id)
         elif is_engine_path(scope):
             await self._gate(scope, receive, send_with_id)
             return
         try:
             await app(scope, receive, send_with_id)
         except Exception:  # Starlette answers it, further out
-            facts.status, facts.outcome = facts.status or 500, facts.outcome or Trouble.FAILED.value
+            record.status, record.outcome = record.status or 500, record.outcome or Failure.FAILED.value
             raise
         finally:
             total_s = time.monotonic() - started_s
-            if facts.meter is not None:
-                facts.meter.ended(facts, total_s)
+            if record.meter is not None:
+                record.meter.ended(record, total_s)
             else:
-                self._on_other(facts.status)
-            _write(scope, facts, total_s)
+                self._on_other(record.status)
+            _write(scope, record, total_s)
 
 
 def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
@@ -151,29 +151,29 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     return secrets.token_hex(8)
 
 
-def _write(scope: Message, facts: Facts, total_s: float) -> None:
-    route = facts.route or shown(f"{scope['method']} {scope['path']}")
-    caller = None if facts.caller is None else shown(facts.caller.id)
+def _write(scope: Message, record: RequestRecord, total_s: float) -> None:
+    route = record.route or shown(f"{scope['method']} {scope['path']}")
+    caller = None if record.caller is None else shown(record.caller.id)
     total_ms = round(total_s * 1000)
     if gatherer := gatherer_for(log):  # a record and its formatting take eight times as long
         who = "" if caller is None else f', "caller": {to_json(caller)}'
         gatherer.add(
-            f'{line_of(log.name, "request")}"request_id": "{facts.request_id}", "route": {to_json(route)}, '
-            f'"status": {facts.status}, "outcome": "{facts.outcome}", "total_ms": {total_ms}, '
-            f'"predicted_ms": {facts.predicted_ms}, "wait_ms": {facts.wait_ms}, "run_ms": {facts.run_ms}{who}}}\n'
+            f'{line_of(log.name, "request")}"request_id": "{record.request_id}", "route": {to_json(route)}, '
+            f'"status": {record.status}, "outcome": "{record.outcome}", "total_ms": {total_ms}, '
+            f'"predicted_ms": {record.predicted_ms}, "wait_ms": {record.wait_ms}, "run_ms": {record.run_ms}{who}}}\n'
         )
         return
     log.info(
         "request",
         extra=fields(
-            request_id=facts.request_id,
+            request_id=record.request_id,
             route=route,
-            status=facts.status,
-            outcome=facts.outcome,
+            status=record.status,
+            outcome=record.outcome,
             total_ms=total_ms,
-            predicted_ms=facts.predicted_ms,
-            wait_ms=facts.wait_ms,
-            run_ms=facts.run_ms,
+            predicted_ms=record.predicted_ms,
+            wait_ms=record.wait_ms,
+            run_ms=record.run_ms,
             **({} if caller is None else {"caller": caller}),
         ),
     )

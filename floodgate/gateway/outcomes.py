@@ -12,7 +12,7 @@ from floodgate.declare.head import UNDECLARED_SHARE, UNDECLARED_WEIGHT
 from floodgate.declare.registry import Handler
 
 
-class Trouble(StrEnum):
+class Failure(StrEnum):
     """Why there is no answer from a handler."""
 
     RATE = "rate"
@@ -34,11 +34,11 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Outcome:
     """A handler's reply, or the trouble; `retry_after_s` goes with a refusal."""
 
     reply: TaskReply | None = None
-    trouble: Trouble | None = None
+    failure: Failure | None = None
     retry_after_s: float = 0
     predicted_ms: int = 0
     """How long the task was expected to wait, when it was admitted."""
@@ -49,7 +49,7 @@ class Answer:
 
     @property
     def outcome(self) -> str:
-        return self.trouble.value if self.trouble else "done" if self.accepted is None else "accepted"
+        return self.failure.value if self.failure else "done" if self.accepted is None else "accepted"
 
 
 class Stage(Enum):
@@ -63,7 +63,7 @@ class Stage(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class RequestOptions:
     """What a request may ask of the door, known from its head."""
 
     budget_ms: int
@@ -73,7 +73,7 @@ class Terms:
     weight: int = UNDECLARED_WEIGHT
     share: int = UNDECLARED_SHARE
     tenant: str = ""
-    detached: bool = False
+    async_response: bool = False
     """`Prefer: respond-async`: nobody waits on the connection for longer than `patience_s`."""
     patience_s: float = 0
 
@@ -84,11 +84,11 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class Payload:
     """A request's raw arguments, as they came."""
 
     request_id: str
-    terms: Terms
+    options: RequestOptions
     path: dict[str, str] = field(default_factory=dict)
     query: str = ""
     headers: Headers = ()
@@ -98,24 +98,24 @@ class Draft:
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class PendingRequest:
     """One waiting request; times are of the own monotonic clock, in s."""
 
     id: str
     handler: Handler
-    draft: Draft
-    answer: asyncio.Future[Answer]
+    payload: Payload
+    answer: asyncio.Future[Outcome]
     arrived_s: float
     deadline_s: float
     asked_s: float
     """When it was sent, or last asked after."""
     lane: str = ""
     stage: Stage = Stage.LOCAL
-    withdrawn: bool = False
+    cancelled: bool = False
     """Nobody waits any more."""
     moving: bool = False
     """It is being taken off its lane: that it is not in the queue says nothing."""
-    hurried: bool = False
+    accept_on_admit: bool = False
     """Of a detached one: its client is to be told of the admission at once."""
     wait_ms: int = 0
     """Predicted at the admission."""
@@ -124,16 +124,16 @@ class Entry:
 
     def accept(self) -> None:
         """Answer a detached request with its id, as soon as it is admitted, and not while it may get another one."""
-        self.hurried = True
+        self.accept_on_admit = True
         if self.stage is Stage.ADMITTED and not self.moving:
-            self.settle(Answer(accepted=self.id))
+            self.settle(Outcome(accepted=self.id))
 
-    def settle(self, answer: Answer) -> None:
+    def settle(self, answer: Outcome) -> None:
         """Answer, unless it is answered already."""
         if not self.answer.done():
             self.answer.set_result(answer)
 
 
-def lost(entry: Entry) -> Answer:
+def lost(entry: PendingRequest) -> Outcome:
     """Return the answer when nobody can say whether the task ran: it may be sent again where that is harmless."""
-    return Answer(trouble=Trouble.UNAVAILABLE if entry.handler.idempotent else Trouble.UNKNOWN)
+    return Outcome(failure=Failure.UNAVAILABLE if entry.handler.idempotent else Failure.UNKNOWN)

@@ -20,14 +20,14 @@ from floodgate.broker.envelopes import Headers
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler
 from floodgate.errors import DeclarationError
-from floodgate.gateway.middleware import facts_of
-from floodgate.gateway.outcomes import Draft
+from floodgate.gateway.middleware import record_of
+from floodgate.gateway.outcomes import Payload
 
 _COOKIE = b"cookie"
 _CONTENT_TYPE = b"content-type"
 
 
-class Drafter:
+class PayloadBuilder:
     """Cuts out of a request what one handler reads."""
 
     def __init__(self, handler: Handler) -> None:
@@ -41,17 +41,17 @@ class Drafter:
             self._headers.add(_CONTENT_TYPE)
         self._cookies = set(_names(dependant.cookie_params))
 
-    async def draft(self, request: Request, level: int) -> Draft:
+    async def payload(self, request: Request, level: int) -> Payload:
         """Return the raw arguments of a request that FastAPI has validated."""
-        scope, facts = request.scope, facts_of(request.scope)
-        return Draft(
-            request_id=facts.request_id,
-            terms=facts.terms,
+        scope, record = request.scope, record_of(request.scope)
+        return Payload(
+            request_id=record.request_id,
+            options=record.options,
             path={name: str(value) for name, value in scope["path_params"].items()},
             query=scope["query_string"].decode("latin-1") if self._reads_query else "",
             headers=self._pick(scope["headers"]) if self._headers or self._cookies else (),
             body=_sound(await request.body(), request) if self._reads_body else b"",
-            caller=facts.caller,
+            caller=record.caller,
             level=int(level),
         )
 

@@ -16,13 +16,13 @@ from fastapi import Request
 from floodgate.broker.keys import flow_of
 from floodgate.declare.head import Rate
 from floodgate.declare.registry import Registry
-from floodgate.gateway.outcomes import Answer, Terms, Trouble
+from floodgate.gateway.outcomes import Failure, Outcome, RequestOptions
 
 MOST_KEPT = 10_000
 """Remembered refusals at once: tenants' names come from outside."""
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket with continuous refill."""
 
     __slots__ = ("_at_s", "_left", "_rate")
@@ -51,31 +51,31 @@ class Refusals:
     """What one process may refuse by itself. `rate` is for all of its queued routes together."""
 
     def __init__(self, registry: Registry, rate: Rate | None) -> None:
-        shared = [] if rate is None else [Bucket(rate)]
+        shared = [] if rate is None else [TokenBucket(rate)]
         self._buckets = {
-            handler.route: [Bucket(handler.admission.rate), *shared] if handler.admission.rate else shared
+            handler.route: [TokenBucket(handler.admission.rate), *shared] if handler.admission.rate else shared
             for handler in registry.handlers
         }
-        self._kept: dict[str, tuple[float, Answer]] = {}
+        self._kept: dict[str, tuple[float, Outcome]] = {}
         self._missed: Counter[str] = Counter()
         self.results_full = False
         """Redis keeps as many results of 202s as it may."""
 
-    def over_rate(self, route: str) -> Answer | None:
+    def over_rate(self, route: str) -> Outcome | None:
         """Take a token from the route's bucket and the process's; the refusal, which takes none, if one is empty."""
         buckets = self._buckets[route]
         for bucket in buckets:
             if wait_s := bucket.wait_s():
-                return Answer(trouble=Trouble.RATE, retry_after_s=wait_s)
+                return Outcome(failure=Failure.RATE, retry_after_s=wait_s)
         for bucket in buckets:
             bucket.take()
         return None
 
-    def remembered(self, route: str, terms: Terms) -> Answer | None:
+    def remembered(self, route: str, options: RequestOptions) -> Outcome | None:
         """Return the refusal that still holds for requests of this sort."""
-        if not self._kept or terms.asks_always:
+        if not self._kept or options.asks_always:
             return None
-        sort = _sort(route, terms)
+        sort = _sort(route, options)
         kept = self._kept.get(sort)
         if kept is None:
             return None
@@ -86,38 +86,38 @@ class Refusals:
         self._missed[route] += 1
         return answer
 
-    def remember(self, route: str, terms: Terms, answer: Answer, for_s: float) -> None:
+    def remember(self, route: str, options: RequestOptions, answer: Outcome, for_s: float) -> None:
         """Hold on to a refusal; one with less than the route's full time says nothing of others."""
-        if for_s <= 0 or not terms.whole or terms.asks_always:
+        if for_s <= 0 or not options.whole or options.asks_always:
             return
         if len(self._kept) >= MOST_KEPT:
             self._kept.clear()
-        self._kept[_sort(route, terms)] = time.monotonic() + for_s, answer
+        self._kept[_sort(route, options)] = time.monotonic() + for_s, answer
 
     def take_missed(self, routes: Collection[str]) -> dict[str, int]:
         """Return how many of these routes were refused from memory since the last call."""
         return {route: self._missed.pop(route) for route in routes if route in self._missed}
 
 
-class TooMany(Exception):
+class RateLimited(Exception):
     """A plain route's bucket is empty; it becomes the same 429 as a queued route's."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Outcome) -> None:
         super().__init__("too many requests")
         self.answer = answer
 
 
 def limit(rate: Rate) -> Callable[[Request], Awaitable[None]]:
     """Return a dependency that puts a token bucket on a plain route: ``Depends(limit(Rate(100, 50)))``."""
-    bucket = Bucket(rate)
+    bucket = TokenBucket(rate)
 
     async def take(request: Request) -> None:
         if wait_s := bucket.take():
-            raise TooMany(Answer(trouble=Trouble.RATE, retry_after_s=wait_s))
+            raise RateLimited(Outcome(failure=Failure.RATE, retry_after_s=wait_s))
 
     return take
 
 
-def _sort(route: str, terms: Terms) -> str:
+def _sort(route: str, options: RequestOptions) -> str:
     """Return a name of bounded length, however long a tenant's is."""
-    return flow_of(route, terms.weight, terms.tenant, terms.detached)
+    return flow_of(route, options.weight, options.tenant, options.async_response)

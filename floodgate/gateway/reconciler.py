@@ -13,29 +13,34 @@ import time
 from collections.abc import Callable, Sequence
 
 from floodgate.broker.commands import Argument
-from floodgate.broker.connection import translated
+from floodgate.broker.connection import redis_errors
 from floodgate.broker.keys import Keys
-from floodgate.broker.pipeline import Wire
-from floodgate.errors import Full, TimedOut, Unavailable
+from floodgate.broker.pipeline import Pipeline
+from floodgate.errors import StoreFull, TimedOut, Unavailable
 from floodgate.gateway.inbox import Inbox
-from floodgate.gateway.outcomes import Entry, Stage, lost
+from floodgate.gateway.outcomes import PendingRequest, Stage, lost
 
 AGE_S = 1.5
 """Older ones are asked after; above `VALID_S` of the admitter, so that a silent `admit` can no longer run."""
 CALL_S = 2.0
 BATCH = 256
 
-Asked = tuple[Entry, str, Stage]
+Asked = tuple[PendingRequest, str, Stage]
 """An entry, with its id and stage when it was asked after."""
 
 
-class Seeker:
+class Reconciler:
     """The one that looks; `entries` returns what waits now."""
 
     def __init__(
-        self, wire: Wire, keys: Keys, inbox_key: str, inbox: Inbox, entries: Callable[[], Sequence[Entry]]
+        self,
+        pipeline: Pipeline,
+        keys: Keys,
+        inbox_key: str,
+        inbox: Inbox,
+        entries: Callable[[], Sequence[PendingRequest]],
     ) -> None:
-        self._wire = wire
+        self._pipeline = pipeline
         self._keys = keys
         self._inbox_key = inbox_key
         self._inbox = inbox
@@ -73,7 +78,7 @@ class Seeker:
                     entry.settle(lost(entry))
             raise
 
-    def _due(self, everyone: bool, is_new: bool) -> list[Entry]:
+    def _due(self, everyone: bool, is_new: bool) -> list[PendingRequest]:
         """Return whom to ask after. With new data what was sent to the old ones need not grow old first."""
         at_once = {Stage.ADMITTED: everyone or is_new, Stage.UNANSWERED: is_new}
         return [
@@ -94,24 +99,24 @@ class Seeker:
                 await self._ask([("DEL", self._keys.stamp())])
                 return b""
             try:
-                with translated():
+                with redis_errors():
                     raise found
-            except Full:  # there are data, then
+            except StoreFull:  # there are data, then
                 return b""
         return found if isinstance(found, bytes) else token.encode()
 
     async def _ask(self, commands: Sequence[tuple[Argument, ...]]) -> list[object]:
         """Return the replies; a connection that is found cut is opened anew, once, in the same time."""
-        with translated():
+        with redis_errors():
             async with asyncio.timeout(CALL_S):
                 try:
-                    return await self._wire.exchange(commands, CALL_S)
+                    return await self._pipeline.exchange(commands, CALL_S)
                 except TimedOut:
                     raise
                 except Unavailable:
-                    return await self._wire.exchange(commands, CALL_S)
+                    return await self._pipeline.exchange(commands, CALL_S)
 
-    async def _look_at(self, due: Sequence[Entry]) -> None:
+    async def _look_at(self, due: Sequence[PendingRequest]) -> None:
         """A task is in the system exactly as long as it has a slot."""
         by_route: dict[str, list[Asked]] = {}
         for entry in due:
@@ -130,7 +135,7 @@ class Seeker:
                 elif _is_unchanged(one):
                     entry = one[0]
                     entry.asked_s, entry.stage = asked_s, Stage.ADMITTED
-                    if entry.hurried:
+                    if entry.accept_on_admit:
                         entry.accept()
         if gone and await self._has_read_inbox():
             for one in filter(_is_unchanged, gone):
@@ -154,7 +159,7 @@ class Seeker:
             start = f"({entries[-1][0].decode('ascii', 'replace')}"
 
 
-def _is_old(entry: Entry) -> bool:
+def _is_old(entry: PendingRequest) -> bool:
     return time.monotonic() - entry.asked_s > AGE_S
 
 
@@ -164,7 +169,7 @@ def _is_unchanged(asked: Asked) -> bool:
     return entry.id == id and entry.stage is stage and not entry.moving and not entry.answer.done()
 
 
-async def look_forever(seeker: Seeker, period_s: float) -> None:
+async def look_forever(seeker: Reconciler, period_s: float) -> None:
     """Look for ever; ends by cancellation."""
     while True:
         await seeker.wait(period_s)

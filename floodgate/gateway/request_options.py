@@ -13,12 +13,12 @@ from starlette.requests import HTTPConnection
 from floodgate.declare.context import Caller
 from floodgate.declare.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS, Head
 from floodgate.declare.registry import Handler
-from floodgate.gateway.outcomes import Terms
+from floodgate.gateway.outcomes import RequestOptions
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 
 
-class Terming:
+class OptionsReader:
     """Reads the terms of one handler's requests; most routes ask for nothing, and then there is one answer."""
 
     def __init__(self, handler: Handler) -> None:
@@ -27,14 +27,14 @@ class Terming:
         self._looks = callable(self._door.priority) or callable(self._door.tenant)
         self._usual = self._terms(None, None, "")
 
-    def terms(self, request: HTTPConnection, caller: Caller | None, heed_prefer: bool = True) -> Terms:
+    def options(self, request: HTTPConnection, caller: Caller | None, heed_prefer: bool = True) -> RequestOptions:
         """Return the terms; raises what the user's functions raise, `ValueError` for what they return."""
         prefer = ",".join(request.headers.getlist("prefer")) if heed_prefer and _has_prefer(request) else ""
         if not prefer and not self._looks:
             return self._usual
         return self._terms(request, caller, prefer)
 
-    def _terms(self, request: HTTPConnection | None, caller: Caller | None, prefer: str) -> Terms:
+    def _terms(self, request: HTTPConnection | None, caller: Caller | None, prefer: str) -> RequestOptions:
         weight, share, tenant = UNDECLARED_WEIGHT, UNDECLARED_SHARE, ""
         head = _head(request, caller) if request is not None and self._looks else None
         priority = self._door.priority
@@ -52,17 +52,17 @@ class Terming:
             tenant = owner
         return self._timed(prefer, weight, share, tenant)
 
-    def _timed(self, prefer: str, weight: int, share: int, tenant: str) -> Terms:
+    def _timed(self, prefer: str, weight: int, share: int, tenant: str) -> RequestOptions:
         found = _WAIT.search(prefer)
         wait_s = float(found[1]) if found else None
         wants = [token.partition(";")[0].strip().lower() for token in prefer.split(",")]
         async_s, timeout_s = self._door.async_timeout_s, self._handler.timeout_s
         if async_s is not None and "respond-async" in wants:
             patience_s = min(wait_s or 0.0, timeout_s)
-            return Terms(round(async_s * 1000), True, weight, share, tenant, True, patience_s)
+            return RequestOptions(round(async_s * 1000), True, weight, share, tenant, True, patience_s)
         if wait_s and wait_s < timeout_s:
-            return Terms(round(wait_s * 1000), False, weight, share, tenant)
-        return Terms(round(timeout_s * 1000), True, weight, share, tenant)
+            return RequestOptions(round(wait_s * 1000), False, weight, share, tenant)
+        return RequestOptions(round(timeout_s * 1000), True, weight, share, tenant)
 
 
 def _has_prefer(request: HTTPConnection) -> bool:

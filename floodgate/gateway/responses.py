@@ -18,7 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from floodgate.gateway.outcomes import Answer, Trouble
+from floodgate.gateway.outcomes import Failure, Outcome
 
 PROBLEM_JSON = "application/problem+json"
 READABLE: Mapping[type, Callable[[Any], Any]] = {
@@ -61,31 +61,31 @@ class _Row:
     retry_after_s: int | None = None
 
 
-_ROWS: Mapping[Trouble, _Row] = {
-    Trouble.RATE: _Row(429, "Too many requests", "This route takes no more requests at this pace.", retry_after_s=1),
-    Trouble.SHARE: _Row(429, "Share used up", "All places of this caller are taken. Try again later.", retry_after_s=1),
-    Trouble.FULL: _Row(503, "Too busy", "All places of this route are taken. Try again later.", REDUCED, 1),
-    Trouble.TOO_LATE: _Row(503, "Too busy", "There is no time left to answer this. Try again later.", REDUCED, 1),
-    Trouble.NO_WORKER: _Row(503, "No worker", "Nobody serves this route at the moment.", REDUCED, 1),
-    Trouble.PAUSED: _Row(503, "Paused", "This route is paused by its operators.", REDUCED, 1),
-    Trouble.RESULTS_FULL: _Row(
+_ROWS: Mapping[Failure, _Row] = {
+    Failure.RATE: _Row(429, "Too many requests", "This route takes no more requests at this pace.", retry_after_s=1),
+    Failure.SHARE: _Row(429, "Share used up", "All places of this caller are taken. Try again later.", retry_after_s=1),
+    Failure.FULL: _Row(503, "Too busy", "All places of this route are taken. Try again later.", REDUCED, 1),
+    Failure.TOO_LATE: _Row(503, "Too busy", "There is no time left to answer this. Try again later.", REDUCED, 1),
+    Failure.NO_WORKER: _Row(503, "No worker", "Nobody serves this route at the moment.", REDUCED, 1),
+    Failure.PAUSED: _Row(503, "Paused", "This route is paused by its operators.", REDUCED, 1),
+    Failure.RESULTS_FULL: _Row(
         503, "Results full", "Too many results are kept. Fetch and delete some, or wait for the answer.", REDUCED, 10
     ),
-    Trouble.UNAVAILABLE: _Row(
+    Failure.UNAVAILABLE: _Row(
         503, "Unavailable", "The queue does not answer. The request may be sent again.", REDUCED, 1
     ),
-    Trouble.UNKNOWN: _Row(502, "Outcome unknown", "The request may have been carried out; its answer was lost."),
-    Trouble.LOST: _Row(502, "Worker lost", "The request may have been carried out; its worker was lost."),
-    Trouble.LATE: _Row(504, "Too late", "There was no answer in time."),
-    Trouble.FAILED: _Row(500, "Internal error", "The request failed. Its id leads to the reason in the log."),
-    Trouble.LEFT: _Row(499, "Client left", "Nobody reads this."),
+    Failure.UNKNOWN: _Row(502, "Outcome unknown", "The request may have been carried out; its answer was lost."),
+    Failure.LOST: _Row(502, "Worker lost", "The request may have been carried out; its worker was lost."),
+    Failure.LATE: _Row(504, "Too late", "There was no answer in time."),
+    Failure.FAILED: _Row(500, "Internal error", "The request failed. Its id leads to the reason in the log."),
+    Failure.LEFT: _Row(499, "Client left", "Nobody reads this."),
 }
 
 
-def respond(answer: Answer, request_id: str, root_path: str = "") -> Response:
+def respond(answer: Outcome, request_id: str, root_path: str = "") -> Response:
     """Return the response of a queued route; `root_path` is what stands before all paths, for the place of a 202."""
-    if answer.trouble is not None:
-        return problem(_ROWS[answer.trouble], request_id, answer.retry_after_s)
+    if answer.failure is not None:
+        return problem(_ROWS[answer.failure], request_id, answer.retry_after_s)
     if answer.accepted is not None:
         return pending(answer.accepted, "waiting", request_id, root_path)
     reply = answer.reply
@@ -103,7 +103,7 @@ async def invalid(request: Request, error: Exception) -> Response:
 
 def unexpected(request_id: str) -> Response:
     """Return what a bug of ours looks like to a client."""
-    return problem(_ROWS[Trouble.FAILED], request_id)
+    return problem(_ROWS[Failure.FAILED], request_id)
 
 
 def pending(task_id: str, state: str, request_id: str, root_path: str) -> Response:

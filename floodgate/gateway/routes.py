@@ -26,12 +26,12 @@ from floodgate.declare.registry import Handler, Registry
 from floodgate.gateway.bodies import in_time
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.identity import within
-from floodgate.gateway.middleware import Facts, facts_of
-from floodgate.gateway.outcomes import Answer, Trouble
-from floodgate.gateway.payload import Drafter, places_of
-from floodgate.gateway.request_options import Terming
+from floodgate.gateway.middleware import RequestRecord, record_of
+from floodgate.gateway.outcomes import Failure, Outcome
+from floodgate.gateway.payload import PayloadBuilder, places_of
+from floodgate.gateway.request_options import OptionsReader
 from floodgate.gateway.responses import documented, respond
-from floodgate.gateway.static_routes import NO_STACK, ExactRoutes, Respond
+from floodgate.gateway.static_routes import NO_STACK, Respond, StaticRouteIndex
 
 Identify = Callable[[Request], Coroutine[Any, Any, Caller | None]]
 
@@ -41,7 +41,7 @@ _REQUEST = "floodgate_request"
 
 def add_routes(
     app: FastAPI, registry: Registry, identify: Identify, body_s: float = 10, security: SecurityBase | None = None
-) -> ExactRoutes:
+) -> StaticRouteIndex:
     """Add every handler to the application; return those that `FastPath` may answer.
 
     `app.state.dispatcher` is looked up per request. A body may take `body_s`, or its
@@ -50,7 +50,7 @@ def add_routes(
     if security is not None:
         _document(app, security)
     secured: dict[str, Any] | None = None if security is None else {"security": [{security.scheme_name: []}]}
-    exact = ExactRoutes()
+    exact = StaticRouteIndex()
     app.router.routes.insert(0, exact)
     for handler in registry.handlers:
         shown = handler.presentation
@@ -93,35 +93,35 @@ def _responding(handler: Handler, identify: Identify, route: APIRoute, body_s: f
     The stacks that FastAPI opens for dependencies stay closed: a handler has none.
     """
     validated = route.get_route_handler() if handler.signature.parameters else _without_validation(route.endpoint)
-    terming = Terming(handler)
+    options_reader = OptionsReader(handler)
     most_s = max(handler.timeout_s, body_s) if route.body_field is not None else None
 
-    async def refused(request: Request, facts: Facts) -> Answer | None:
+    async def refused(request: Request, record: RequestRecord) -> Outcome | None:
         dispatcher: Dispatcher = request.app.state.dispatcher
         refusals = dispatcher.refusals
-        facts.meter = dispatcher.metering.of(handler)
-        facts.meter.offered()
+        record.meter = dispatcher.metering.of(handler)
+        record.meter.offered()
         if over := refusals.over_rate(handler.route):
             return over
         limit = asyncio.timeout(handler.timeout_s)
         try:
-            facts.caller = await within(limit, identify(request))
+            record.caller = await within(limit, identify(request))
         except TimeoutError:
             if not limit.expired():
                 raise
-            return Answer(trouble=Trouble.LATE)
-        facts.terms = terming.terms(request, facts.caller)
-        if facts.terms.detached and refusals.results_full:
-            return Answer(trouble=Trouble.RESULTS_FULL)
-        return refusals.remembered(handler.route, facts.terms)
+            return Outcome(failure=Failure.LATE)
+        record.options = options_reader.options(request, record.caller)
+        if record.options.async_response and refusals.results_full:
+            return Outcome(failure=Failure.RESULTS_FULL)
+        return refusals.remembered(handler.route, record.options)
 
     async def responding(scope: Scope, receive: Receive, send: Send) -> Response:
-        request, facts = Request(scope, receive, send), facts_of(scope)
-        facts.route = handler.label
-        if answer := await refused(request, facts):
-            facts.at_door = True
-            facts.note(answer)
-            return respond(answer, facts.request_id)
+        request, record = Request(scope, receive, send), record_of(scope)
+        record.route = handler.label
+        if answer := await refused(request, record):
+            record.at_door = True
+            record.note(answer)
+            return respond(answer, record.request_id)
         scope["fastapi_inner_astack"] = scope["fastapi_function_astack"] = NO_STACK
         if most_s is not None:
             request = Request(scope, in_time(receive, most_s), send)
@@ -147,16 +147,16 @@ def _without_validation(endpoint: Any) -> Callable[[Request], Awaitable[Response
 
 
 def _endpoint(handler: Handler) -> Any:
-    drafter = Drafter(handler)
+    payload_builder = PayloadBuilder(handler)
 
     async def endpoint(**arguments: Any) -> Response:
         request: Request = arguments[_REQUEST]
-        facts = facts_of(request.scope)
-        draft = await drafter.draft(request, handler.level_of(arguments))
+        record = record_of(request.scope)
+        payload = await payload_builder.payload(request, handler.level_of(arguments))
         dispatcher: Dispatcher = request.app.state.dispatcher
-        answer = await dispatcher.dispatch(handler, draft, request.receive)
-        facts.note(answer)
-        return respond(answer, facts.request_id, request.scope.get("root_path", ""))
+        answer = await dispatcher.dispatch(handler, payload, request.receive)
+        record.note(answer)
+        return respond(answer, record.request_id, request.scope.get("root_path", ""))
 
     endpoint.__name__ = handler.name
     endpoint.__doc__ = handler.function.__doc__

@@ -16,21 +16,21 @@ from floodgate.broker.commands import Call, declare
 from floodgate.broker.connection import connect, run
 from floodgate.broker.eviction import Eviction
 from floodgate.broker.keys import Keys, lane_of
-from floodgate.broker.pipeline import Wire
+from floodgate.broker.pipeline import Pipeline
 from floodgate.broker.reaper import reap_forever
 from floodgate.declare.head import Rate
 from floodgate.declare.registry import Registry
 from floodgate.errors import Unavailable
-from floodgate.gateway.admission import Admitter
-from floodgate.gateway.async_results import Results, watch_forever
+from floodgate.gateway.admission import AdmissionBatcher
+from floodgate.gateway.async_results import AsyncResults, watch_forever
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.gauges import Gauges
 from floodgate.gateway.inbox import Inbox
-from floodgate.gateway.metrics import Metering
-from floodgate.gateway.outcomes import Entry
+from floodgate.gateway.metrics import GatewayMetrics
+from floodgate.gateway.outcomes import PendingRequest
 from floodgate.gateway.rate_limit import Refusals
-from floodgate.gateway.reconciler import Seeker, look_forever
-from floodgate.gateway.worker_directory import Lanes, survey_forever
+from floodgate.gateway.reconciler import Reconciler, look_forever
+from floodgate.gateway.worker_directory import WorkerDirectory, refresh_forever
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics.snapshot import Snapshot
 from floodgate.operations.settings import Settings
@@ -42,7 +42,7 @@ LOOK_S = 0.5
 CALL_S = 2.0
 
 
-class Engine:
+class GatewayRuntime:
     """One gateway process."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
@@ -58,35 +58,35 @@ class Engine:
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
         self._process = process = secrets.token_hex(8)
         inbox_key = self._keys.inbox(process)
-        self.metering = Metering(registry, settings.metrics_of("gateway"), lambda: self.ready, self._take)
+        self.metering = GatewayMetrics(registry, settings.metrics_of("gateway"), lambda: self.ready, self._take)
         self._eviction = Eviction(settings.allow_eviction, self.metering.evicts.set, log)
-        self._lanes = Lanes(self._client, self._keys, self._clock, registry, settings.registration_ms)
-        self._admit_wire = Wire(self._pool, self._on_admit_open)
-        self._inbox_wire = Wire(self._pool, self._on_inbox_open)
+        self._directory = WorkerDirectory(self._client, self._keys, self._clock, registry, settings.registration_ms)
+        self._admit_pipeline = Pipeline(self._pool, self._on_admit_open)
+        self._inbox_pipeline = Pipeline(self._pool, self._on_inbox_open)
         rate = None if settings.rate_per_s is None else Rate(settings.rate_bucket, settings.rate_per_s)
         refusals = Refusals(registry, rate)
-        self.results = Results(self._client, self._keys)
+        self.results = AsyncResults(self._client, self._keys)
         self.dispatcher = Dispatcher(
-            process, self._client, self._keys, self._lanes, self.results, self._offer, refusals, self.metering
+            process, self._client, self._keys, self._directory, self.results, self._offer, refusals, self.metering
         )
-        self._admitter = Admitter(
-            self._admit_wire,
+        self._admission = AdmissionBatcher(
+            self._admit_pipeline,
             self._keys,
             self._clock,
-            self._lanes,
+            self._directory,
             process,
             self.dispatcher.withdraw,
             refusals,
             settings.result_ttl_s,
             self.metering,
         )
-        self._inbox = Inbox(self._inbox_wire, inbox_key, self.dispatcher.deliver, self.metering.replies)
-        self._seeker = Seeker(Wire(self._pool), self._keys, inbox_key, self._inbox, self.dispatcher.waiting)
-        self._gauges = Gauges(Wire(self._pool), self._keys, self._clock, registry, self._lanes)
+        self._inbox = Inbox(self._inbox_pipeline, inbox_key, self.dispatcher.deliver, self.metering.replies)
+        self._reconciler = Reconciler(Pipeline(self._pool), self._keys, inbox_key, self._inbox, self.dispatcher.waiting)
+        self._gauges = Gauges(Pipeline(self._pool), self._keys, self._clock, registry, self._directory)
 
     @property
     def ready(self) -> bool:
-        serves = not (self.draining or self._ended) and self._admit_wire.is_open and self._inbox_wire.is_open
+        serves = not (self.draining or self._ended) and self._admit_pipeline.is_open and self._inbox_pipeline.is_open
         return self._eviction.lets(serves)
 
     def begin_drain(self) -> None:
@@ -112,11 +112,11 @@ class Engine:
     async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             loops = [
-                group.create_task(self._admitter.run()),
+                group.create_task(self._admission.run()),
                 group.create_task(self._inbox.run()),
                 group.create_task(self.dispatcher.cancel_forever()),
-                group.create_task(look_forever(self._seeker, LOOK_S)),
-                group.create_task(survey_forever(self._lanes, SURVEY_S, self._after_survey)),
+                group.create_task(look_forever(self._reconciler, LOOK_S)),
+                group.create_task(refresh_forever(self._directory, SURVEY_S, self._after_survey)),
                 group.create_task(
                     reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps, self._process)
                 ),
@@ -139,40 +139,40 @@ class Engine:
         self.metering.open.set(len(self.dispatcher.waiting()))
         self.metering.unclaimed.reach(self._inbox.unclaimed)
 
-    def _offer(self, entry: Entry) -> None:
-        self._admitter.offer(entry)
+    def _offer(self, entry: PendingRequest) -> None:
+        self._admission.offer(entry)
 
-    async def _on_admit_open(self, wire: Wire) -> None:
+    async def _on_admit_open(self, pipeline: Pipeline) -> None:
         self.metering.connects.opened("admit")
-        self._lanes.interrupted()
-        await self._eviction.look(wire)
-        await self._declare(wire)
-        await self._lanes.survey()
-        self._seeker.look_at_all()
+        self._directory.interrupted()
+        await self._eviction.look(pipeline)
+        await self._declare(pipeline)
+        await self._directory.refresh()
+        self._reconciler.look_at_all()
 
-    async def _on_inbox_open(self, wire: Wire) -> None:
+    async def _on_inbox_open(self, pipeline: Pipeline) -> None:
         self.metering.connects.opened("inbox")
-        self._lanes.interrupted()
-        await self._inbox.check(wire)
-        self._seeker.look_at_all()
+        self._directory.interrupted()
+        await self._inbox.check(pipeline)
+        self._reconciler.look_at_all()
 
     async def _after_survey(self, declared: bool) -> None:
         if not declared:
             self._clock.observe(await run(self._client, self._declaration()))  # the data were lost: begin anew
-        elif (self._lanes.disagreed or self._admitter.doubts) and self._admit_wire.is_open:
+        elif (self._directory.disagreed or self._admission.doubts) and self._admit_pipeline.is_open:
             # Reap forgets lanes that nobody serves, by which workers learn of us, and garbage in a limit's place.
-            self._admitter.doubts = False
+            self._admission.doubts = False
             await run(self._client, self._declaration())
-        if self._lanes.strands:
+        if self._directory.strands:
             await self.dispatcher.move_stranded()
 
-    async def _declare(self, wire: Wire) -> None:
+    async def _declare(self, pipeline: Pipeline) -> None:
         if not self._clock.known:
-            (reply,) = await wire.exchange([("TIME",)], CALL_S)
+            (reply,) = await pipeline.exchange([("TIME",)], CALL_S)
             if not isinstance(reply, list):
                 raise Unavailable(f"Redis does not tell the time: {reply}")
             self._clock.observe(int(reply[0]) * 1000 + int(reply[1]) // 1000)
-        self._clock.observe(await wire.run(self._declaration(), CALL_S))
+        self._clock.observe(await pipeline.run(self._declaration(), CALL_S))
 
     def _declaration(self) -> Call[int]:
         handlers = self._registry.handlers

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
 from floodgate.gateway.bodies import limited
-from floodgate.gateway.middleware import RequestMiddleware, facts_of
+from floodgate.gateway.middleware import RequestMiddleware, record_of
 
 Respond = Callable[[Scope, Receive, Send], Awaitable[Response]]
 
@@ -37,7 +37,7 @@ class Known:
     respond: Respond
 
 
-class ExactRoutes(BaseRoute):
+class StaticRouteIndex(BaseRoute):
     """Stands before all others and takes what it knows by method and path; the rest goes on as ever."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class FastPath:
     raised here: outside a user's middleware it would arrive wrapped, as something else.
     """
 
-    def __init__(self, app: ASGIApp, routes: ExactRoutes, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, routes: StaticRouteIndex, max_body_bytes: int) -> None:
         self._app = app
         self._known = routes.known
         self._max_body_bytes = max_body_bytes
@@ -120,7 +120,7 @@ class ErrorsLast:
         try:
             await self._first(scope, receive, send)
         except Exception as error:
-            if self._first is self._stack or facts_of(scope).started:
+            if self._first is self._stack or record_of(scope).started:
                 raise
             scope[_RAISED] = error
             await self._errors(scope, receive, send)

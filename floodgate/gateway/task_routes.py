@@ -6,8 +6,8 @@ from fastapi import FastAPI, Request, Response
 
 from floodgate.declare.registry import Registry
 from floodgate.errors import FloodgateError
-from floodgate.gateway.middleware import facts_of
-from floodgate.gateway.outcomes import Answer, Trouble
+from floodgate.gateway.middleware import record_of
+from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.gateway.responses import pending, respond, unknown_task
 
 
@@ -22,24 +22,24 @@ def add_tasks(app: FastAPI, registry: Registry) -> None:
 
 async def _find(request: Request, task_id: str) -> Response:
     """Return the handler's answer once it is there, until then 202 with the state; 404 when neither is known."""
-    facts = facts_of(request.scope)
+    record = record_of(request.scope)
     try:
         found = await request.app.engine.results.find(task_id)
     except FloodgateError:
-        return respond(Answer(trouble=Trouble.UNAVAILABLE), facts.request_id)
+        return respond(Outcome(failure=Failure.UNAVAILABLE), record.request_id)
     if found is None:
-        return unknown_task(facts.request_id)
+        return unknown_task(record.request_id)
     if isinstance(found, str):
-        return pending(task_id, found, facts.request_id, request.scope.get("root_path", ""))
-    facts.note(found)
-    return respond(found, facts.request_id)
+        return pending(task_id, found, record.request_id, request.scope.get("root_path", ""))
+    record.note(found)
+    return respond(found, record.request_id)
 
 
 async def _end(request: Request, task_id: str) -> Response:
     """Cancel the task, or drop its result: 204; 404 when neither is there."""
-    facts = facts_of(request.scope)
+    record = record_of(request.scope)
     try:
         ended = await request.app.engine.results.end(task_id)
     except FloodgateError:
-        return respond(Answer(trouble=Trouble.UNAVAILABLE), facts.request_id)
-    return Response(status_code=204) if ended else unknown_task(facts.request_id)
+        return respond(Outcome(failure=Failure.UNAVAILABLE), record.request_id)
+    return Response(status_code=204) if ended else unknown_task(record.request_id)

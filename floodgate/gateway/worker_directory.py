@@ -14,7 +14,7 @@ from typing import Any
 
 from floodgate.broker.clock import RedisClock
 from floodgate.broker.commands import read_contracts
-from floodgate.broker.connection import Client, translated
+from floodgate.broker.connection import Client, redis_errors
 from floodgate.broker.decoding import number
 from floodgate.broker.keys import Keys, lane_of
 from floodgate.declare.registry import STRANGER, Handler, Registry
@@ -24,7 +24,7 @@ from floodgate.operations.logs import fields
 log = logging.getLogger("floodgate.gateway")
 
 
-class Lanes:
+class WorkerDirectory:
     """The last survey of who serves what."""
 
     def __init__(self, client: Client, keys: Keys, clock: RedisClock, registry: Registry, registration_ms: int) -> None:
@@ -70,10 +70,10 @@ class Lanes:
         """Tell whether workers of another contract see a route differently."""
         return bool(self._disagreed)
 
-    async def survey(self) -> bool:
+    async def refresh(self) -> bool:
         """Look once; return whether this process's declaration is still there. Raises `Unavailable`."""
         first = self._registry.handlers[0].route if self._registry.handlers else ""
-        with translated():
+        with redis_errors():
             async with asyncio.timeout(2), self._client.pipeline(transaction=False) as pipe:
                 pipe.time()  # the first survey may come before any script has told the time
                 pipe.hgetall(self._keys.contracts())
@@ -120,11 +120,11 @@ def _is_interrupted(now_ms: int, last_ms: int, grace_ms: int, gap_ms: int) -> bo
     return now_ms < grace_ms or abs(now_ms - last_ms) > 0.6 * gap_ms
 
 
-async def survey_forever(lanes: Lanes, period_s: float, after: Any) -> None:
+async def refresh_forever(lanes: WorkerDirectory, period_s: float, after: Any) -> None:
     """Survey for ever; call `after(declared)` each time. Ends by cancellation."""
     while True:
         try:
-            await after(await lanes.survey())
+            await after(await lanes.refresh())
         except FloodgateError as error:
             lanes.interrupted()
             log.debug("survey failed", extra=fields(reason=str(error)))

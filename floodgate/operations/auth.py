@@ -21,7 +21,7 @@ _PURPOSE = b"floodgate operator session 1 "
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-class Keyring:
+class OpsAuth:
     """Compares in constant time; `exists` tells whether there is a token at all."""
 
     def __init__(self, token: SecretStr | None, clock: Callable[[], float] = time.time) -> None:

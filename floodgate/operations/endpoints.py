@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 from pydantic import SecretStr
 
-from floodgate.operations.auth import COOKIE, SESSION_S, Headers, Keyring
+from floodgate.operations.auth import COOKIE, SESSION_S, Headers, OpsAuth
 
 log = logging.getLogger("floodgate")
 
@@ -83,12 +83,12 @@ class Pages:
             await page(scope, receive, send)
 
 
-class Gate:
+class OpsEndpoints:
     """Lets through to `pages` whom `token`, or its absence, allows. Closed by default."""
 
     def __init__(self, pages: App, token: SecretStr | None, is_ready: Callable[[], bool]) -> None:
         self._pages = pages
-        self._keyring = Keyring(token)
+        self._keyring = OpsAuth(token)
         self._is_ready = is_ready
         self._said = False
 
@@ -99,7 +99,7 @@ class Gate:
         elif place[1] in (LIVE, READY) and scope["type"] == "http":
             await _say_status(scope, send, place[1] == LIVE or self._is_ready())
         elif not self._keyring.exists:
-            if is_near(scope):
+            if is_local_request(scope):
                 await self._pages(scope, receive, send)
             else:
                 self._say_closed()
@@ -145,7 +145,7 @@ def is_engine_path(scope: Message) -> bool:
     return path.startswith(PREFIX) or (root != "" and path.startswith(root + PREFIX))
 
 
-def is_near(scope: Message) -> bool:
+def is_local_request(scope: Message) -> bool:
     """Tell whether a request comes from this machine itself, by no proxy and no page of another site.
 
     A name of this machine as the host keeps out a site that has its name resolved

@@ -13,12 +13,12 @@ from typing import Any
 from floodgate.declare.discovery import check_times, discover
 from floodgate.declare.registry import Registry
 from floodgate.operations import supervision
-from floodgate.operations.endpoints import Gate, Pages
+from floodgate.operations.endpoints import OpsEndpoints, Pages
 from floodgate.operations.logs import configure
 from floodgate.operations.metrics.page import MetricsPage
 from floodgate.operations.metrics.snapshot import Snapshot
 from floodgate.operations.settings import Settings
-from floodgate.worker.runtime import Engine
+from floodgate.worker.runtime import WorkerRuntime
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -31,9 +31,11 @@ class WorkerApp:
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
-        self.engine: Engine | None = None
+        self.engine: WorkerRuntime | None = None
         self._leaving = False
-        self._gate = Gate(Pages({"metrics": MetricsPage(self._figures)}), settings.ops_token, lambda: self.ready)
+        self._gate = OpsEndpoints(
+            Pages({"metrics": MetricsPage(self._figures)}), settings.ops_token, lambda: self.ready
+        )
 
     def begin_drain(self) -> None:
         """Take nothing more and end what runs; may be called twice, from a signal handler, and before the start."""
@@ -53,7 +55,7 @@ class WorkerApp:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        self.engine = Engine(self._settings, self._registry)  # after the fork: names are drawn here
+        self.engine = WorkerRuntime(self._settings, self._registry)  # after the fork: names are drawn here
         running = supervision.start(self.engine.run())
         if self._leaving:
             self.engine.begin_drain()

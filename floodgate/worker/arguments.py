@@ -22,7 +22,7 @@ from floodgate.broker.envelopes import Task
 from floodgate.declare.registry import Handler, Registry
 from floodgate.errors import DeclarationError
 from floodgate.worker.resources import Resources
-from floodgate.worker.serialization import Renderer
+from floodgate.worker.serialization import Serializer
 
 _NO_STACK = AsyncExitStack()
 """FastAPI wants them; nothing that a handler may declare enters one."""
@@ -41,7 +41,7 @@ class Plan:
     """A handler with the two ends of its run."""
 
     handler: Handler
-    render: Renderer
+    render: Serializer
     _read: Callable[[Task], Awaitable[dict[str, Any]]]
     _resources: Resources
 
@@ -56,7 +56,7 @@ class Plan:
 def plans(registry: Registry, resources: Resources) -> Mapping[str, Plan]:
     """Return the worker's route table: route to plan."""
     return {
-        handler.route: Plan(handler, Renderer(handler), _reader(handler), resources) for handler in registry.handlers
+        handler.route: Plan(handler, Serializer(handler), _reader(handler), resources) for handler in registry.handlers
     }
 
 

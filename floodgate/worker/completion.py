@@ -14,12 +14,12 @@ from collections import deque
 from floodgate.broker.backoff import Backoff
 from floodgate.broker.clock import RedisClock
 from floodgate.broker.commands import Claimed, Completion, complete
-from floodgate.broker.envelopes import Outcome, TaskReply, inbox_of, pack_reply
+from floodgate.broker.envelopes import TaskOutcome, TaskReply, inbox_of, pack_reply
 from floodgate.broker.keys import Keys
-from floodgate.broker.pipeline import Wire
-from floodgate.errors import FloodgateError, Garbled
+from floodgate.broker.pipeline import Pipeline
+from floodgate.errors import DecodeError, FloodgateError
 from floodgate.operations.logs import fields
-from floodgate.worker.metrics import STOPPED, Metering
+from floodgate.worker.metrics import STOPPED, WorkerMetrics
 from floodgate.worker.runs import Ended, Phase
 
 log = logging.getLogger("floodgate.worker")
@@ -29,11 +29,11 @@ BATCH_BYTES = 512 * 1024
 CALL_S = 5.0
 
 
-class Completer:
+class CompletionBatcher:
     """The one sender of replies of a worker process."""
 
-    def __init__(self, wire: Wire, keys: Keys, clock: RedisClock, metering: Metering) -> None:
-        self._wire = wire
+    def __init__(self, pipeline: Pipeline, keys: Keys, clock: RedisClock, metering: WorkerMetrics) -> None:
+        self._pipeline = pipeline
         self._keys = keys
         self._clock = clock
         self._metering = metering
@@ -48,7 +48,7 @@ class Completer:
         """Answer a task that cannot be read, as far as the readable part says to whom."""
         route = claimed.id.partition(".")[0]
         inbox = inbox_of(claimed.blob)
-        reply = pack_reply(TaskReply(claimed.id, Outcome.FAILED)) if inbox else b""
+        reply = pack_reply(TaskReply(claimed.id, TaskOutcome.FAILED)) if inbox else b""
         self._add(Completion(lease, claimed.id, route, "", "", inbox, 0, 0, False, False, reply))
 
     def add(self, ended: Ended) -> None:
@@ -71,7 +71,7 @@ class Completer:
                 ended.in_time,
                 wanted,
                 reply,
-                ended.reply.outcome is Outcome.FAILED,
+                ended.reply.outcome is TaskOutcome.FAILED,
             )
         )
 
@@ -94,11 +94,11 @@ class Completer:
             while True:
                 sent_s = time.monotonic()
                 try:
-                    answer = await self._wire.run(complete(self._keys, batch), CALL_S)
+                    answer = await self._pipeline.run(complete(self._keys, batch), CALL_S)
                     self._clock.observe(answer.now_ms)
                     self._metering.completes.answered(time.monotonic() - sent_s, len(batch))
                     break
-                except Garbled as error:
+                except DecodeError as error:
                     self._metering.completes.failed()
                     log.error("complete answered garbage", extra=fields(reason=str(error)))
                     break

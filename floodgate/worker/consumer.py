@@ -21,13 +21,13 @@ from floodgate.broker.connection import Pool
 from floodgate.broker.envelopes import unpack_task
 from floodgate.broker.eviction import Eviction
 from floodgate.broker.keys import Keys, lease_of
-from floodgate.broker.pipeline import Wire
-from floodgate.errors import FloodgateError, Garbled
+from floodgate.broker.pipeline import Pipeline
+from floodgate.errors import DecodeError, FloodgateError
 from floodgate.operations.logs import fields
-from floodgate.worker.completion import Completer
+from floodgate.worker.completion import CompletionBatcher
 from floodgate.worker.executor import Executor
-from floodgate.worker.heartbeat import Keeper
-from floodgate.worker.metrics import GIVEN_BACK, Metering
+from floodgate.worker.heartbeat import Heartbeat
+from floodgate.worker.metrics import GIVEN_BACK, WorkerMetrics
 from floodgate.worker.runs import Event
 
 log = logging.getLogger("floodgate.worker")
@@ -49,7 +49,7 @@ CLAIM_BYTES = 512 * 1024
 MOST_TASKS = 256
 
 
-class Claimer:
+class Consumer:
     """Claims for one executor of one worker process."""
 
     def __init__(
@@ -58,14 +58,14 @@ class Claimer:
         keys: Keys,
         clock: RedisClock,
         executor: Executor,
-        completer: Completer,
-        keeper: Keeper,
+        completions: CompletionBatcher,
+        heartbeat: Heartbeat,
         *,
         process: str,
         contract: str,
         lanes: Sequence[str],
         lease_ms: int,
-        metering: Metering,
+        metering: WorkerMetrics,
         eviction: Eviction,
     ) -> None:
         # reap knows by it how long its registration and its leases last: processes may differ
@@ -74,8 +74,8 @@ class Claimer:
         self.executor = executor
         self._keys = keys
         self._clock = clock
-        self._completer = completer
-        self._keeper = keeper
+        self._completions = completions
+        self._heartbeat = heartbeat
         self._lease_ms = lease_ms
         self._metering = metering
         self._eviction = eviction
@@ -86,18 +86,18 @@ class Claimer:
         self.leaving = False
         self._full = asyncio.Event()
         """Set while there is no room to claim."""
-        self._wire = Wire(pool, self._on_open)
-        self._listening = Wire(pool)
+        self._pipeline = Pipeline(pool, self._on_open)
+        self._listening = Pipeline(pool)
 
     @property
     def working(self) -> bool:
         """Tell whether it is registered, and claims or has no room to; not while all its places are stuck."""
         claims = self.executor.room == 0 or time.monotonic() - self._answered_s < SILENT_S
-        return claims and not self.executor.stuck and self._keeper.registers(self)
+        return claims and not self.executor.stuck and self._heartbeat.registers(self)
 
     def leases(self) -> Mapping[str, str]:
         """Return lease to route of everything this claimer holds, unacknowledged ends included."""
-        ended = {lease: r for lease, r in self._completer.leases.items() if lease.startswith(f"{self.name}#")}
+        ended = {lease: r for lease, r in self._completions.leases.items() if lease.startswith(f"{self.name}#")}
         return {**ended, **{lease: run.task.route for lease, run in self.executor.runs.items()}}
 
     def stop(self, lease: str) -> bool:
@@ -114,21 +114,21 @@ class Claimer:
         backoff = Backoff()
         while not self.leaving:
             try:
-                await self._wire.open()
+                await self._pipeline.open()
                 await self._claim_until_broken(backoff)
             except FloodgateError as error:
                 self._metering.claims.failed()
-                await self._wire.close()  # the next one begins with a join: a lost claim's leases go back
+                await self._pipeline.close()  # the next one begins with a join: a lost claim's leases go back
                 if not self.leaving:
-                    log.warning("no claims: waiting for Redis", extra=fields(claimer=self.name, reason=str(error)))
+                    log.warning("no claims: waiting for Redis", extra=fields(consumer=self.name, reason=str(error)))
                     await asyncio.sleep(backoff.next_s())
-        await self._wire.close()
+        await self._pipeline.close()
 
     async def leave(self) -> None:
         """Take nothing more; the bell ends a parked claim."""
         self.leaving = True
         self.executor.gained_room.set()
-        await self._keeper.renew(self)
+        await self._heartbeat.renew(self)
 
     async def give_back(self) -> None:
         """Return what still runs: it had started, so it counts as a try."""
@@ -143,17 +143,17 @@ class Claimer:
             self._metering.routes[run.task.route].ended(GIVEN_BACK, time.monotonic() - run.started_s)
         items = [Released(run.lease, run.task_id, run.task.route, True) for run in runs]
         for at in range(0, len(items), MAX_BATCH):
-            await self._wire.run(release(self._keys, items[at : at + MAX_BATCH]), CALL_S)
-        log.warning("gave back unfinished work", extra=fields(claimer=self.name, tasks=len(runs)))
+            await self._pipeline.run(release(self._keys, items[at : at + MAX_BATCH]), CALL_S)
+        log.warning("gave back unfinished work", extra=fields(consumer=self.name, tasks=len(runs)))
 
-    async def _on_open(self, wire: Wire) -> None:
+    async def _on_open(self, pipeline: Pipeline) -> None:
         self._metering.connects.opened("claim")
         if self.leaving:
             return
-        await self._eviction.look(wire)
-        await self._keeper.renew(self)
-        call = join(self._keys, claimer=self.name, last_serial=self._last_read, known=self.leases().keys())
-        reply = await wire.run(call, CALL_S)
+        await self._eviction.look(pipeline)
+        await self._heartbeat.renew(self)
+        call = join(self._keys, consumer=self.name, last_serial=self._last_read, known=self.leases().keys())
+        reply = await pipeline.run(call, CALL_S)
         self._clock.observe(reply.now_ms)
 
     async def _claim_until_broken(self, backoff: Backoff) -> None:
@@ -176,16 +176,16 @@ class Claimer:
             # First the start: a bell may ring for a task of the same turn, and what follows may fail.
             for claimed in reply.tasks:
                 self._start(claimed)
-            await self._hear(self._wire, rung)
+            await self._hear(self._pipeline, rung)
             if not reply.registered:
-                await self._keeper.renew(self)
+                await self._heartbeat.renew(self)
 
     def _call(self, valid_s: float) -> Call[ClaimReply]:
         self._serial += 1
         return claim(
             self._keys,
             valid_until_ms=self._clock.now_ms() + round(valid_s * 1000),
-            claimer=self.name,
+            consumer=self.name,
             serial=self._serial,
             room=min(self.executor.room, MOST_TASKS),
             lease_ms=self._lease_ms,
@@ -196,7 +196,7 @@ class Claimer:
 
     async def _claim(self) -> tuple[ClaimReply, Any]:
         call, sent_s = self._call(1.0), time.monotonic()
-        claimed = self._read(await self._wire.run(call, CALL_S))
+        claimed = self._read(await self._pipeline.run(call, CALL_S))
         self._metering.claims.answered(time.monotonic() - sent_s, len(claimed.tasks))
         return claimed, None
 
@@ -205,8 +205,8 @@ class Claimer:
         call = self._call(BLOCK_S + 1.0)
         wakes = [self._keys.wake(lane) for lane in self.lanes]
         block = ("BLPOP", self._keys.bell(self.name), *wakes, str(BLOCK_S))
-        rung, reply = await self._wire.exchange([block, call.evalsha], BLOCK_S + SLACK_S)
-        claimed = self._read(await self._wire.result(call, reply, CALL_S))
+        rung, reply = await self._pipeline.exchange([block, call.evalsha], BLOCK_S + SLACK_S)
+        claimed = self._read(await self._pipeline.result(call, reply, CALL_S))
         self._metering.claims.brought(len(claimed.tasks))
         return claimed, rung
 
@@ -235,16 +235,16 @@ class Claimer:
         finally:
             await self._listening.close()
 
-    async def _hear(self, wire: Wire, rung: Any) -> None:
+    async def _hear(self, pipeline: Pipeline, rung: Any) -> None:
         """Stop what the bell names. Its rest is fetched without waiting."""
         if isinstance(rung, Exception) and str(rung).startswith("WRONGTYPE"):
-            log.error("garbage in the place of a bell or a baton: dropped", extra=fields(claimer=self.name))
-            await wire.exchange([("DEL", self._keys.bell(self.name))], CALL_S)
+            log.error("garbage in the place of a bell or a baton: dropped", extra=fields(consumer=self.name))
+            await pipeline.exchange([("DEL", self._keys.bell(self.name))], CALL_S)
             await asyncio.sleep(MEND_S)
             return
         if not isinstance(rung, list) or rung[0] != self._keys.bell(self.name).encode():
             return
-        (rest,) = await wire.exchange([("LPOP", self._keys.bell(self.name), 1000)], CALL_S)
+        (rest,) = await pipeline.exchange([("LPOP", self._keys.bell(self.name), 1000)], CALL_S)
         items = (rung[1], *(rest if isinstance(rest, list) else ()))
         for item in items:
             self.executor.stop_task(item.decode("ascii", "replace"))
@@ -254,11 +254,11 @@ class Claimer:
         try:
             task = unpack_task(claimed.blob)
             if task.route not in self.executor.plans or not claimed.id.startswith(f"{task.route}."):
-                raise Garbled("a task of a route that is not served here")
-        except Garbled as error:
+                raise DecodeError("a task of a route that is not served here")
+        except DecodeError as error:
             log.error("a task that cannot be read", extra=fields(task=claimed.id, reason=str(error)))
             self._metering.unreadable.add()
-            self._completer.fail(lease, claimed)
+            self._completions.fail(lease, claimed)
         else:
             left_s = (task.deadline_ms - self._clock.now_ms()) / 1000
             self._metering.routes[task.route].started()

@@ -18,19 +18,19 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from floodgate.broker.envelopes import Outcome, Task, TaskReply
+from floodgate.broker.envelopes import Task, TaskOutcome, TaskReply
 from floodgate.declare.context import Caller, Context
-from floodgate.declare.registry import Kind
+from floodgate.declare.registry import ExecutorKind
 from floodgate.errors import HTTPError
 from floodgate.operations.logs import fields
 from floodgate.worker.arguments import Plan
 from floodgate.worker.runs import Ended, Event, Phase, Run
-from floodgate.worker.serialization import Rendered, refusal
-from floodgate.worker.thread_pool import Threads
+from floodgate.worker.serialization import SerializedResult, refusal
+from floodgate.worker.thread_pool import ThreadPool
 
 log = logging.getLogger("floodgate.worker")
 
-NOTHING = Rendered(0, (), b"")
+NOTHING = SerializedResult(0, (), b"")
 
 
 class Executor:
@@ -38,7 +38,7 @@ class Executor:
 
     def __init__(
         self,
-        kind: Kind,
+        kind: ExecutorKind,
         places: int,
         plans: Mapping[str, Plan],
         max_result_bytes: int,
@@ -53,7 +53,7 @@ class Executor:
         self._loop = asyncio.get_running_loop()
         self._max_result_bytes = max_result_bytes
         self._on_end = on_end
-        self._threads = Threads(places) if kind == "s" else None
+        self._threads = ThreadPool(places) if kind == "s" else None
 
     @property
     def room(self) -> int:
@@ -105,13 +105,13 @@ class Executor:
             self._threads.close()
 
     async def _run(self, run: Run) -> None:
-        outcome, answer = Outcome.FAILED, NOTHING
+        outcome, answer = TaskOutcome.FAILED, NOTHING
         timer = self._loop.call_later(run.left_s, self.tell, run, Event.DEADLINE)
         self.tell(run, Event.BEGIN if run.left_s > 0 else Event.DEADLINE)  # nothing is started after its deadline
         try:
             if run.phase is Phase.RUNNING:
                 answer = await self._answer(run)
-                outcome = Outcome.DONE
+                outcome = TaskOutcome.DONE
         except BaseException as error:  # a handler may raise anything, SystemExit and CancelledError too
             told = isinstance(error, asyncio.CancelledError) and run.phase is Phase.EXPIRED
             if run.phase in (Phase.RUNNING, Phase.EXPIRED) and not told:
@@ -123,18 +123,18 @@ class Executor:
             if run.context.cancelled:  # a starved loop may not have seen the deadline yet
                 run.move(Event.DEADLINE)
             if run.phase is not Phase.RUNNING:
-                outcome, answer = Outcome.EXPIRED, NOTHING
+                outcome, answer = TaskOutcome.EXPIRED, NOTHING
             if run.phase is not Phase.RELEASED:
                 self._report(run, outcome, answer)
 
-    def _report(self, run: Run, outcome: Outcome, answer: Rendered) -> None:
+    def _report(self, run: Run, outcome: TaskOutcome, answer: SerializedResult) -> None:
         run_ms = round((time.monotonic() - run.started_s) * 1000)
         wait_ms = max(0, round(run.task.budget_ms - run.left_s * 1000))
         reply = TaskReply(run.task_id, outcome, answer.status, answer.headers, answer.body, wait_ms, run_ms)
-        in_time = outcome is not Outcome.EXPIRED and run.context.seconds_left > 0
+        in_time = outcome is not TaskOutcome.EXPIRED and run.context.seconds_left > 0
         self._on_end(Ended(run, reply, run_ms, in_time))
 
-    async def _answer(self, run: Run) -> Rendered:
+    async def _answer(self, run: Run) -> SerializedResult:
         plan = self.plans[run.task.route]
         try:
             answer = await self._call(plan, run)
@@ -146,7 +146,7 @@ class Executor:
             )
         return answer
 
-    async def _call(self, plan: Plan, run: Run) -> Rendered:
+    async def _call(self, plan: Plan, run: Run) -> SerializedResult:
         arguments = await plan.arguments(run.task)
         if plan.handler.context_name is not None:
             arguments[plan.handler.context_name] = run.context
@@ -160,7 +160,7 @@ class Executor:
         answer, error = await self._threads.submit(lambda: own.run(_in_thread, plan, run, arguments))
         if error is not None:
             raise error
-        assert isinstance(answer, Rendered)
+        assert isinstance(answer, SerializedResult)
         return answer
 
     def _say(self, run: Run, event: str, error: BaseException) -> None:
@@ -168,7 +168,7 @@ class Executor:
         log.error(event, exc_info=error, extra=fields(request_id=run.task.request_id, route=label))
 
 
-def _in_thread(plan: Plan, run: Run, arguments: dict[str, Any]) -> Rendered:
+def _in_thread(plan: Plan, run: Run, arguments: dict[str, Any]) -> SerializedResult:
     """Call a sync handler and render its result: what is large would hold up the loop, and with it the renewals."""
     if run.context.cancelled:  # a starved loop may hand it over late: what expired is never started
         return NOTHING

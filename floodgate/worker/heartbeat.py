@@ -19,7 +19,7 @@ from floodgate.broker.connection import Client, run
 from floodgate.broker.keys import Keys
 from floodgate.errors import FloodgateError
 from floodgate.operations.logs import fields
-from floodgate.worker.metrics import Metering
+from floodgate.worker.metrics import WorkerMetrics
 
 log = logging.getLogger("floodgate.worker")
 
@@ -36,7 +36,7 @@ class Holder(Protocol):
     def stop(self, lease: str) -> bool: ...
 
 
-class Keeper:
+class Heartbeat:
     """Renews for all claimers of one process. `declare` is called when one may have joined anew, until it works."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Keeper:
         lease_ms: int,
         registration_ms: int,
         declare: Callable[[], Awaitable[None]],
-        metering: Metering,
+        metering: WorkerMetrics,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -82,7 +82,7 @@ class Keeper:
             self._client,
             renew(
                 self._keys,
-                claimer=holder.name,
+                consumer=holder.name,
                 register_ms=0 if leave else self._registration_ms,
                 lease_ms=self._lease_ms,
                 lanes=holder.lanes,
@@ -95,7 +95,7 @@ class Keeper:
         self._renewed[holder.name] = -math.inf if leave else time.monotonic()
         self._heed(holder, reply)
         if reply.joined:
-            log.info("registered", extra=fields(claimer=holder.name, lanes=len(holder.lanes)))
+            log.info("registered", extra=fields(consumer=holder.name, lanes=len(holder.lanes)))
         if (reply.joined or self._undeclared) and not leave:
             await self._declare()
             self._undeclared = False
@@ -108,7 +108,7 @@ class Keeper:
                 await self.renew(holder)
             except FloodgateError as error:
                 self._metering.renewals.failed()
-                log.warning("renewal failed", extra=fields(claimer=holder.name, reason=str(error)))
+                log.warning("renewal failed", extra=fields(consumer=holder.name, reason=str(error)))
 
     def _heed(self, holder: Holder, reply: RenewReply) -> None:
         for lease in reply.unwanted:
@@ -116,4 +116,4 @@ class Keeper:
         # Not those of runs that ended meanwhile: their `complete` overtook the renewal.
         if gone := sum(holder.stop(lease) for lease in reply.gone):
             self._metering.gone.add(gone)
-            log.warning("leases are gone", extra=fields(claimer=holder.name, leases=gone))
+            log.warning("leases are gone", extra=fields(consumer=holder.name, leases=gone))

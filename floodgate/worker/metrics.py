@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from floodgate.broker.call_metrics import Calls, Connects, Reaps
-from floodgate.broker.envelopes import Outcome
+from floodgate.broker.envelopes import TaskOutcome
 from floodgate.declare.registry import Registry
 from floodgate.operations.metrics.families import EVICTS, SECONDS, Family
 from floodgate.operations.metrics.ledger import Counter, Histogram, Ledger
@@ -38,7 +38,11 @@ UNREADABLE = Family("floodgate_tasks_unreadable_total", "counter", "What was cla
 KINDS = {"a": "async", "s": "sync"}
 STOPPED = "stopped"
 GIVEN_BACK = "given_back"
-OUTCOMES = (*(outcome.value for outcome in (Outcome.DONE, Outcome.FAILED, Outcome.EXPIRED)), STOPPED, GIVEN_BACK)
+OUTCOMES = (
+    *(outcome.value for outcome in (TaskOutcome.DONE, TaskOutcome.FAILED, TaskOutcome.EXPIRED)),
+    STOPPED,
+    GIVEN_BACK,
+)
 
 
 class TaskMeter:
@@ -59,7 +63,7 @@ class TaskMeter:
         self._run.observe(run_s)
 
 
-class Metering:
+class WorkerMetrics:
     """What one worker process counts."""
 
     def __init__(

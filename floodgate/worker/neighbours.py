@@ -11,7 +11,7 @@ import logging
 import random
 
 from floodgate.broker.commands import read_contracts
-from floodgate.broker.connection import Client, translated
+from floodgate.broker.connection import Client, redis_errors
 from floodgate.broker.keys import Keys
 from floodgate.declare.registry import STRANGER, Registry
 from floodgate.errors import Unavailable
@@ -33,7 +33,7 @@ class Neighbours:
 
     async def look(self) -> None:
         """Look once; raises `Unavailable`."""
-        with translated():
+        with redis_errors():
             async with asyncio.timeout(CALL_S), self._client.pipeline(transaction=False) as pipe:
                 pipe.hgetall(self._keys.contracts())
                 pipe.smembers(self._keys.lanes())

@@ -23,7 +23,7 @@ from floodgate.declare.registry import Handler
 from floodgate.declare.resource import Resource, needs_of
 from floodgate.errors import ConfigurationError
 from floodgate.operations.logs import fields
-from floodgate.worker.thread_pool import Threads
+from floodgate.worker.thread_pool import ThreadPool
 
 log = logging.getLogger("floodgate.worker")
 
@@ -47,7 +47,7 @@ class Resources:
         self._overrides = overrides or {}
         self._values: dict[Any, Any] = {}
         self._closers: list[tuple[str, Callable[[], Awaitable[Any]]]] = []
-        self._threads = Threads(1)
+        self._threads = ThreadPool(1)
         """One, so that a sync generator is closed in the thread that opened it."""
         self._at = ""
         """What is opened or closed at the moment, for the log."""

@@ -21,19 +21,19 @@ from floodgate.broker.commands import declare
 from floodgate.broker.connection import connect, run
 from floodgate.broker.eviction import Eviction
 from floodgate.broker.keys import Keys, group_of, lane_of
-from floodgate.broker.pipeline import Wire
+from floodgate.broker.pipeline import Pipeline
 from floodgate.broker.reaper import reap_forever
-from floodgate.declare.registry import Kind, Registry
+from floodgate.declare.registry import ExecutorKind, Registry
 from floodgate.errors import FloodgateError, WorkerFailed
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics.snapshot import Snapshot
 from floodgate.operations.settings import Settings
 from floodgate.worker.arguments import plans
-from floodgate.worker.completion import Completer
-from floodgate.worker.consumer import BLOCK_S, SLACK_S, Claimer
+from floodgate.worker.completion import CompletionBatcher
+from floodgate.worker.consumer import BLOCK_S, SLACK_S, Consumer
 from floodgate.worker.executor import Executor
-from floodgate.worker.heartbeat import Keeper
-from floodgate.worker.metrics import Metering
+from floodgate.worker.heartbeat import Heartbeat
+from floodgate.worker.metrics import WorkerMetrics
 from floodgate.worker.neighbours import Neighbours, look_forever
 from floodgate.worker.resources import Resources
 
@@ -45,7 +45,7 @@ FLUSH_S = 2.0
 """How long the last replies may take after the work has ended."""
 
 
-class Engine:
+class WorkerRuntime:
     """One worker process at work."""
 
     def __init__(
@@ -61,9 +61,9 @@ class Engine:
         self._keys = Keys(settings.namespace)
         self._clock = RedisClock()
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
-        self.metering = Metering(registry, settings.metrics_of("worker"), lambda: self.ready, self._take)
+        self.metering = WorkerMetrics(registry, settings.metrics_of("worker"), lambda: self.ready, self._take)
         self._eviction = Eviction(settings.allow_eviction, self.metering.evicts.set, log)
-        self._keeper = Keeper(
+        self._heartbeat = Heartbeat(
             self._client,
             self._keys,
             self._clock,
@@ -75,12 +75,14 @@ class Engine:
         mine = [h for h in registry.handlers if min(h.levels) <= settings.worker_max_level]
         self._resources = Resources(mine, overrides)
         self._open = False
-        self._completer = Completer(Wire(self._pool, self._on_complete_open), self._keys, self._clock, self.metering)
-        self._claimers = self._make_claimers()
+        self._completions = CompletionBatcher(
+            Pipeline(self._pool, self._on_complete_open), self._keys, self._clock, self.metering
+        )
+        self._consumers = self._make_claimers()
 
     @property
     def ready(self) -> bool:
-        works = self._open and not self._draining.is_set() and all(claimer.working for claimer in self._claimers)
+        works = self._open and not self._draining.is_set() and all(consumer.working for consumer in self._consumers)
         return self._eviction.lets(works)
 
     def begin_drain(self) -> None:
@@ -118,13 +120,13 @@ class Engine:
     async def _work(self) -> None:
         neighbours = Neighbours(self._client, self._keys, self._registry)
         async with asyncio.TaskGroup() as group:
-            claims = [group.create_task(claimer.run(), name=claimer.name) for claimer in self._claimers]
+            claims = [group.create_task(consumer.run(), name=consumer.name) for consumer in self._consumers]
             loops = [
                 group.create_task(reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps)),
                 group.create_task(self.metering.vitals.beat_forever()),
-                group.create_task(self._completer.run()),
+                group.create_task(self._completions.run()),
                 group.create_task(look_forever(neighbours, self._settings.renew_s)),
-                *(group.create_task(self._keeper.keep(claimer)) for claimer in self._claimers),
+                *(group.create_task(self._heartbeat.keep(consumer)) for consumer in self._consumers),
                 group.create_task(self._watch_places()),
                 group.create_task(self._watch_resources()),
             ]
@@ -138,7 +140,7 @@ class Engine:
         since_s = time.monotonic()
         while time.monotonic() - since_s < self._settings.stuck_s:
             await asyncio.sleep(WATCH_S)
-            if not any(claimer.executor.stuck for claimer in self._claimers):
+            if not any(consumer.executor.stuck for consumer in self._consumers):
                 since_s = time.monotonic()
         self._fail("runs past their deadline have held all places of a kind for STUCK_S")
 
@@ -159,34 +161,34 @@ class Engine:
         return self.metering.ledger.snapshot()
 
     def _take(self) -> None:
-        for claimer in self._claimers:
-            executor = claimer.executor
+        for consumer in self._consumers:
+            executor = consumer.executor
             self.metering.places[executor.kind].set(executor.places)
             self.metering.busy[executor.kind].set(len(executor.runs))
             self.metering.overdue[executor.kind].set(executor.overdue)
 
-    async def _on_complete_open(self, wire: Wire) -> None:
+    async def _on_complete_open(self, pipeline: Pipeline) -> None:
         self.metering.connects.opened("complete")
 
     async def _drain(self, claims: Sequence[asyncio.Task[None]]) -> None:
-        log.info("draining", extra=fields(running=sum(len(c.executor.runs) for c in self._claimers)))
-        for claimer in self._claimers:
+        log.info("draining", extra=fields(running=sum(len(c.executor.runs) for c in self._consumers)))
+        for consumer in self._consumers:
             with contextlib.suppress(FloodgateError):
-                await claimer.leave()
+                await consumer.leave()
         if claims:  # a claim under way may still bring work, which is ended like all other
             await asyncio.wait(claims, timeout=BLOCK_S + SLACK_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
-                for claimer in self._claimers:
-                    if not claimer.executor.stuck:  # nobody waits for what it runs
-                        await claimer.executor.idle()
-        for claimer in self._claimers:
+                for consumer in self._consumers:
+                    if not consumer.executor.stuck:  # nobody waits for what it runs
+                        await consumer.executor.idle()
+        for consumer in self._consumers:
             with contextlib.suppress(FloodgateError):
-                await claimer.give_back()
-            claimer.executor.close()
+                await consumer.give_back()
+            consumer.executor.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_S):
-                await self._completer.flushed()
+                await self._completions.flushed()
 
     async def _declare(self) -> None:
         registry = self._registry
@@ -195,30 +197,30 @@ class Engine:
             self._keys,
             started_ms=now_ms - round((time.monotonic() - self._started_s) * 1000),
             limits={h.route: (h.max_concurrency, h.admission.max_running or 0) for h in registry.handlers},
-            lanes=[lane for claimer in self._claimers for lane in claimer.lanes],
+            lanes=[lane for consumer in self._consumers for lane in consumer.lanes],
             contract=registry.contract,
             digests=registry.shapes,
         )
         self._clock.observe(await run(self._client, call))
 
-    def _make_claimers(self) -> list[Claimer]:
+    def _make_claimers(self) -> list[Consumer]:
         settings, table = self._settings, plans(self._registry, self._resources)
-        kinds: tuple[tuple[Kind, int], ...] = (("a", settings.worker_places), ("s", settings.worker_threads))
+        kinds: tuple[tuple[ExecutorKind, int], ...] = (("a", settings.worker_places), ("s", settings.worker_threads))
         lanes = {kind: self._lanes_of(kind) for kind, _ in kinds}
         process = f"{secrets.token_hex(6)}-{group_of(itertools.chain(*lanes.values()))}"
-        claimers = []
+        consumers = []
         for kind, places in kinds:
             if not lanes[kind]:
                 continue
-            executor = Executor(kind, places, table, settings.max_result_bytes, self._completer.add)
-            claimers.append(
-                Claimer(
+            executor = Executor(kind, places, table, settings.max_result_bytes, self._completions.add)
+            consumers.append(
+                Consumer(
                     self._pool,
                     self._keys,
                     self._clock,
                     executor,
-                    self._completer,
-                    self._keeper,
+                    self._completions,
+                    self._heartbeat,
                     process=process,
                     contract=self._registry.contract,
                     lanes=lanes[kind],
@@ -227,9 +229,9 @@ class Engine:
                     eviction=self._eviction,
                 )
             )
-        return claimers
+        return consumers
 
-    def _lanes_of(self, kind: Kind) -> list[str]:
+    def _lanes_of(self, kind: ExecutorKind) -> list[str]:
         most = self._settings.worker_max_level
         levels = {level for h in self._registry.handlers if h.kind == kind for level in h.levels if level <= most}
         return [lane_of(self._registry.contract, kind, level) for level in sorted(levels)]

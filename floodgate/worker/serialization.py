@@ -38,7 +38,7 @@ _BODILESS = frozenset({204, 205, 304})
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class SerializedResult:
     """An answer as it goes to the client."""
 
     status: int
@@ -46,7 +46,7 @@ class Rendered:
     body: bytes
 
 
-class Renderer:
+class Serializer:
     """Renders the results of one handler."""
 
     def __init__(self, handler: Handler) -> None:
@@ -56,20 +56,20 @@ class Renderer:
         self._raw = not is_json(media_type)
         self._dump: Callable[[Any], bytes] = _raw if self._raw else _typed(handler.result)
 
-    def __call__(self, result: Any) -> Rendered:
+    def __call__(self, result: Any) -> SerializedResult:
         """Return the answer; raises whatever pydantic does when a result does not fit the annotation."""
         if isinstance(result, Reply):
             return self._reply(result)
         if self._status in _BODILESS:
-            return Rendered(self._status, (), b"")
-        return Rendered(self._status, self._headers, self._dump(result))
+            return SerializedResult(self._status, (), b"")
+        return SerializedResult(self._status, self._headers, self._dump(result))
 
-    def _reply(self, reply: Reply[Any]) -> Rendered:
+    def _reply(self, reply: Reply[Any]) -> SerializedResult:
         status = self._status if reply.status is None else checked_status(reply.status)
         if status in _BODILESS:
-            return Rendered(status, reply.headers, b"")
+            return SerializedResult(status, reply.headers, b"")
         kind, body = self._body(reply.body, status)
-        return Rendered(status, _typed_headers(kind, reply.headers), body)
+        return SerializedResult(status, _typed_headers(kind, reply.headers), body)
 
     def _body(self, body: Any, status: int) -> tuple[Headers, bytes]:
         if isinstance(body, bytes):
@@ -79,7 +79,7 @@ class Renderer:
         return self._headers, self._dump(body)
 
 
-def refusal(error: HTTPError | HTTPException | RequestValidationError) -> Rendered:
+def refusal(error: HTTPError | HTTPException | RequestValidationError) -> SerializedResult:
     """Return what a handler's own error, or arguments that do not validate, look like to the client."""
     if isinstance(error, RequestValidationError):
         return _detail(422, jsonable_encoder(error.errors(), custom_encoder=dict(_READABLE)), {})
@@ -87,11 +87,11 @@ def refusal(error: HTTPError | HTTPException | RequestValidationError) -> Render
     return _detail(status, error.detail, error.headers or {})
 
 
-def _detail(status: int, detail: Any, headers: Mapping[str, str]) -> Rendered:
+def _detail(status: int, detail: Any, headers: Mapping[str, str]) -> SerializedResult:
     own = checked_headers(headers)
     if status in _BODILESS:
-        return Rendered(status, own, b"")
-    return Rendered(status, _typed_headers(_JSON_TYPE, own), _dumps({"detail": detail}))
+        return SerializedResult(status, own, b"")
+    return SerializedResult(status, _typed_headers(_JSON_TYPE, own), _dumps({"detail": detail}))
 
 
 def _typed_headers(kind: Headers, own: Headers) -> Headers:

@@ -21,7 +21,7 @@ log = logging.getLogger("floodgate.worker")
 Call = tuple[Callable[[], Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
 
 
-class Threads:
+class ThreadPool:
     """Up to `count` threads that run one call each at a time; one is started with each call until all are there."""
 
     def __init__(self, count: int) -> None:

@@ -25,8 +25,8 @@ def task_id(name: str, route: str = ROUTE) -> str:
     return f"{route}.{name}"
 
 
-def lease(name: str, serial: int = 1, claimer: str = WORKER, route: str = ROUTE) -> str:
-    return f"{claimer}#{serial}#{task_id(name, route)}"
+def lease(name: str, serial: int = 1, consumer: str = WORKER, route: str = ROUTE) -> str:
+    return f"{consumer}#{serial}#{task_id(name, route)}"
 
 
 def admission(
@@ -41,18 +41,18 @@ def admission(
     weight: int = 8,
     share: int = 1000,
     tenant: str = "",
-    detached: bool = False,
+    async_response: bool = False,
     body: bytes = b"",
     inbox: str = "box",
-) -> calls.Admission:
+) -> calls.AdmitRequest:
     """Return a request as a gateway asks for it; `left_ms` of its budget are left."""
-    id, flow = task_id(name, route), flow_of(route, weight, tenant, detached)
+    id, flow = task_id(name, route), flow_of(route, weight, tenant, async_response)
     deadline = now_ms + (budget_ms if left_ms is None else left_ms)
     task = Task(
         deadline_ms=deadline,
         route=route,
         lane=lane,
-        inbox=f"=60={inbox}" if detached else inbox,
+        inbox=f"=60={inbox}" if async_response else inbox,
         attempts=tries,
         flow=flow,
         weight=weight,
@@ -60,7 +60,9 @@ def admission(
         request_id="r",
         body=body,
     )
-    return calls.Admission(calls.Kind(route, lane, flow, weight, share, budget_ms), id, deadline, pack_task(task))
+    return calls.AdmitRequest(
+        calls.AdmissionClass(route, lane, flow, weight, share, budget_ms), id, deadline, pack_task(task)
+    )
 
 
 def completion(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from redis import Redis
 
-from floodgate.broker.keys import CATALOGUE, Keys, Kind
+from floodgate.broker.keys import CATALOGUE, KeyPattern, Keys
 from tests.engine.snapshot import Snapshot, Stored, ids, snapshot
 
 KINDS = {kind.name: kind for kind in CATALOGUE}
@@ -38,7 +38,7 @@ def leaks_in(found: Snapshot) -> list[str]:
     return lines + _orphans(members) + _lost_batons(found)
 
 
-def _time_to_live(name: str, stored: Stored, kind: Kind) -> list[str]:
+def _time_to_live(name: str, stored: Stored, kind: KeyPattern) -> list[str]:
     if kind.ttl_s is None or (stored.ttl_ms is not None and stored.ttl_ms <= kind.ttl_s * 1000):
         return []
     return [f"{name}: has {'no time' if stored.ttl_ms is None else f'{stored.ttl_ms} ms'} to live"]

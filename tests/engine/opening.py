@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from floodgate.declare.checks import seal
+from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Handler, declared_in
 from floodgate.worker.resources import Resources
 from shared import Resource, queued
@@ -26,7 +26,7 @@ def asking_for(*factories: Any) -> tuple[Handler, ...]:
         async def handler(thing: Annotated[Any, Resource(factory)]) -> None: ...
 
         queued(f"/{number}", 1)(handler)
-    return seal(declared_in(__name__)[before:], timeout_s=10).handlers
+    return build_registry(declared_in(__name__)[before:], timeout_s=10).handlers
 
 
 @asynccontextmanager

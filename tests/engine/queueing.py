@@ -69,7 +69,7 @@ class Queue:
 
     def __init__(self, client: Redis, namespace: str, edits: Sequence[tuple[str, str, str]] = ()) -> None:
         self.client, self.keys, self._edits = client, Keys(namespace), tuple(edits)
-        self._kinds: dict[str, calls.Kind] = {}
+        self._kinds: dict[str, calls.AdmissionClass] = {}
         """Of every request so far, by id."""
         self._now_key = f"{{{namespace}:1}}now"  # the same Cluster slot, outside of the prefix: no key of the queue
         self.now_ms = START_MS
@@ -131,44 +131,46 @@ class Queue:
 
     def register(
         self,
-        claimer: str = WORKER,
+        consumer: str = WORKER,
         *,
         lanes: Sequence[str] = (LANE,),
         leases: Sequence[str] = (),
         lease_ms: int = LEASE_MS,
     ) -> calls.RenewReply:
-        return self._renew(claimer, lease_ms * REGISTRATION_MS // LEASE_MS, lanes, leases, lease_ms)
+        return self._renew(consumer, lease_ms * REGISTRATION_MS // LEASE_MS, lanes, leases, lease_ms)
 
-    def leave(self, claimer: str = WORKER, *, lanes: Sequence[str] = (LANE,)) -> calls.RenewReply:
-        return self._renew(claimer, 0, lanes, ())
+    def leave(self, consumer: str = WORKER, *, lanes: Sequence[str] = (LANE,)) -> calls.RenewReply:
+        return self._renew(consumer, 0, lanes, ())
 
-    def send_leave(self, claimer: str, *leases: str) -> calls.RenewReply:
+    def send_leave(self, consumer: str, *leases: str) -> calls.RenewReply:
         """Take leave and go on with what runs."""
-        return self._renew(claimer, 0, (LANE, f"{POOL}:5"), leases)
+        return self._renew(consumer, 0, (LANE, f"{POOL}:5"), leases)
 
     def _renew(
-        self, claimer: str, ms: int, lanes: Sequence[str], leases: Sequence[str], lease_ms: int = LEASE_MS
+        self, consumer: str, ms: int, lanes: Sequence[str], leases: Sequence[str], lease_ms: int = LEASE_MS
     ) -> calls.RenewReply:
         named = [(route_of(lease.rpartition("#")[2]), lease) for lease in leases]
         return self.send(
-            calls.renew(self.keys, claimer=claimer, register_ms=ms, lease_ms=lease_ms, lanes=lanes, leases=named)
+            calls.renew(self.keys, consumer=consumer, register_ms=ms, lease_ms=lease_ms, lanes=lanes, leases=named)
         )
 
     def admit(self, *ids: str, late_ms: int = 1000, missed: Mapping[str, int] = {}, **task: Any) -> calls.AdmitReply:
         return self.ask(*(self.request(id, **task) for id in ids), late_ms=late_ms, missed=missed)
 
-    def request(self, id: str, **task: Any) -> calls.Admission:
+    def request(self, id: str, **task: Any) -> calls.AdmitRequest:
         """Return a request made now, for `ask`."""
         return admission(self.now_ms, id, **task)
 
-    def ask(self, *requests: calls.Admission, late_ms: int = 1000, missed: Mapping[str, int] = {}) -> calls.AdmitReply:
+    def ask(
+        self, *requests: calls.AdmitRequest, late_ms: int = 1000, missed: Mapping[str, int] = {}
+    ) -> calls.AdmitReply:
         """Send one batch of different requests."""
         self._kinds.update((request.id, request.kind) for request in requests)
         return self.send(calls.admit(self.keys, valid_until_ms=self.now_ms + late_ms, requests=requests, missed=missed))
 
     def codes(self, *ids: str, **task: Any) -> list[int]:
         """Admit and return the codes alone."""
-        return [int(v.code) for v in self.admit(*ids, **task).verdicts]
+        return [int(v.code) for v in self.admit(*ids, **task).results]
 
     def admitted(self, count: int, first: int = 0, **task: Any) -> int:
         """Ask for `count` of a kind, named by numbers, and return how many came in."""
@@ -178,7 +180,7 @@ class Queue:
         self,
         serial: int = 1,
         *,
-        claimer: str = WORKER,
+        consumer: str = WORKER,
         room: int = 10,
         lanes: Sequence[str] = (LANE,),
         late_ms: int = 4000,
@@ -190,7 +192,7 @@ class Queue:
             calls.claim(
                 self.keys,
                 valid_until_ms=self.now_ms + late_ms,
-                claimer=claimer,
+                consumer=consumer,
                 serial=serial,
                 room=room,
                 lease_ms=lease_ms,
@@ -230,8 +232,8 @@ class Queue:
         ]
         return list(self.send(calls.release(self.keys, items)).held)
 
-    def join(self, last_serial: int, *known: str, claimer: str = WORKER) -> set[str]:
-        return set(self.send(calls.join(self.keys, claimer=claimer, last_serial=last_serial, known=known)).gone)
+    def join(self, last_serial: int, *known: str, consumer: str = WORKER) -> set[str]:
+        return set(self.send(calls.join(self.keys, consumer=consumer, last_serial=last_serial, known=known)).gone)
 
     def reap(self, batch: int = 256, lease_ms: int = LEASE_MS, **more: Any) -> calls.ReapReply:
         return self.send(
@@ -252,8 +254,8 @@ class Queue:
             step = min(ms, 1000)
             self.advance(step)
             ms -= step
-            for claimer in alive:
-                self.register(claimer, leases=[lease for lease in leases if lease.startswith(claimer + "#")])
+            for consumer in alive:
+                self.register(consumer, leases=[lease for lease in leases if lease.startswith(consumer + "#")])
             for gateway in gateways or ("",):
                 self.reap(gateway=gateway)
 

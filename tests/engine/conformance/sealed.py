@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from floodgate.declare.checks import seal
+from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Registry, declared_in
 from shared import queued
 
@@ -13,4 +13,4 @@ from shared import queued
 def sealed(function: Callable[..., Any], path: str = "/a", max_concurrency: int = 1, **parameters: Any) -> Registry:
     """Return the registry of this one declaration; raises `DeclarationError`."""
     queued(path, max_concurrency, **parameters)(function)
-    return seal(declared_in(function.__module__)[-1:], timeout_s=10)
+    return build_registry(declared_in(function.__module__)[-1:], timeout_s=10)

@@ -11,7 +11,7 @@ def test_a_task_is_with_one_worker_at_a_time(queue: Queue) -> None:
     queue.register(OTHER)
     queue.admit("1")
     assert queue.claimed(1) == [task_id("1")]
-    assert queue.claimed(1, claimer=OTHER) == []
+    assert queue.claimed(1, consumer=OTHER) == []
 
 
 def test_a_worker_that_renews_keeps_its_task(queue: Queue) -> None:
@@ -26,7 +26,7 @@ def test_the_task_of_a_silent_worker_goes_to_another(queue: Queue) -> None:
     queue.admit("1", tries=2)
     queue.claim()
     queue.pass_time(LEASE_MS + 2000, alive=[OTHER])
-    assert queue.claimed(1, claimer=OTHER) == [task_id("1")]
+    assert queue.claimed(1, consumer=OTHER) == [task_id("1")]
 
 
 def test_who_lost_its_lease_changes_nothing_any_more(queue: Queue) -> None:

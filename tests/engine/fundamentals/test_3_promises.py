@@ -20,7 +20,7 @@ def test_a_post_whose_worker_died_is_lost_and_says_so(queue: Queue) -> None:
     queue.admit("1", tries=1)
     queue.claim()
     queue.pass_time(LEASE_MS + 2000, alive=[OTHER])
-    assert queue.claimed(1, claimer=OTHER) == []
+    assert queue.claimed(1, consumer=OTHER) == []
     assert queue.replies() == [(task_id("1"), "lost")]
     assert queue.slots() == set()
 

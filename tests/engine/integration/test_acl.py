@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError
 from floodgate.broker.keys import Keys
 from floodgate.run.acl import apps
 from floodgate.run.embedded import EmbeddedServer
-from floodgate.testing import Kit
+from floodgate.testing import SystemFactory
 from shared import Context, queued
 
 PASSWORD = "s3cret"
@@ -66,7 +66,7 @@ async def refused(admin: Redis) -> list[Any]:
 
 
 async def test_the_whole_path_is_allowed(server: EmbeddedServer, admin: Redis) -> None:
-    async with Kit(as_user(server), "shop")(__name__, lease_s=1, workers=2) as system:
+    async with SystemFactory(as_user(server), "shop")(__name__, lease_s=1, workers=2) as system:
         assert (await system.get("/quick?x=1")).json() == 1
         assert (await system.post("/thread")).status_code == 200
         # Parked, refused for want of room, cancelled while it waits and while it runs.
@@ -95,7 +95,7 @@ async def test_the_whole_path_is_allowed(server: EmbeddedServer, admin: Redis) -
 
 
 async def test_a_server_that_lost_scripts_and_data_is_served_again(server: EmbeddedServer, admin: Redis) -> None:
-    async with Kit(as_user(server), "shop")(__name__, lease_s=1) as system:
+    async with SystemFactory(as_user(server), "shop")(__name__, lease_s=1) as system:
         assert (await system.get("/quick")).status_code == 200
         await admin.flushall()
         await admin.script_flush()

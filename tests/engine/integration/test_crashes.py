@@ -43,10 +43,10 @@ def filled(client: Redis, namespace: str) -> Queue:
     queue.figure(mean=1, seen=20, done=10_000, busy=10_000)
     queue.ask(
         *(queue.request(name, tenant="t", tries=TRIES.get(name, 1)) for name in "13"),
-        queue.request("2", detached=True),
+        queue.request("2", async_response=True),
     )
     queue.claim(1, room=2)
-    queue.ask(queue.request("4"), queue.request("5", budget_ms=100), queue.request("6", detached=True))
+    queue.ask(queue.request("4"), queue.request("5", budget_ms=100), queue.request("6", async_response=True))
     queue.ask(*(queue.request(name, route=OTHER) for name in "78"), queue.request("9", route=OTHER, budget_ms=100))
     queue.ask(queue.request("gone1", route=OTHER, inbox="gone"))
     queue.advance(200)
@@ -70,7 +70,7 @@ def stranded(queue: Queue) -> None:
     queue.leave()
     queue.advance(1000)
     queue.reap()
-    queue.ask(queue.request("b", detached=True, lane="dec0de:a:0"))
+    queue.ask(queue.request("b", async_response=True, lane="dec0de:a:0"))
     queue.publish("dec0de", **digests)
     queue.register("w2.a.5", lanes=["dec0de:a:0"])
     queue.advance(1000)
@@ -79,7 +79,7 @@ def stranded(queue: Queue) -> None:
 ACTIONS: dict[str, tuple[Action, Action]] = {
     "admit": (
         lambda q: None,
-        lambda q: q.ask(q.request("a", tenant="t"), q.request("b", detached=True), q.request("c", route=OTHER)),
+        lambda q: q.ask(q.request("a", tenant="t"), q.request("b", async_response=True), q.request("c", route=OTHER)),
     ),
     "claim": (lambda q: q.complete(lease("1")), lambda q: q.claim(2)),
     "complete": (lambda q: q.cancel(task_id("3")), lambda q: q.complete(lease("1"), lease("3"))),

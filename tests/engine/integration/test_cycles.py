@@ -16,7 +16,7 @@ from fastapi import FastAPI, HTTPException, Request
 
 from floodgate.declare.context import Caller
 from floodgate.gateway import call, join
-from floodgate.testing import Kit, System
+from floodgate.testing import System, SystemFactory
 from shared import HTTPError, Rate, queued
 from tests.engine.system.system import until_async
 
@@ -61,7 +61,7 @@ async def late() -> None:
 
 
 @queued("/detached", 100, async_timeout_s=5)
-async def detached() -> str:
+async def async_response() -> str:
     await asyncio.sleep(0.1)
     return "done"
 
@@ -181,7 +181,7 @@ async def left_by(port: int, head: str, body: bytes, status: int) -> list[tuple[
     return [(kind, count) for kind, count in found.items() if count >= TIMES and kind.startswith(OF_A_REQUEST)]
 
 
-async def test_a_request_leaves_nothing_to_the_collector(floodgate: Kit) -> None:
+async def test_a_request_leaves_nothing_to_the_collector(floodgate: SystemFactory) -> None:
     async with floodgate(__name__, gateway=build, body_s=0.2) as system, served(system) as port:
         left = {name: await left_by(port, *case) for name, case in CASES.items()}
     assert left == {name: [] for name in CASES}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from floodgate.gateway import runtime as engine
-from floodgate.testing import Kit
+from floodgate.testing import SystemFactory
 from shared import queued
 from tests.engine.system.system import until_async
 
@@ -31,7 +31,7 @@ def told() -> Iterator[list[int]]:
 
 
 async def test_a_gateway_whose_engine_fails_answers_at_once_and_leaves(
-    floodgate: Kit, told: list[int], monkeypatch: pytest.MonkeyPatch
+    floodgate: SystemFactory, told: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fails = asyncio.Event()
 

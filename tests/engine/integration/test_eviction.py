@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from floodgate.operations.metrics.families import EVICTS
 from floodgate.run.embedded import EmbeddedServer
-from floodgate.testing import Kit, System
+from floodgate.testing import System, SystemFactory
 from shared import queued
 from tests.engine.system.system import until_async
 
@@ -39,9 +39,9 @@ def server_with(*args: str) -> EmbeddedServer:
 
 async def test_no_new_process_gets_ready_with_a_redis_that_evicts(caplog: pytest.LogCaptureFixture) -> None:
     with server_with("--maxmemory-policy", "volatile-lru") as server:
-        async with Kit(server.url, "evicts")(__name__, workers=0) as system:
+        async with SystemFactory(server.url, "evicts")(__name__, workers=0) as system:
             worker = system.start_worker()
-            await until_async(lambda: all(claimer.working for claimer in worker._claimers))
+            await until_async(lambda: all(consumer.working for consumer in worker._consumers))
             await until_async(lambda: {"floodgate.gateway", "floodgate.worker"} <= set(errors(caplog)))
             assert not await ready(system)
             assert not worker.ready
@@ -51,14 +51,14 @@ async def test_no_new_process_gets_ready_with_a_redis_that_evicts(caplog: pytest
 
 async def test_it_may_be_allowed_and_is_said_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
     with server_with("--maxmemory-policy", "volatile-lru") as server:
-        async with Kit(server.url, "evicts")(__name__, allow_eviction=True) as system:
+        async with SystemFactory(server.url, "evicts")(__name__, allow_eviction=True) as system:
             assert await ready(system)
             assert "floodgate.gateway" in errors(caplog)
 
 
 async def test_a_process_that_has_been_ready_stays_so_when_the_policy_changes(caplog: pytest.LogCaptureFixture) -> None:
     with server_with() as server:
-        async with Kit(server.url, "evicts")(__name__) as system, Redis.from_url(server.url) as client:
+        async with SystemFactory(server.url, "evicts")(__name__) as system, Redis.from_url(server.url) as client:
             assert await ready(system)
             assert errors(caplog) == []
             await client.config_set("maxmemory-policy", "allkeys-lru")
@@ -73,7 +73,7 @@ async def test_where_info_is_forbidden_that_is_said_once(caplog: pytest.LogCaptu
     with server_with("--maxmemory-policy", "volatile-lru") as server:
         async with Redis.from_url(server.url) as client:
             await client.execute_command("ACL", "SETUSER", "narrow", "on", ">word", "~*", "+@all", "-info")
-            async with Kit(server.url.replace("//", "//narrow:word@"), "evicts")(__name__) as system:
+            async with SystemFactory(server.url.replace("//", "//narrow:word@"), "evicts")(__name__) as system:
                 assert await ready(system)
                 await client.client_kill_filter(_type="normal", skipme=True)
                 await asyncio.sleep(0.5)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from floodgate.run.embedded import EmbeddedServer
-from floodgate.testing import Kit, System
+from floodgate.testing import System, SystemFactory
 from shared import queued
 from tests.engine.proxying import Proxy
 from tests.engine.system.system import until_async
@@ -57,7 +57,7 @@ async def test_after_a_failover_that_cuts_no_connection_all_is_served_by_the_new
     old, new = pair
     await until_async(lambda: b"master_link_status:up" in new.command("INFO", "replication"))
     with Proxy(old.port) as proxy:
-        async with Kit(proxy.url, "failover")(__name__, lease_s=LEASE_S, workers=2) as system:
+        async with SystemFactory(proxy.url, "failover")(__name__, lease_s=LEASE_S, workers=2) as system:
             await served_for(system, 0.5)
             once = asyncio.create_task(system.post("/once?seconds=3"))
             await asyncio.sleep(0.2)

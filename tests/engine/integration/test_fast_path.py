@@ -23,7 +23,7 @@ from floodgate.declare.context import Caller
 from floodgate.gateway import join
 from floodgate.gateway import static_routes as exact
 from floodgate.gateway.app import GatewayApp
-from floodgate.testing import Kit
+from floodgate.testing import SystemFactory
 from shared import HTTPError, queued
 
 
@@ -192,7 +192,7 @@ def _slowly(call: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[Non
 
 @pytest.mark.parametrize("gateway", [build, build_with_own_handlers])
 async def test_nothing_can_be_told_apart(
-    floodgate: Kit, monkeypatch: pytest.MonkeyPatch, gateway: Callable[[], FastAPI]
+    floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch, gateway: Callable[[], FastAPI]
 ) -> None:
     short: dict[str, Any] = {}
     every: dict[str, Any] = {}
@@ -210,7 +210,7 @@ async def test_nothing_can_be_told_apart(
     assert {short[name][0] for name in ("identify: unhandled", "middleware: before")} == {500}
 
 
-async def test_a_known_route_meets_no_router(floodgate: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_known_route_meets_no_router(floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     async with floodgate(__name__) as system:
 
         async def routed(*_: Any) -> None:
@@ -221,7 +221,7 @@ async def test_a_known_route_meets_no_router(floodgate: Kit, monkeypatch: pytest
         assert (await system.get("/plain")).status_code == 200
 
 
-class Foreign:
+class UnsupportedVersion:
     """A layer around everything, as instrumentation puts it there."""
 
     def __init__(self, app: ASGIApp, seen: list[str]) -> None:
@@ -233,11 +233,11 @@ class Foreign:
 
 
 async def test_layers_that_others_put_around_everything_are_not_passed_by(
-    floodgate: Kit, monkeypatch: pytest.MonkeyPatch
+    floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
     build = FastAPI.build_middleware_stack
-    monkeypatch.setattr(FastAPI, "build_middleware_stack", lambda app: Foreign(build(app), asked))
+    monkeypatch.setattr(FastAPI, "build_middleware_stack", lambda app: UnsupportedVersion(build(app), asked))
     async with floodgate(__name__) as system:
         assert (await system.get("/plain")).status_code == 200
         assert (await system.get("/nowhere")).status_code == 404

@@ -8,7 +8,7 @@ import contextlib
 from redis.asyncio import Redis
 
 from floodgate.broker.scripts import SCRIPTS
-from floodgate.testing import Kit
+from floodgate.testing import SystemFactory
 from shared import queued
 
 OBSERVED_S = 3.0
@@ -32,7 +32,7 @@ async def claims_of(redis_url: str, namespace: str) -> int:
     return seen
 
 
-async def test_a_task_behind_max_running_wakes_nobody(floodgate: Kit, redis_url: str, namespace: str) -> None:
+async def test_a_task_behind_max_running_wakes_nobody(floodgate: SystemFactory, redis_url: str, namespace: str) -> None:
     async with floodgate(__name__, workers=2) as system:
         asking = [asyncio.create_task(system.get("/one-at-a-time", params={"seconds": 4})) for _ in range(2)]
         await asyncio.sleep(0.3)
@@ -41,7 +41,7 @@ async def test_a_task_behind_max_running_wakes_nobody(floodgate: Kit, redis_url:
             task.cancel()
 
 
-async def test_a_task_behind_max_running_starts_when_its_turn_comes(floodgate: Kit) -> None:
+async def test_a_task_behind_max_running_starts_when_its_turn_comes(floodgate: SystemFactory) -> None:
     async with floodgate(__name__, workers=2) as system:
         await system.get("/one-at-a-time", params={"seconds": 0.1})  # before it, the door lets in one who waits
         began = asyncio.get_running_loop().time()

@@ -12,11 +12,11 @@ import pytest
 
 from floodgate.broker.commands import Call
 from floodgate.broker.connection import Client, run
-from floodgate.broker.pipeline import Command, Wire
+from floodgate.broker.pipeline import Command, Pipeline
 from floodgate.errors import Unavailable
 from floodgate.gateway import dispatch as dispatcher
 from floodgate.run.embedded import EmbeddedServer
-from floodgate.testing import Kit
+from floodgate.testing import SystemFactory
 from shared import queued
 
 HEADER_PARTS = 3
@@ -36,20 +36,20 @@ async def once(seconds: float) -> str:
 
 
 async def test_who_does_not_wait_gets_202_although_the_admission_was_not_heard_of(
-    floodgate: Kit, monkeypatch: pytest.MonkeyPatch
+    floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Wire.run
+    run = Pipeline.run
 
-    async def deaf(wire: Wire, call: Call[Any], timeout_s: float) -> Any:
-        reply = await run(wire, call, timeout_s)
+    async def deaf(pipeline: Pipeline, call: Call[Any], timeout_s: float) -> Any:
+        reply = await run(pipeline, call, timeout_s)
         if call.script.name == "admit":
             monkeypatch.undo()
-            await wire.close()
+            await pipeline.close()
             raise Unavailable("its answer is lost")
         return reply
 
     async with floodgate(__name__) as system:
-        monkeypatch.setattr(Wire, "run", deaf)
+        monkeypatch.setattr(Pipeline, "run", deaf)
         began = time.monotonic()
         accepted = await system.post("/later?seconds=6", headers={"prefer": "respond-async"})
         assert accepted.status_code == 202, accepted.text
@@ -58,7 +58,7 @@ async def test_who_does_not_wait_gets_202_although_the_admission_was_not_heard_o
 
 
 async def test_a_202_given_while_its_task_is_moved_has_the_id_under_which_it_goes_on(
-    floodgate: Kit, monkeypatch: pytest.MonkeyPatch
+    floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = asyncio.Event()
 
@@ -77,7 +77,7 @@ async def test_a_202_given_while_its_task_is_moved_has_the_id_under_which_it_goe
         await asyncio.sleep(0.1)
         assert system.app.engine
         monkeypatch.setattr(dispatcher, "run", slow_run)
-        monkeypatch.setattr(system.app.engine._lanes, "serves", lambda lane: False)
+        monkeypatch.setattr(system.app.engine._directory, "serves", lambda lane: False)
         accepted = await asking
         await moved.wait()
         assert accepted.status_code in (200, 202), accepted.text
@@ -87,23 +87,23 @@ async def test_a_202_given_while_its_task_is_moved_has_the_id_under_which_it_goe
 
 
 async def test_a_claimed_post_runs_although_the_bell_cannot_be_heard_out(
-    floodgate: Kit, monkeypatch: pytest.MonkeyPatch
+    floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exchange = Wire.exchange
+    exchange = Pipeline.exchange
     cut: list[bool] = []
 
-    async def cutting(wire: Wire, commands: Sequence[Command], timeout_s: float) -> list[object]:
+    async def cutting(pipeline: Pipeline, commands: Sequence[Command], timeout_s: float) -> list[object]:
         if commands[0][0] == "LPOP":
             monkeypatch.undo()
             cut.append(True)
-            await wire.close()
+            await pipeline.close()
             raise Unavailable("cut")
-        replies = await exchange(wire, commands, timeout_s)
+        replies = await exchange(pipeline, commands, timeout_s)
         if commands[0][0] == "BLPOP" and isinstance(replies[1], list) and len(replies[1]) > HEADER_PARTS:
             replies[0] = [str(commands[0][1]).encode(), b"another"]  # its bell rang in the same turn
         return replies
 
-    monkeypatch.setattr(Wire, "exchange", cutting)
+    monkeypatch.setattr(Pipeline, "exchange", cutting)
     async with floodgate(__name__) as system:
         await asyncio.sleep(0.2)
         answer = await system.post("/once?seconds=0.2")
@@ -113,7 +113,7 @@ async def test_a_claimed_post_runs_although_the_bell_cannot_be_heard_out(
 
 async def test_nobody_waits_for_a_silent_redis_longer_than_a_second_to_be_sent() -> None:
     with EmbeddedServer() as server:
-        async with Kit(server.url, "silent")(__name__) as system:
+        async with SystemFactory(server.url, "silent")(__name__) as system:
 
             async def asking() -> tuple[httpx.Response, float]:
                 began = time.monotonic()

@@ -13,7 +13,7 @@ from floodgate.broker.commands import declare, renew
 from floodgate.broker.connection import connect, run
 from floodgate.broker.keys import Keys, lane_of
 from floodgate.run.embedded import EmbeddedServer
-from floodgate.testing import Kit, System
+from floodgate.testing import System, SystemFactory
 from shared import queued
 
 LEASE_S = 4.0
@@ -50,7 +50,7 @@ async def register(system: System) -> None:
         client,
         renew(
             keys,
-            claimer="idle.a.10",
+            consumer="idle.a.10",
             register_ms=settings.registration_ms,
             lease_ms=settings.lease_ms,
             lanes=[lane],
@@ -81,7 +81,7 @@ async def back(system: System) -> None:
 
 @pytest.mark.slow
 async def test_who_waits_is_not_refused_because_the_workers_could_not_renew(lasting: EmbeddedServer) -> None:
-    async with Kit(lasting.url, "away")(__name__, workers=0, lease_s=LEASE_S) as system:
+    async with SystemFactory(lasting.url, "away")(__name__, workers=0, lease_s=LEASE_S) as system:
         await register(system)
         await asyncio.sleep(1.1)  # a survey has seen it
         await register(system)
@@ -98,7 +98,7 @@ async def test_who_waits_is_not_refused_because_the_workers_could_not_renew(last
 
 @pytest.mark.slow
 async def test_no_gateway_seems_gone_because_redis_was(lasting: EmbeddedServer) -> None:
-    async with Kit(lasting.url, "away")(__name__, worker_places=1, lease_s=1) as system:
+    async with SystemFactory(lasting.url, "away")(__name__, worker_places=1, lease_s=1) as system:
         assert (await system.post("/slow")).status_code == 200
         asking = [asyncio.create_task(system.post("/slow")) for _ in range(6)]
         await asyncio.sleep(0.4)

@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from floodgate.broker.call_metrics import Calls
 from floodgate.broker.commands import Call, declare
 from floodgate.broker.connection import connect, run
-from floodgate.broker.envelopes import Outcome, TaskReply, pack_reply
+from floodgate.broker.envelopes import TaskOutcome, TaskReply, pack_reply
 from floodgate.broker.keys import Keys
-from floodgate.broker.pipeline import Wire
+from floodgate.broker.pipeline import Pipeline
 from floodgate.errors import Unavailable
 from floodgate.gateway import inbox as replies
 from floodgate.gateway import runtime as engine
@@ -25,7 +25,7 @@ from floodgate.gateway.outcomes import Stage
 from floodgate.operations.metrics.ledger import Ledger
 from floodgate.operations.settings import Settings
 from floodgate.run.embedded import EmbeddedServer
-from floodgate.testing import Kit, System
+from floodgate.testing import System, SystemFactory
 from shared import queued
 from tests.engine.proxying import Proxy
 from tests.engine.system.system import until_async
@@ -81,7 +81,7 @@ async def answered_within(system: System, seconds: float) -> None:
 
 @pytest.mark.parametrize("fault", ["freeze", "kill"])
 async def test_while_redis_is_away_refusals_are_prompt(own_server: EmbeddedServer, fault: str) -> None:
-    async with Kit(own_server.url, "away")(__name__, lease_s=1) as system:
+    async with SystemFactory(own_server.url, "away")(__name__, lease_s=1) as system:
         fault_s = 0.0
 
         async def meanwhile() -> None:
@@ -106,7 +106,7 @@ async def test_while_redis_is_away_refusals_are_prompt(own_server: EmbeddedServe
 
 
 async def test_a_freeze_too_short_to_matter_refuses_nobody(own_server: EmbeddedServer) -> None:
-    async with Kit(own_server.url, "short")(__name__) as system:
+    async with SystemFactory(own_server.url, "short")(__name__) as system:
 
         async def meanwhile() -> None:
             for _ in range(3):
@@ -119,7 +119,7 @@ async def test_a_freeze_too_short_to_matter_refuses_nobody(own_server: EmbeddedS
 
 
 async def test_what_was_sent_to_a_frozen_redis_is_answered_soon(own_server: EmbeddedServer) -> None:
-    async with Kit(own_server.url, "frozen")(__name__, lease_s=1) as system:
+    async with SystemFactory(own_server.url, "frozen")(__name__, lease_s=1) as system:
         await asyncio.sleep(0.6)  # every connection stands
         own_server.freeze()
         status, _, took_s = await asked(system, "/quick")
@@ -130,7 +130,7 @@ async def test_what_was_sent_to_a_frozen_redis_is_answered_soon(own_server: Embe
 
 
 async def test_what_was_queued_in_data_that_are_lost_is_answered_soon(own_server: EmbeddedServer) -> None:
-    async with Kit(own_server.url, "emptied")(__name__) as system, Redis.from_url(own_server.url) as client:
+    async with SystemFactory(own_server.url, "emptied")(__name__) as system, Redis.from_url(own_server.url) as client:
         await asyncio.sleep(0.6)
         waiting = asyncio.create_task(asked(system, "/slow?seconds=6"))
         await asyncio.sleep(0.2)
@@ -145,22 +145,22 @@ async def test_what_was_queued_in_data_that_are_lost_is_answered_soon(own_server
 
 
 async def test_what_is_queued_is_not_given_up_because_a_connection_was_cut_while_it_was_idle(
-    floodgate: Kit, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    floodgate: SystemFactory, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Wire.run
+    original = Pipeline.run
 
-    async def deaf(wire: Wire, call: Call[Any], timeout_s: float) -> Any:
-        reply = await original(wire, call, timeout_s)
+    async def deaf(pipeline: Pipeline, call: Call[Any], timeout_s: float) -> Any:
+        reply = await original(pipeline, call, timeout_s)
         if call.script.name == "admit":
-            monkeypatch.setattr(Wire, "run", original)
-            await wire.close()
+            monkeypatch.setattr(Pipeline, "run", original)
+            await pipeline.close()
             raise Unavailable("its answer is lost")
         return reply
 
     monkeypatch.setattr(engine, "LOOK_S", 2.5)
     async with floodgate(__name__) as system, Redis.from_url(redis_url) as client:
         await asyncio.sleep(0.3)
-        monkeypatch.setattr(Wire, "run", deaf)
+        monkeypatch.setattr(Pipeline, "run", deaf)
         waiting = asyncio.create_task(asked(system, "/slow?seconds=4"))
         await asyncio.sleep(1)
         await client.client_kill_filter(_type="normal", skipme=True)
@@ -169,7 +169,7 @@ async def test_what_is_queued_is_not_given_up_because_a_connection_was_cut_while
 
 
 async def test_what_is_being_moved_to_another_lane_is_not_lost(own_server: EmbeddedServer) -> None:
-    async with Kit(own_server.url, "moved")(__name__) as system, Redis.from_url(own_server.url) as client:
+    async with SystemFactory(own_server.url, "moved")(__name__) as system, Redis.from_url(own_server.url) as client:
         waiting = asyncio.create_task(asked(system, "/slow?seconds=6"))
         await asyncio.sleep(0.3)
         assert system.app.engine
@@ -177,11 +177,11 @@ async def test_what_is_being_moved_to_another_lane_is_not_lost(own_server: Embed
         assert entry.stage is Stage.ADMITTED
         entry.moving = True
         await client.zrem(Keys("moved").slots(entry.handler.route), entry.id)
-        system.app.engine._seeker.look_at_all()
+        system.app.engine._reconciler.look_at_all()
         await asyncio.sleep(0.3)
         assert not waiting.done()
         entry.moving = False
-        system.app.engine._seeker.look_at_all()
+        system.app.engine._reconciler.look_at_all()
         assert (await waiting)[0] == 503
 
 
@@ -199,14 +199,14 @@ async def test_more_replies_than_a_slow_connection_can_bring_at_once_are_read_in
 
     async with Redis.from_url(server.url) as direct:
         for number in range(entries):
-            await direct.xadd(key, {"r": pack_reply(TaskReply(f"r.{number}", Outcome.DONE, 200, body=b"x" * size))})
+            await direct.xadd(key, {"r": pack_reply(TaskReply(f"r.{number}", TaskOutcome.DONE, 200, body=b"x" * size))})
         await direct.expire(key, 60)
     with Proxy(server.port) as proxy:
         proxy.bytes_per_s = entries * size  # all of them take a second
         client = connect(Settings(redis_url=proxy.url, namespace="wire"))
         meter = Calls(ledger := Ledger(), "replies")
         ledger.open(None)
-        inbox = Inbox(Wire(client.connection_pool), key, deliver, meter)
+        inbox = Inbox(Pipeline(client.connection_pool), key, deliver, meter)
         reading = asyncio.create_task(inbox.run())
         await until_async(lambda: len(came) == entries, 10)
         reading.cancel()

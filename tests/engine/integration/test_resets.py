@@ -10,13 +10,13 @@ import pytest
 import uvloop
 
 from floodgate.broker.commands import reap
-from floodgate.broker.connection import connect, run, translated
+from floodgate.broker.connection import connect, redis_errors, run
 from floodgate.broker.keys import Keys
-from floodgate.broker.pipeline import Wire
+from floodgate.broker.pipeline import Pipeline
 from floodgate.errors import Unavailable
 from floodgate.operations.settings import Settings
 from floodgate.run.embedded import EmbeddedServer
-from floodgate.testing import Kit
+from floodgate.testing import SystemFactory
 from shared import queued
 from tests.engine.proxying import Proxy
 
@@ -58,20 +58,20 @@ async def test_an_idle_connection_of_the_ordinary_client_that_was_reset_is_not_u
 
 async def test_an_idle_wire_that_was_reset_is_opened_anew_before_anything_is_sent(proxy: Proxy) -> None:
     client = connect(Settings(redis_url=proxy.url, namespace="wire"))
-    opened: list[Wire] = []
+    opened: list[Pipeline] = []
 
-    async def on_open(wire: Wire) -> None:
-        opened.append(wire)
+    async def on_open(pipeline: Pipeline) -> None:
+        opened.append(pipeline)
 
-    wire = Wire(client.connection_pool, on_open)
+    pipeline = Pipeline(client.connection_pool, on_open)
     try:
-        assert await wire.exchange([("PING",)], 1) == [b"PONG"]
+        assert await pipeline.exchange([("PING",)], 1) == [b"PONG"]
         await reset(proxy)
-        assert not wire.is_open
-        assert await wire.exchange([("PING",)], 1) == [b"PONG"]
+        assert not pipeline.is_open
+        assert await pipeline.exchange([("PING",)], 1) == [b"PONG"]
         assert len(opened) == 2
     finally:
-        await wire.close()
+        await pipeline.close()
         await client.aclose()
 
 
@@ -79,17 +79,17 @@ async def test_a_write_on_a_closed_transport_is_an_unavailable_redis(proxy: Prox
     _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     await asyncio.sleep(0.05)
     await reset(proxy)
-    with pytest.raises(Unavailable), translated():
+    with pytest.raises(Unavailable), redis_errors():
         writer.write(b"PING\r\n")
 
 
 async def test_a_mistake_of_ours_is_no_unavailable_redis() -> None:
-    with pytest.raises(RuntimeError, match="ours"), translated():
+    with pytest.raises(RuntimeError, match="ours"), redis_errors():
         raise RuntimeError("ours")
 
 
 async def test_requests_are_answered_while_all_connections_are_reset(proxy: Proxy, namespace: str) -> None:
-    async with Kit(proxy.url, namespace)(__name__, lease_s=1) as system:
+    async with SystemFactory(proxy.url, namespace)(__name__, lease_s=1) as system:
         ended = time.monotonic() + 4
 
         async def resetting() -> int:
@@ -117,7 +117,7 @@ async def test_requests_are_answered_while_all_connections_are_reset(proxy: Prox
 
 
 async def test_a_gateway_that_nobody_asks_is_ready_again_by_itself(proxy: Proxy, namespace: str) -> None:
-    async with Kit(proxy.url, namespace)(__name__, lease_s=1) as system:
+    async with SystemFactory(proxy.url, namespace)(__name__, lease_s=1) as system:
         await reset(proxy)
         async with asyncio.timeout(5):
             while not system.app.ready:

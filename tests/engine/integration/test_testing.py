@@ -8,7 +8,7 @@ from typing import Annotated
 
 import pytest
 
-from floodgate.testing import Function, Kit
+from floodgate.testing import Function, SystemFactory
 from shared import Context, HTTPError, Resource, queued
 
 
@@ -54,7 +54,9 @@ def book() -> Ledger:
     return Ledger()
 
 
-async def test_a_request_takes_the_whole_path_and_uses_what_the_test_put_in(floodgate: Kit, book: Ledger) -> None:
+async def test_a_request_takes_the_whole_path_and_uses_what_the_test_put_in(
+    floodgate: SystemFactory, book: Ledger
+) -> None:
     async with floodgate(__name__, overrides={open_ledger: lambda: book}) as system:
         answer = await system.post("/kit/notes", params={"line": "a"})
         assert (answer.status_code, answer.json()) == (200, 1)
@@ -66,7 +68,7 @@ async def test_a_request_takes_the_whole_path_and_uses_what_the_test_put_in(floo
 
 @pytest.mark.parametrize(("method", "handler"), [("POST", note), ("PUT", put)], ids=["async", "sync"])
 async def test_a_full_route_refuses_at_once_and_runs_nothing(
-    floodgate: Kit, book: Ledger, method: str, handler: Function
+    floodgate: SystemFactory, book: Ledger, method: str, handler: Function
 ) -> None:
     async with floodgate(__name__, overrides={open_ledger: lambda: book}) as system:
         async with system.full(handler):
@@ -79,7 +81,7 @@ async def test_a_full_route_refuses_at_once_and_runs_nothing(
 
 @pytest.mark.parametrize(("method", "handler"), [("POST", note), ("PUT", put)], ids=["async", "sync"])
 async def test_a_late_answer_is_a_504_of_work_that_is_done(
-    floodgate: Kit, book: Ledger, method: str, handler: Function
+    floodgate: SystemFactory, book: Ledger, method: str, handler: Function
 ) -> None:
     async with floodgate(__name__, overrides={open_ledger: lambda: book}) as system:
         began = time.monotonic()
@@ -92,7 +94,7 @@ async def test_a_late_answer_is_a_504_of_work_that_is_done(
     assert book.lines == ["a 1", "b 1"]
 
 
-async def test_a_worker_lost_under_a_post_is_a_502_of_work_that_is_done(floodgate: Kit, book: Ledger) -> None:
+async def test_a_worker_lost_under_a_post_is_a_502_of_work_that_is_done(floodgate: SystemFactory, book: Ledger) -> None:
     async with floodgate(__name__, overrides={open_ledger: lambda: book}) as system:
         (first,) = system.workers
         async with system.lost(note):
@@ -103,7 +105,7 @@ async def test_a_worker_lost_under_a_post_is_a_502_of_work_that_is_done(floodgat
     assert book.lines == ["a 1", "b 1"]
 
 
-async def test_a_worker_lost_under_a_put_is_a_second_try(floodgate: Kit, book: Ledger) -> None:
+async def test_a_worker_lost_under_a_put_is_a_second_try(floodgate: SystemFactory, book: Ledger) -> None:
     async with floodgate(__name__, overrides={open_ledger: lambda: book}) as system:
         async with system.lost(put):
             answer = await system.put("/kit/notes", params={"line": "a"})
@@ -111,7 +113,7 @@ async def test_a_worker_lost_under_a_put_is_a_second_try(floodgate: Kit, book: L
     assert book.lines == ["a 1", "a 2"]
 
 
-async def test_a_put_whose_workers_are_all_lost_is_a_502(floodgate: Kit, book: Ledger) -> None:
+async def test_a_put_whose_workers_are_all_lost_is_a_502(floodgate: SystemFactory, book: Ledger) -> None:
     async with floodgate(__name__, overrides={open_ledger: lambda: book}) as system:
         async with system.lost(put, times=2):
             answer = await system.put("/kit/notes", params={"line": "a"})
@@ -119,7 +121,7 @@ async def test_a_put_whose_workers_are_all_lost_is_a_502(floodgate: Kit, book: L
     assert book.lines == ["a 1", "a 2"]
 
 
-async def test_a_cancelled_request_is_a_client_that_left(floodgate: Kit, book: Ledger) -> None:
+async def test_a_cancelled_request_is_a_client_that_left(floodgate: SystemFactory, book: Ledger) -> None:
     async with floodgate(__name__, overrides={open_ledger: lambda: book}) as system:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
@@ -129,13 +131,13 @@ async def test_a_cancelled_request_is_a_client_that_left(floodgate: Kit, book: L
                 await asyncio.sleep(0.01)
 
 
-async def test_without_workers_everything_is_refused(floodgate: Kit) -> None:
+async def test_without_workers_everything_is_refused(floodgate: SystemFactory) -> None:
     async with floodgate(__name__, workers=0) as system:
         refused = await system.post("/kit/notes", params={"line": "a"})
         assert (refused.status_code, refused.json()["title"]) == (503, "No worker")
 
 
-async def test_a_function_that_is_no_handler_has_no_faults(floodgate: Kit) -> None:
+async def test_a_function_that_is_no_handler_has_no_faults(floodgate: SystemFactory) -> None:
     async with floodgate(__name__, workers=0) as system:
         with pytest.raises(LookupError, match="open_ledger"):
             system.full(open_ledger)

@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from floodgate.broker import commands as calls
 from floodgate.broker.keys import Keys
 from floodgate.gateway import admission as admitter
-from floodgate.gateway.worker_directory import Lanes
+from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.run.embedded import EmbeddedServer
-from floodgate.testing import Kit, System
+from floodgate.testing import System, SystemFactory
 from shared import queued
 
 
@@ -44,7 +44,7 @@ async def once(seconds: float) -> str:
 
 
 @pytest.fixture
-async def system(floodgate: Kit) -> AsyncIterator[System]:
+async def system(floodgate: SystemFactory) -> AsyncIterator[System]:
     async with floodgate(__name__, lease_s=1) as running:
         yield running
 
@@ -60,7 +60,7 @@ def result(answer: httpx.Response) -> object:
     return answer.json()
 
 
-def trouble(answer: httpx.Response) -> str:
+def failure(answer: httpx.Response) -> str:
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     return str(answer.json()["title"])
 
@@ -86,7 +86,7 @@ async def test_a_request_travels_there_and_back(system: System) -> None:
 
 async def test_a_request_travels_over_a_unix_socket_too() -> None:
     with EmbeddedServer(unix=True) as server:
-        async with Kit(server.url, "unix")(__name__, lease_s=1) as system:
+        async with SystemFactory(server.url, "unix")(__name__, lease_s=1) as system:
             assert result(await system.get("/quick?x=7")) == 7
 
 
@@ -100,7 +100,9 @@ async def test_a_parked_claimer_is_woken_at_once(system: System) -> None:
     assert sorted(took)[10] < 0.1
 
 
-async def test_replies_arrive_while_inbox_and_claim_connections_are_killed(floodgate: Kit, redis_url: str) -> None:
+async def test_replies_arrive_while_inbox_and_claim_connections_are_killed(
+    floodgate: SystemFactory, redis_url: str
+) -> None:
     async with floodgate(__name__, lease_s=5) as system, Redis.from_url(redis_url) as client:
 
         async def killing() -> int:
@@ -133,7 +135,7 @@ async def test_a_connection_reset_in_the_turn_of_the_push_costs_a_second_at_most
             assert time.monotonic() - began < 1.5
 
 
-async def test_the_next_sync_task_starts_when_a_thread_is_free(floodgate: Kit) -> None:
+async def test_the_next_sync_task_starts_when_a_thread_is_free(floodgate: SystemFactory) -> None:
     async with floodgate(__name__, worker_threads=2) as system:
         await system.get("/thread?seconds=0")
         began = time.monotonic()
@@ -141,17 +143,17 @@ async def test_the_next_sync_task_starts_when_a_thread_is_free(floodgate: Kit) -
         assert 0.4 <= time.monotonic() - began < 0.6
 
 
-async def test_a_post_interrupted_by_a_drain_is_not_run_again(floodgate: Kit) -> None:
+async def test_a_post_interrupted_by_a_drain_is_not_run_again(floodgate: SystemFactory) -> None:
     async with floodgate(__name__, drain_s=0.3) as system:
         (first,) = system.workers
         asking = asyncio.create_task(system.post("/once?seconds=5"))
         await asyncio.sleep(0.2)
         await system.add_worker()
         first.begin_drain()
-        assert trouble(await asking) == "Worker lost"
+        assert failure(await asking) == "Worker lost"
 
 
-async def test_a_get_interrupted_by_a_drain_is_run_by_another_worker(floodgate: Kit) -> None:
+async def test_a_get_interrupted_by_a_drain_is_run_by_another_worker(floodgate: SystemFactory) -> None:
     async with floodgate(__name__, drain_s=0.3) as system:
         (first,) = system.workers
         asking = asyncio.create_task(system.get("/slow?seconds=1"))
@@ -169,12 +171,12 @@ async def test_work_that_fits_the_grace_time_is_ended_by_a_leaving_worker(system
 
 
 async def test_a_request_that_is_moved_is_judged_by_what_is_left_of_its_time(
-    floodgate: Kit, monkeypatch: pytest.MonkeyPatch
+    floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody serves its lane for one survey, after it has waited there for a second."""
-    asked: list[calls.Admission] = []
+    asked: list[calls.AdmitRequest] = []
 
-    def noting(*args: Any, requests: Sequence[calls.Admission], **more: Any) -> calls.Call[calls.AdmitReply]:
+    def noting(*args: Any, requests: Sequence[calls.AdmitRequest], **more: Any) -> calls.Call[calls.AdmitReply]:
         asked.extend(requests)
         return calls.admit(*args, requests=requests, **more)
 
@@ -184,11 +186,11 @@ async def test_a_request_that_is_moved_is_judged_by_what_is_left_of_its_time(
         await asyncio.sleep(0.2)
         waiting = asyncio.create_task(system.get("/slow?seconds=0"))
         await asyncio.sleep(1)
-        serves = Lanes.serves
-        monkeypatch.setattr(Lanes, "serves", lambda *_: False)
+        serves = WorkerDirectory.serves
+        monkeypatch.setattr(WorkerDirectory, "serves", lambda *_: False)
         while len(asked) < 3:
             await asyncio.sleep(0.01)
-        monkeypatch.setattr(Lanes, "serves", serves)
+        monkeypatch.setattr(WorkerDirectory, "serves", serves)
         assert [answer.status_code for answer in await asyncio.gather(running, waiting)] == [200, 200]
     first, again = asked[1], asked[2]
     assert first.kind.budget_ms == 8000
@@ -199,12 +201,12 @@ async def test_a_request_that_is_moved_is_judged_by_what_is_left_of_its_time(
 async def test_without_a_worker_a_request_is_refused_at_once(system: System) -> None:
     await system.end_workers()
     began = time.monotonic()
-    assert trouble(await system.get("/quick")) == "No worker"
+    assert failure(await system.get("/quick")) == "No worker"
     assert time.monotonic() - began < 0.6
 
 
 async def test_a_freeze_of_redis_ends_no_lease(own_server: EmbeddedServer) -> None:
-    async with Kit(own_server.url, "frozen")(__name__, workers=2, lease_s=1) as system:
+    async with SystemFactory(own_server.url, "frozen")(__name__, workers=2, lease_s=1) as system:
         asking = [asyncio.create_task(system.post("/once?seconds=3.5")) for _ in range(5)]
         await asyncio.sleep(0.3)
         own_server.freeze()
@@ -214,10 +216,13 @@ async def test_a_freeze_of_redis_ends_no_lease(own_server: EmbeddedServer) -> No
 
 
 async def test_a_frozen_redis_admits_nothing_late(own_server: EmbeddedServer) -> None:
-    async with Kit(own_server.url, "ghost")(__name__, lease_s=1) as system, Redis.from_url(own_server.url) as client:
+    async with (
+        SystemFactory(own_server.url, "ghost")(__name__, lease_s=1) as system,
+        Redis.from_url(own_server.url) as client,
+    ):
         own_server.freeze()
         answer = await system.get("/quick")
-        assert trouble(answer) in ("Unavailable", "Too late")
+        assert failure(answer) in ("Unavailable", "Too late")
         own_server.thaw()
         await asyncio.sleep(0.5)
         (handler,) = (h for h in system.registry.handlers if h.function is quick)
@@ -226,7 +231,7 @@ async def test_a_frozen_redis_admits_nothing_late(own_server: EmbeddedServer) ->
 
 
 async def test_a_server_that_lost_its_data_is_served_again_within_seconds(own_server: EmbeddedServer) -> None:
-    async with Kit(own_server.url, "flushed")(__name__) as system, Redis.from_url(own_server.url) as client:
+    async with SystemFactory(own_server.url, "flushed")(__name__) as system, Redis.from_url(own_server.url) as client:
         assert result(await system.get("/quick?x=1")) == 1
         await client.flushall()
         await served_again(system)

@@ -11,7 +11,7 @@ from typing import Annotated
 import pytest
 
 from floodgate.errors import WorkerFailed
-from floodgate.testing import Kit, System, Worker
+from floodgate.testing import System, SystemFactory, Worker
 from floodgate.worker.metrics import OVERDUE
 from shared import Resource, queued
 
@@ -72,7 +72,9 @@ async def ended(system: System, worker: Worker) -> str:
     return str(failure.value)
 
 
-async def test_a_worker_whose_threads_are_all_held_past_their_deadline_is_not_ready_and_ends(floodgate: Kit) -> None:
+async def test_a_worker_whose_threads_are_all_held_past_their_deadline_is_not_ready_and_ends(
+    floodgate: SystemFactory,
+) -> None:
     async with floodgate(__name__, worker_threads=THREADS, stuck_s=STUCK_S, drain_s=15) as system:
         (worker,) = system.workers
         answers = await asyncio.gather(*(system.get("/failing/hangs") for _ in range(THREADS)))
@@ -88,7 +90,7 @@ async def test_a_worker_whose_threads_are_all_held_past_their_deadline_is_not_re
         assert (await system.get("/failing/quick")).status_code == 200
 
 
-async def test_a_worker_with_a_thread_left_goes_on(floodgate: Kit) -> None:
+async def test_a_worker_with_a_thread_left_goes_on(floodgate: SystemFactory) -> None:
     async with floodgate(__name__, worker_threads=THREADS, stuck_s=0.2) as system:
         (worker,) = system.workers
         assert (await system.get("/failing/hangs")).status_code == 504
@@ -99,12 +101,12 @@ async def test_a_worker_with_a_thread_left_goes_on(floodgate: Kit) -> None:
 
 
 async def test_a_resource_that_fails_at_work_ends_the_worker_after_what_it_runs(
-    floodgate: Kit, caplog: pytest.LogCaptureFixture
+    floodgate: SystemFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with floodgate(__name__) as system:
         (worker,) = system.workers
         under_way = asyncio.create_task(system.get("/failing/slow"))
-        await seen(lambda: any(claimer.executor.runs for claimer in worker._claimers))
+        await seen(lambda: any(consumer.executor.runs for consumer in worker._consumers))
         breaks.set()
         await seen(lambda: not worker.ready)
         assert "resource" in await ended(system, worker)

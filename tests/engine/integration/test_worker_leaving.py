@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 from floodgate.broker.commands import MAX_BATCH
-from floodgate.testing import Kit, System
+from floodgate.testing import System, SystemFactory
 from shared import queued
 
 RUNS = MAX_BATCH + 10
@@ -28,12 +28,12 @@ async def admitted(system: System) -> int:
     return answer.status_code
 
 
-async def test_a_worker_gives_back_more_runs_than_one_call_takes(floodgate: Kit) -> None:
+async def test_a_worker_gives_back_more_runs_than_one_call_takes(floodgate: SystemFactory) -> None:
     async with floodgate(__name__, worker_places=RUNS, drain_s=0.2, lease_s=LEASE_S) as system:
         (worker,) = system.workers
         asked = [asyncio.create_task(admitted(system)) for _ in range(RUNS)]
         async with asyncio.timeout(20):
-            while sum(len(claimer.executor.runs) for claimer in worker._claimers) < RUNS:
+            while sum(len(consumer.executor.runs) for consumer in worker._consumers) < RUNS:
                 await asyncio.sleep(0.01)
         async with asyncio.timeout(LEASE_S / 2):
             worker.begin_drain()
@@ -51,7 +51,7 @@ async def nap() -> None:
         ended.set()
 
 
-async def test_a_worker_without_room_hears_of_a_client_that_leaves(floodgate: Kit) -> None:
+async def test_a_worker_without_room_hears_of_a_client_that_leaves(floodgate: SystemFactory) -> None:
     started.clear()
     ended.clear()
     async with floodgate(

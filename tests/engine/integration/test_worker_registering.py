@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from floodgate.broker.connection import run
 from floodgate.broker.keys import Keys
 from floodgate.errors import Unavailable
-from floodgate.testing import Kit, Worker
+from floodgate.testing import SystemFactory, Worker
 from floodgate.worker import heartbeat as lease
 from floodgate.worker import runtime as engine
 from floodgate.worker.metrics import GONE
@@ -43,7 +43,7 @@ def holds() -> None:
     ],
 )
 async def test_a_contract_is_declared_although_a_call_is_lost(
-    floodgate: Kit,
+    floodgate: SystemFactory,
     redis_url: str,
     namespace: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -69,7 +69,7 @@ async def test_a_contract_is_declared_although_a_call_is_lost(
 
 
 async def test_a_completion_that_overtakes_a_renewal_is_no_lost_lease(
-    floodgate: Kit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone: list[str] = []
 
@@ -91,14 +91,14 @@ async def test_a_completion_that_overtakes_a_renewal_is_no_lost_lease(
 
 
 async def test_a_lease_that_is_lost_is_counted_once_however_often_it_is_renewed(
-    floodgate: Kit, redis_url: str, namespace: str, caplog: pytest.LogCaptureFixture
+    floodgate: SystemFactory, redis_url: str, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     hold.clear()
     try:
         async with floodgate(__name__, lease_s=0.5) as system, Redis.from_url(redis_url) as client:
             (worker,) = system.workers
             asked = asyncio.create_task(system.get("/registering/holds"))
-            await seen(lambda: any(claimer.executor.runs for claimer in worker._claimers))
+            await seen(lambda: any(consumer.executor.runs for consumer in worker._consumers))
             (route,) = (h.route for h in system.registry.handlers if h.function is holds)
             await client.delete(Keys(namespace).running(route))
             await seen(lambda: "leases are gone" in caplog.text)

@@ -79,10 +79,10 @@ def _each_task_has_at_most_one_answer_and_the_right_one(found: Snapshot, model: 
 
 def _places_are_those_of_the_registered(found: Snapshot, model: Model) -> None:
     for lane in ALL:
-        registered = {claimer for claimer in model.registered if lane in model.lanes[claimer]}
+        registered = {consumer for consumer in model.registered if lane in model.lanes[consumer]}
         places = found["places"].pairs.get(lane, "0") if "places" in found else "0"
         assert ids(found, f"serving:{lane}") == registered
-        assert int(places) == sum(int(claimer.rpartition(".")[2]) for claimer in registered)
+        assert int(places) == sum(int(consumer.rpartition(".")[2]) for consumer in registered)
 
 
 def _whoever_runs_a_task_is_noted(found: Snapshot, model: Model) -> None:

@@ -54,7 +54,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.client.flushdb()
         self.queue = Queue(self.client, "model", self.edits)
         self.model = Model(most={ROUTES[1]: 2}, lanes=LANES_OF, agreed={LANES[1]: NEW_LANES[1], NEW_LANES[1]: LANES[1]})
-        self.heard: dict[str, set[str]] = {claimer: set() for claimer in CLAIMERS}
+        self.heard: dict[str, set[str]] = {consumer: set() for consumer in CLAIMERS}
         """The leases that each claimer knows of."""
         self.read_serial = dict.fromkeys(CLAIMERS, 0)
         self.serial = self.number = 0
@@ -102,14 +102,14 @@ class QueueMachine(RuleBasedStateMachine):
     def admit(self, pick: int, other: int) -> None:
         route, count, tries = ROUTES[pick % 2], other % 3 + 1, other // 3 % 2 + 1
         budget_ms, tenant = BUDGETS_MS[pick // 2 % len(BUDGETS_MS)], TENANTS[other // 6 % len(TENANTS)]
-        (weight, share), detached = CLASSES[pick // 8 % len(CLASSES)], other // 24 % 3 == 0
+        (weight, share), async_response = CLASSES[pick // 8 % len(CLASSES)], other // 24 % 3 == 0
         gateway = GATEWAYS[pick // 3 % 2]
         names = [f"{gateway}{self.number + i}" for i in range(count)]
         self.number += count
         inflight, now_ms = self.model.inflight(route), self.queue.now_ms
         codes = self.queue.codes(
             *names, route=route, lane=LANE_OF[route], budget_ms=budget_ms, tries=tries,
-            weight=weight, share=share, tenant=tenant, detached=detached, inbox=gateway,
+            weight=weight, share=share, tenant=tenant, async_response=async_response, inbox=gateway,
         )  # fmt: skip
         holds = sum(task.route == route and task.tenant == tenant for task in self.model.tasks.values())
         for name, code in zip(names, codes, strict=True):
@@ -121,7 +121,7 @@ class QueueMachine(RuleBasedStateMachine):
                 inflight, holds = inflight + 1, holds + 1
                 self.model.admit(
                     task_id(name, route),
-                    Known(route, now_ms + budget_ms, tries, LANE_OF[route], tenant, detached, gateway),
+                    Known(route, now_ms + budget_ms, tries, LANE_OF[route], tenant, async_response, gateway),
                 )
 
     def cancel(self, pick: int, other: int) -> None:
@@ -139,28 +139,28 @@ class QueueMachine(RuleBasedStateMachine):
         route = ROUTES[pick % 2]
         assert self.queue.admit("ghost", late_ms=-1, route=route, lane=LANE_OF[route]).stale
         self.serial += 1
-        assert self.queue.claimed(self.serial, claimer=CLAIMERS[other % 2], lanes=LANES, late_ms=-1) == []
+        assert self.queue.claimed(self.serial, consumer=CLAIMERS[other % 2], lanes=LANES, late_ms=-1) == []
 
     # The workers
 
     def claim(self, pick: int, other: int, heard: bool = True) -> None:
         """Wake up and claim."""
-        claimer, room, now_ms = CLAIMERS[OFTEN[pick % 5]], other % 4 + 1, self.queue.now_ms
-        lanes = LANES_OF[claimer]
+        consumer, room, now_ms = CLAIMERS[OFTEN[pick % 5]], other % 4 + 1, self.queue.now_ms
+        lanes = LANES_OF[consumer]
         self.serial += 1
         for lane in lanes:
             self.queue.take_baton(lane)
         before = self.model.waiting(*lanes)
-        reply = self.queue.claim(self.serial, claimer=claimer, room=room, lanes=lanes, pool=pool_of(lanes[0]))
+        reply = self.queue.claim(self.serial, consumer=consumer, room=room, lanes=lanes, pool=pool_of(lanes[0]))
         assert len(reply.tasks) <= room
-        assert reply.registered == (claimer in self.model.registered)
+        assert reply.registered == (consumer in self.model.registered)
         assert reply.registered or not reply.tasks
         gone = self.model.gone(now_ms)
         if reply.registered and before and not (self.model.expired(now_ms) | gone) & before:
             assert reply.tasks, "work, room and nothing taken"
         for claimed in reply.tasks:
             assert claimed.tries_used == self.model.tasks[claimed.id].used
-            self.model.run(claimed.id, f"{claimer}#{self.serial}#{claimed.id}", now_ms)
+            self.model.run(claimed.id, f"{consumer}#{self.serial}#{claimed.id}", now_ms)
         left = {id for lane in ALL for id in self.queue.waiting(lane)}
         expired = self.model.expired(now_ms)
         for id in expired - left:
@@ -170,8 +170,8 @@ class QueueMachine(RuleBasedStateMachine):
             self.model.end(id, State.DROPPED, "claim")
         self.follow("claim")
         if heard:
-            self.read_serial[claimer] = self.serial
-            self.heard[claimer] |= {f"{claimer}#{self.serial}#{claimed.id}" for claimed in reply.tasks}
+            self.read_serial[consumer] = self.serial
+            self.heard[consumer] |= {f"{consumer}#{self.serial}#{claimed.id}" for claimed in reply.tasks}
 
     def claim_unheard(self, pick: int, other: int) -> None:
         """Claim, and lose the reply with the connection."""
@@ -182,46 +182,46 @@ class QueueMachine(RuleBasedStateMachine):
             task.started = True
 
     def complete(self, pick: int, other: int) -> None:
-        claimer = CLAIMERS[OFTEN[pick % 5]]
-        for lease in sorted(self.heard[claimer])[: other % 3 + 1]:
-            held = lease in self.model.held(claimer)
+        consumer = CLAIMERS[OFTEN[pick % 5]]
+        for lease in sorted(self.heard[consumer])[: other % 3 + 1]:
+            held = lease in self.model.held(consumer)
             assert self.queue.complete(lease, **self.inbox_of(lease)) == [held]
             if held:
                 self.model.end(lease.rpartition("#")[2], State.DONE, "complete")
                 self.follow("complete")
             if other % 2:  # its answer was lost: it is repeated blindly
                 assert self.queue.complete(lease) == [False]
-            self.heard[claimer].discard(lease)
+            self.heard[consumer].discard(lease)
 
     def inbox_of(self, lease: str) -> dict[str, str]:
         task = self.model.tasks.get(lease.rpartition("#")[2])
-        return {} if task is None else {"inbox": f"=60={task.gateway}" if task.detached else task.gateway}
+        return {} if task is None else {"inbox": f"=60={task.gateway}" if task.async_response else task.gateway}
 
     def renew(self, pick: int, other: int) -> None:
-        claimer = CLAIMERS[OFTEN[pick % 5]]
-        leases, held = self.heard[claimer], self.model.held(claimer)
-        contract = LANES_OF[claimer][0].partition(":")[0]
+        consumer = CLAIMERS[OFTEN[pick % 5]]
+        leases, held = self.heard[consumer], self.model.held(consumer)
+        contract = LANES_OF[consumer][0].partition(":")[0]
         self.queue.publish(contract, **{f"r{ROUTES[0]}": contract, f"r{ROUTES[1]}": "agreed"})
-        reply = self.queue.register(claimer, lanes=LANES_OF[claimer], leases=sorted(leases))
+        reply = self.queue.register(consumer, lanes=LANES_OF[consumer], leases=sorted(leases))
         assert set(reply.gone) == leases - set(held)
         assert set(reply.unwanted) == {lease for lease in leases & set(held) if held[lease].unwanted}
-        self.model.renew(claimer, leases, self.queue.now_ms)
+        self.model.renew(consumer, leases, self.queue.now_ms)
         if other % 4:  # else it runs on for a while, not knowing
-            self.heard[claimer] -= set(reply.gone)
+            self.heard[consumer] -= set(reply.gone)
 
     def drain(self, pick: int, other: int) -> None:
         """Leave, and give back everything held, saying what had started."""
-        claimer = CLAIMERS[OFTEN[pick % 5]]
-        self.queue.leave(claimer, lanes=LANES_OF[claimer])
-        self.model.registered.pop(claimer, None)
-        for lease in sorted(self.heard[claimer]):
-            task = self.model.held(claimer).get(lease)
+        consumer = CLAIMERS[OFTEN[pick % 5]]
+        self.queue.leave(consumer, lanes=LANES_OF[consumer])
+        self.model.registered.pop(consumer, None)
+        for lease in sorted(self.heard[consumer]):
+            task = self.model.held(consumer).get(lease)
             started = bool(task and task.started)
             assert self.queue.release(lease, started=started) == [task is not None]
             if task:
                 self.model.give_back(lease, started, self.queue.now_ms, "release")
                 self.follow("release")
-        self.heard[claimer].clear()
+        self.heard[consumer].clear()
 
     def roll(self, pick: int, other: int) -> None:
         """The workers of a release leave, at a time when nobody has been interrupted."""
@@ -238,10 +238,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     def join(self, pick: int, other: int) -> None:
         """Reconnect: what this claimer does not know of goes back."""
-        claimer = CLAIMERS[OFTEN[pick % 5]]
-        known, read = self.heard[claimer], self.read_serial[claimer]
-        missing = set(self.model.held(claimer)) - known
-        assert self.queue.join(read, *known, claimer=claimer) == missing
+        consumer = CLAIMERS[OFTEN[pick % 5]]
+        known, read = self.heard[consumer], self.read_serial[consumer]
+        missing = set(self.model.held(consumer)) - known
+        assert self.queue.join(read, *known, consumer=consumer) == missing
         for lease in missing:
             self.model.give_back(lease, int(lease.split("#")[1]) <= read, self.queue.now_ms, "join")
         self.follow("join")

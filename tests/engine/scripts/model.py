@@ -25,7 +25,7 @@ class Known:
     tries: int
     lane: str
     tenant: str = ""
-    detached: bool = False
+    async_response: bool = False
     gateway: str = "box"
     state: State = State.WAITING
     lease: str = ""
@@ -74,7 +74,7 @@ class Model:
         return self.parked(route, State.STRANDED)
 
     def is_served(self, lane: str) -> bool:
-        return any(lane in self.lanes[claimer] for claimer in self.registered)
+        return any(lane in self.lanes[consumer] for consumer in self.registered)
 
     def home(self, task: Known) -> str:
         """Return the lane of a stranded task, or one of who agrees about its route; '' if nobody serves any."""
@@ -96,13 +96,13 @@ class Model:
         return {
             id
             for id in self._in(*(states or (State.WAITING,)))
-            if not (tasks[id].detached or tasks[id].used)
+            if not (tasks[id].async_response or tasks[id].used)
             and self.presences.get(tasks[id].gateway, now_ms + 1) <= now_ms
         }
 
-    def held(self, claimer: str) -> dict[str, Known]:
-        """Return what runs under leases of `claimer`, by lease."""
-        return {task.lease: task for task in self.tasks.values() if task.lease.startswith(claimer + "#")}
+    def held(self, consumer: str) -> dict[str, Known]:
+        """Return what runs under leases of `consumer`, by lease."""
+        return {task.lease: task for task in self.tasks.values() if task.lease.startswith(consumer + "#")}
 
     def tenants(self, now_ms: int) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
         """Return what each tenant holds per route, at most and at least."""
@@ -116,7 +116,7 @@ class Model:
         return most, least
 
     def served(self, lane: str, now_ms: int) -> bool:
-        return any(end > now_ms and lane in self.lanes[claimer] for claimer, end in self.registered.items())
+        return any(end > now_ms and lane in self.lanes[consumer] for consumer, end in self.registered.items())
 
     def admit(self, id: str, task: Known) -> None:
         assert id not in self.tasks
@@ -132,11 +132,11 @@ class Model:
         self._move(task, State.RUNNING, "claim")
         task.lease, task.lease_end_ms, task.started = lease, now_ms + LEASE_MS, False
 
-    def renew(self, claimer: str, leases: set[str], now_ms: int) -> None:
-        for lease, task in self.held(claimer).items():
+    def renew(self, consumer: str, leases: set[str], now_ms: int) -> None:
+        for lease, task in self.held(consumer).items():
             if lease in leases:
                 task.lease_end_ms = now_ms + LEASE_MS
-        self.registered[claimer] = now_ms + REGISTRATION_MS
+        self.registered[consumer] = now_ms + REGISTRATION_MS
 
     def end(self, id: str, state: State, script: str) -> None:
         """End a task; what nobody waits for is cancelled and not answered."""
@@ -144,9 +144,9 @@ class Model:
         self._move(task, State.CANCELLED if task.unwanted else state, script)
         if task.state is not State.CANCELLED:
             assert id not in self.answers
-            told_kept = task.detached and task.gateway in self.presences
+            told_kept = task.async_response and task.gateway in self.presences
             self.answers[id] = "kept" if told_kept else task.state.value
-            if task.detached:
+            if task.async_response:
                 self.kept[id] = task.state.value
 
     def follow(self, route: str, left: set[str], script: str) -> None:
@@ -154,7 +154,7 @@ class Model:
         before, most = self.parked(route), self.most.get(route)
         room = len(before) if most is None else max(0, most - self.unparked(route))
         taken = before - left
-        stranded = {id for id in taken if self.tasks[id].detached and not self.is_served(self.tasks[id].lane)}
+        stranded = {id for id in taken if self.tasks[id].async_response and not self.is_served(self.tasks[id].lane)}
         followed = taken - stranded
         assert len(followed) == room or (len(followed) < room and not left), f"{script}: {len(followed)} followed"
         for id in taken:
@@ -180,11 +180,11 @@ class Model:
             self.mercy_until_ms = now_ms + LEASE_MS
         if not self.last_reap_ms or not 0 <= now_ms - self.last_reap_ms <= 0.6 * GAP_MS:
             least = self.grace_until_ms = now_ms + REGISTRATION_MS
-            self.registered = {claimer: max(end, least) for claimer, end in self.registered.items()}
+            self.registered = {consumer: max(end, least) for consumer, end in self.registered.items()}
         self.mercy_until_ms = min(self.mercy_until_ms, now_ms + LEASE_MS)
         self.grace_until_ms = min(self.grace_until_ms, now_ms + REGISTRATION_MS)
         self.last_reap_ms = now_ms
-        self.registered = {claimer: end for claimer, end in self.registered.items() if end > now_ms}
+        self.registered = {consumer: end for consumer, end in self.registered.items() if end > now_ms}
         if now_ms >= self.mercy_until_ms:
             for task in [task for task in self.tasks.values() if task.lease and task.lease_end_ms <= now_ms]:
                 self.give_back(task.lease, True, now_ms, "reap")
@@ -202,7 +202,7 @@ class Model:
     def _strand(self, now_ms: int) -> None:
         """202s leave lanes that nobody serves, and come back from where they are kept, parked as others."""
         for task in self.tasks.values():
-            unserved = task.detached and not self.is_served(task.lane)
+            unserved = task.async_response and not self.is_served(task.lane)
             if task.state is State.WAITING and unserved and now_ms >= self.grace_until_ms:
                 self._move(task, State.STRANDED, "reap")
             if task.state is State.STRANDED and (home := self.home(task)):

@@ -29,7 +29,7 @@ class Ask:
     deadline_ms: int
     share: float = 1.0
     tenant: str = ""
-    detached: bool = False
+    async_response: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class Rule:
 
     def _kind(self, now: int, baton: bool, ask: Ask) -> _Kind:
         door, budget = self.doors[ask.route], ask.budget_ms
-        sort = door.sorts[ask.detached]
+        sort = door.sorts[ask.async_response]
         par, running = min(self.places, door.most), len(door.running)
         saturated = baton or running >= door.most
         free = 0 if saturated else max(0, min(self.room, door.most - running))
@@ -210,11 +210,11 @@ class Rule:
         running: dict[tuple[str, bool], list[str]] = {}
         for route, door in self.doors.items():
             for id in door.running:
-                running.setdefault((route, door.tasks[id].detached), []).append(id)
+                running.setdefault((route, door.tasks[id].async_response), []).append(id)
         parts, firsts = dict.fromkeys(self.doors, 0.0), dict.fromkeys(self.doors, math.inf)
-        for (route, detached), ids in running.items():
+        for (route, async_response), ids in running.items():
             door = self.doors[route]
-            mean = max(1.0, door.sorts[detached].mean or max(door.tasks[id].budget_ms for id in ids))
+            mean = max(1.0, door.sorts[async_response].mean or max(door.tasks[id].budget_ms for id in ids))
             parts[route] += len(ids) / mean
             firsts[route] = min(firsts[route], int(min(self.started[id] for id in ids) + mean))
         return _Sum(now, self.runs, {route: _stored(part) for route, part in parts.items()}, firsts)
@@ -230,7 +230,7 @@ class Rule:
         return self._turns[flow]
 
     def _step(self, ask: Ask) -> float:
-        return max(1.0, self.doors[ask.route].sorts[ask.detached].mean or 10.0) / WEIGHT
+        return max(1.0, self.doors[ask.route].sorts[ask.async_response].mean or 10.0) / WEIGHT
 
     def _turns_before(self, ask: Ask, ahead: float, free: float, held: int) -> tuple[float, float] | None:
         """Return a tenant's place as things stand, and at most; None for one that is alone."""
@@ -285,7 +285,7 @@ class Rule:
             turn = self._turn(ask, held[tenant])
             held[tenant] += 1
             turn.finish = max(self.virtual or 0.0, turn.finish) + turn.step
-        sort = door.sorts[ask.detached]
+        sort = door.sorts[ask.async_response]
         if kind.saturated and sort.mark is None:
             sort.mark = now
         return Judged(0, int(max(0, min(ask.budget_ms, ahead / kind.rate))))
@@ -297,25 +297,27 @@ class Rule:
         for id in taken:
             self._door(id).running.add(id)
             self.started[id] = now
-        for route, detached in {(id.partition(".")[0], self._door(id).tasks[id].detached) for id in taken}:
+        for route, async_response in {(id.partition(".")[0], self._door(id).tasks[id].async_response) for id in taken}:
             door = self.doors[route]
             if door.waiting == 0:
                 for sort in door.sorts.values():
                     sort.mark = None
-            elif door.sorts[detached].mark is None:
-                door.sorts[detached].mark = now
+            elif door.sorts[async_response].mark is None:
+                door.sorts[async_response].mark = now
 
     def complete(self, now: int, saturated: Mapping[str, bool], ended: Sequence[End]) -> None:
         """End runs. `saturated`, per route and before the first of them: the baton lies, or something is parked."""
         batches: dict[tuple[str, bool], list[tuple[Ask, End]]] = {}
         for end in ended:
             ask = self._end(end.id)
-            batches.setdefault((ask.route, ask.detached), []).append((ask, end))
-        for (route, detached), batch in batches.items():
-            self._measure(now, self.doors[route], detached, saturated[route], batch)
+            batches.setdefault((ask.route, ask.async_response), []).append((ask, end))
+        for (route, async_response), batch in batches.items():
+            self._measure(now, self.doors[route], async_response, saturated[route], batch)
 
-    def _measure(self, now: int, door: Door, detached: bool, saturated: bool, batch: list[tuple[Ask, End]]) -> None:
-        sort, in_time = door.sorts[detached], 0.0
+    def _measure(
+        self, now: int, door: Door, async_response: bool, saturated: bool, batch: list[tuple[Ask, End]]
+    ) -> None:
+        sort, in_time = door.sorts[async_response], 0.0
         for ask, end in sorted(batch, key=lambda pair: pair[1].failed and pair[1].in_time):
             if not end.wanted:
                 continue
@@ -357,11 +359,11 @@ class Rule:
 
 
 def _name(ask: Ask) -> tuple[object, ...]:
-    return ask.route, ask.budget_ms, ask.share, ask.detached, ask.tenant
+    return ask.route, ask.budget_ms, ask.share, ask.async_response, ask.tenant
 
 
 def _flow(ask: Ask) -> tuple[str, str, bool]:
-    return ask.route, ask.tenant, ask.detached
+    return ask.route, ask.tenant, ask.async_response
 
 
 def _stored(value: float) -> float:

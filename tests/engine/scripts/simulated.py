@@ -119,8 +119,8 @@ class Simulation:
                 self.queue.request(str(next(self._number)), route=a.route, lane=a.lane, budget_ms=a.budget_ms)
                 for a in batch
             ]
-            for arrival, request, verdict in zip(batch, asked, self.queue.ask(*asked).verdicts, strict=True):
-                arrival.code = int(verdict.code)
+            for arrival, request, result in zip(batch, asked, self.queue.ask(*asked).results, strict=True):
+                arrival.code = int(result.code)
                 if arrival.admitted:
                     self._open[request.id] = arrival
                     self._add(at_ms + arrival.budget_ms, "expire", request.id)
@@ -133,7 +133,7 @@ class Simulation:
                 if consumer.room > 0 and any(self.queue.take_baton(lane) for lane in consumer.lanes):
                     woken = True
                     serial = next(self._serials)
-                    reply = self.queue.claim(serial, claimer=consumer.name, room=consumer.room, lanes=consumer.lanes)
+                    reply = self.queue.claim(serial, consumer=consumer.name, room=consumer.room, lanes=consumer.lanes)
                     for task in reply.tasks:
                         arrival, lease = self._open.get(task.id), f"{consumer.name}#{serial}#{task.id}"
                         assert arrival is not None

@@ -28,8 +28,8 @@ def test_an_admission_takes_a_slot_and_lays_the_baton(queue: Queue) -> None:
 
 def test_never_more_in_flight_than_the_limit_within_a_batch_and_between(queue: Queue) -> None:
     reply = queue.admit("1", "2", "3", "4")
-    assert [v.code for v in reply.verdicts] == [AdmitCode.ADMITTED] * 3 + [AdmitCode.FULL]
-    assert (reply.verdicts[3].remember_ms, reply.verdicts[3].retry_after_ms) == (150, 750)
+    assert [v.code for v in reply.results] == [AdmitCode.ADMITTED] * 3 + [AdmitCode.FULL]
+    assert (reply.results[3].remember_ms, reply.results[3].retry_after_ms) == (150, 750)
     queue.claim()
     assert queue.codes("5") == [AdmitCode.FULL]
     queue.complete(lease("1"))
@@ -39,7 +39,7 @@ def test_never_more_in_flight_than_the_limit_within_a_batch_and_between(queue: Q
 def test_a_ghost_past_its_validity_does_nothing(queue: Queue) -> None:
     reply = queue.admit("1", late_ms=-1)
     assert reply.stale
-    assert reply.verdicts == ()
+    assert reply.results == ()
     assert queue.slots() == queue.tasks() == set()
     assert queue.baton() == 0
 

@@ -87,8 +87,8 @@ def test_the_places_of_a_lane_that_left_do_not_count(queue: Queue) -> None:
 
 
 def test_before_any_backlog_the_pace_is_places_per_mean(queue: Queue) -> None:
-    verdicts = loaded(queue).admit("2").verdicts
-    assert verdicts[0].wait_ms == 2 / (10 / 100)
+    results = loaded(queue).admit("2").results
+    assert results[0].wait_ms == 2 / (10 / 100)
 
 
 def test_what_was_expected_fades_as_backlog_is_seen(queue: Queue) -> None:
@@ -209,7 +209,7 @@ def test_a_clock_that_stepped_back_begins_the_time_anew(queue: Queue) -> None:
 def test_less_time_is_refused_sooner(queue: Queue) -> None:
     loaded(queue, done=100, busy=10_000)
     asked = [queue.request(str(i), budget_ms=(10_000, 1000)[i % 2]) for i in range(20)]
-    codes = [int(verdict.code) for verdict in queue.ask(*asked).verdicts]
+    codes = [int(result.code) for result in queue.ask(*asked).results]
     assert codes[::2] == [0] * 10
     assert codes[1::2] == [0] + [LATE] * 9
 
@@ -217,12 +217,12 @@ def test_less_time_is_refused_sooner(queue: Queue) -> None:
 def test_a_batch_counts_what_it_admits_over_all_kinds_of_a_route(queue: Queue) -> None:
     loaded(queue, done=100, busy=10_000)
     asked = [queue.request(str(i), budget_ms=10_000 + i % 3) for i in range(60)]
-    assert [int(verdict.code) for verdict in queue.ask(*asked).verdicts].count(0) == 33 - 1
+    assert [int(result.code) for result in queue.ask(*asked).results].count(0) == 33 - 1
 
 
 def test_routes_of_a_batch_have_their_own_counts(queue: Queue) -> None:
     queue.declare(1000, route=OTHER)
     wide(queue)
     asked = [queue.request(str(i), route=(ROUTE, OTHER)[i % 2]) for i in range(80)]
-    codes = [int(verdict.code) for verdict in queue.ask(*asked).verdicts]
+    codes = [int(result.code) for result in queue.ask(*asked).results]
     assert (codes[::2].count(0), codes[1::2].count(0)) == (20, 20)

@@ -214,7 +214,7 @@ def test_each_route_of_a_batch_gets_its_own_samples(queue: Queue) -> None:
 
 
 def test_detached_tasks_are_measured_apart(queue: Queue) -> None:
-    queue.ask(queue.request("1"), queue.request("2", detached=True))
+    queue.ask(queue.request("1"), queue.request("2", async_response=True))
     queue.claim()
     queue.report_all(queue.report(lease("1"), run_ms=100), queue.report(lease("2"), run_ms=5000))
     figures = queue.figures()

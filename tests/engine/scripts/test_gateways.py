@@ -76,7 +76,7 @@ def test_a_gateway_that_only_calls_too_early_to_reap_is_there(reaped: Queue) -> 
 
 def test_a_result_that_can_be_fetched_is_worth_a_start(reaped: Queue) -> None:
     there(reaped, GONE)
-    gone = ask(reaped, GONE, "1", detached=True)
+    gone = ask(reaped, GONE, "1", async_response=True)
     time_for(reaped, 2 * LEASE_MS)
     assert reaped.claimed() == gone
 

@@ -28,12 +28,12 @@ def notes(queue: Queue, group: str = ".a") -> dict[str, str]:
     return {id.decode(): entry.decode() for id, entry in found.items()}
 
 
-def rung(queue: Queue, claimer: str) -> list[bytes]:
-    found: list[bytes] = queue.client.lrange(queue.keys.bell(claimer), 0, -1)  # type: ignore[assignment]
+def rung(queue: Queue, consumer: str) -> list[bytes]:
+    found: list[bytes] = queue.client.lrange(queue.keys.bell(consumer), 0, -1)  # type: ignore[assignment]
     return found
 
 
-def busy(queue: Queue, runs: int = 10, *, mean_ms: int = OTHER_MEAN_MS, claimer: str = WORKER) -> Queue:
+def busy(queue: Queue, runs: int = 10, *, mean_ms: int = OTHER_MEAN_MS, consumer: str = WORKER) -> Queue:
     """Let another route run in `runs` places, known to take seven seconds, and nothing wait."""
     for route in (ROUTE, OTHER):
         queue.declare(1000, started_ms=START_MS, route=route)
@@ -41,7 +41,7 @@ def busy(queue: Queue, runs: int = 10, *, mean_ms: int = OTHER_MEAN_MS, claimer:
     queue.figure(mean=20, seen=20)
     queue.admit(*(f"o{i}" for i in range(runs)), route=OTHER)
     for serial in range(90, 99):  # of a lane that others serve too, a claim takes its share
-        queue.claim(serial, claimer=claimer, room=runs)
+        queue.claim(serial, consumer=consumer, room=runs)
     queue.take_baton()
     assert len(queue.running(OTHER)) == runs
     return queue
@@ -52,7 +52,7 @@ def busy(queue: Queue, runs: int = 10, *, mean_ms: int = OTHER_MEAN_MS, claimer:
 
 def test_a_claim_notes_who_runs_it_since_when_and_its_time_out(queue: Queue) -> None:
     queue.admit("1", budget_ms=3000)
-    queue.admit("2", budget_ms=4000, detached=True)
+    queue.admit("2", budget_ms=4000, async_response=True)
     queue.claim()
     assert notes(queue) == {task_id("1"): f"{WORKER} {START_MS} 3000", task_id("2"): f"{WORKER} {START_MS} 4000~"}
 
@@ -79,7 +79,7 @@ def test_a_lease_that_ends_ends_its_note(reaped: Queue) -> None:
 def test_a_cancelled_run_is_told_to_its_holder_alone(queue: Queue) -> None:
     queue.register(SECOND)
     queue.admit("1", "2")
-    queue.claim(claimer=SECOND)
+    queue.claim(consumer=SECOND)
     assert queue.cancel(task_id("1")) == [2]
     assert (rung(queue, SECOND), rung(queue, WORKER)) == ([task_id("1").encode()], [])
 
@@ -87,8 +87,8 @@ def test_a_cancelled_run_is_told_to_its_holder_alone(queue: Queue) -> None:
 def test_who_leaves_is_told_of_what_it_still_runs(queue: Queue) -> None:
     queue.register(SECOND)
     queue.admit("1")
-    queue.claim(claimer=SECOND)
-    queue.send_leave(SECOND, lease("1", claimer=SECOND))
+    queue.claim(consumer=SECOND)
+    queue.send_leave(SECOND, lease("1", consumer=SECOND))
     queue.cancel(task_id("1"))
     assert rung(queue, SECOND)[-1] == task_id("1").encode()
 
@@ -130,7 +130,7 @@ def test_places_in_which_other_routes_run_are_not_free(queue: Queue) -> None:
 
 def test_what_a_leaving_worker_still_runs_takes_no_place_of_those_that_stay(queue: Queue) -> None:
     queue.register(SECOND)
-    busy(queue, 10, claimer=SECOND)
+    busy(queue, 10, consumer=SECOND)
     queue.send_leave(SECOND, *queue.running(OTHER))
     assert len(notes(queue, "left")) == 10
     assert queue.admitted(10) == 10
@@ -138,7 +138,7 @@ def test_what_a_leaving_worker_still_runs_takes_no_place_of_those_that_stay(queu
 
 def test_a_worker_that_serves_again_takes_its_runs_with_it(queue: Queue) -> None:
     queue.register(SECOND)
-    busy(queue, 10, claimer=SECOND)
+    busy(queue, 10, consumer=SECOND)
     leases = sorted(queue.running(OTHER))
     queue.send_leave(SECOND, *leases)
     queue.register(SECOND, leases=leases)
@@ -147,7 +147,7 @@ def test_a_worker_that_serves_again_takes_its_runs_with_it(queue: Queue) -> None
 
 def test_what_a_dead_worker_ran_takes_no_place_of_those_that_live(reaped: Queue) -> None:
     reaped.register(SECOND)
-    busy(reaped, 10, claimer=SECOND)
+    busy(reaped, 10, consumer=SECOND)
     reaped.pass_time(LEASE_MS - 1000, alive=[WORKER])
     assert len(notes(reaped, "left")) == 10
     assert reaped.admitted(10) == 10
@@ -159,7 +159,7 @@ def test_a_level_has_the_places_of_the_workers_that_serve_it(queue: Queue) -> No
     queue.leave()
     queue.register(LOW_ONLY)
     queue.register(ALL, lanes=(LANE, HIGH))
-    busy(queue, 10, claimer=ALL)
+    busy(queue, 10, consumer=ALL)
     queue.figure(mean=20_000, seen=20)
     assert queue.admitted(20, lane=HIGH) == 0
     assert queue.admitted(30, first=20) == 10
@@ -196,8 +196,8 @@ def test_where_nobody_can_come_in_before_its_time_is_up_not_even_the_first_does(
 
 
 def test_a_refusal_tells_the_pace_at_which_the_others_usually_end(queue: Queue) -> None:
-    verdict = busy(queue).admit("1", budget_ms=2000).verdicts[0]
-    assert verdict.retry_after_ms == pytest.approx((1 + 2) / (10 / OTHER_MEAN_MS), rel=1e-3)
+    result = busy(queue).admit("1", budget_ms=2000).results[0]
+    assert result.retry_after_ms == pytest.approx((1 + 2) / (10 / OTHER_MEAN_MS), rel=1e-3)
 
 
 def test_its_own_runs_are_counted_at_its_own_pace(queue: Queue) -> None:
@@ -266,9 +266,9 @@ def test_places_of_a_lane_that_an_older_process_has_forgotten_go_and_the_notes_o
 def test_notes_of_what_an_older_process_ended_end_by_themselves(reaped: Queue) -> None:
     reaped.register(ALL)
     reaped.admit("1")
-    reaped.claim(claimer=ALL)
+    reaped.claim(consumer=ALL)
     reaped.pass_time(1000, alive=[WORKER, ALL])
-    reaped.client.zrem(reaped.keys.running(ROUTE), lease("1", claimer=ALL))
+    reaped.client.zrem(reaped.keys.running(ROUTE), lease("1", consumer=ALL))
     reaped.client.hdel(reaped.keys.tasks(), task_id("1"))
     reaped.client.zrem(reaped.keys.slots(ROUTE), task_id("1"))
     reaped.leave(ALL)

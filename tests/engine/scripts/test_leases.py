@@ -37,8 +37,8 @@ def running(queue: Queue, own: int, other: int) -> str:
     pass_time(queue, max(own, other) + 1000, alive=own, reapers=(other,))
     queue.register(named(other), lease_ms=other)
     queue.admit("1", tries=1, budget_ms=600_000)
-    assert queue.claimed(claimer=named(own), lease_ms=own) == [task_id("1")]
-    return lease("1", claimer=named(own))
+    assert queue.claimed(consumer=named(own), lease_ms=own) == [task_id("1")]
+    return lease("1", consumer=named(own))
 
 
 @pairs

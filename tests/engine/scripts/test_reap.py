@@ -43,7 +43,7 @@ def test_a_task_of_a_dead_worker_goes_to_another_as_a_try(reaped: Queue) -> None
     reaped.pass_time(LEASE_MS, alive=[W2])
     assert reaped.running() == set()
     assert reaped.baton() == 1
-    reply = reaped.claim(1, claimer=W2)
+    reply = reaped.claim(1, consumer=W2)
     assert [(t.id, t.tries_used) for t in reply.tasks] == [(task_id("1"), 1)]
 
 

@@ -17,32 +17,32 @@ LATE, FULL = AdmitCode.LATE, AdmitCode.FULL
 
 
 def test_a_deadline_that_has_passed_is_late_and_says_nothing_of_others(queue: Queue) -> None:
-    verdict = loaded(queue).admit("2", left_ms=0).verdicts[0]
-    assert (verdict.code, verdict.remember_ms) == (LATE, 0)
+    result = loaded(queue).admit("2", left_ms=0).results[0]
+    assert (result.code, result.remember_ms) == (LATE, 0)
 
 
 def test_a_refusal_holds_for_a_fifth_of_the_queue(queue: Queue) -> None:
     loaded(queue, done=100, busy=10_000)
     queue.admitted(32)
-    assert queue.admit("no").verdicts[0].remember_ms == 250
+    assert queue.admit("no").results[0].remember_ms == 250
     queue.figure(done=5000)
     queue.client.hset(queue.keys.figures(ROUTE), "override", 3)
-    assert queue.admit("no").verdicts[0].remember_ms == 33 / (5 * 0.5) // 1
+    assert queue.admit("no").results[0].remember_ms == 33 / (5 * 0.5) // 1
 
 
 def test_a_refusal_without_a_queue_holds_for_no_time(queue: Queue) -> None:
     queue.admit("1", "2", "3")
     queue.take_baton()
     queue.claim()
-    verdict = queue.admit("4").verdicts[0]
-    assert (verdict.code, verdict.remember_ms) == (FULL, 0)
+    result = queue.admit("4").results[0]
+    assert (result.code, result.remember_ms) == (FULL, 0)
 
 
 def test_retry_after_grows_with_the_queue_and_with_those_refused_before(queue: Queue) -> None:
     loaded(queue, done=100, busy=10_000)
     queue.admitted(32)
-    verdicts = queue.admit("a", "b", missed={ROUTE: 10}).verdicts
-    assert [v.retry_after_ms for v in verdicts] == [(34 + 2 * 11) / 0.01, (34 + 2 * 12) / 0.01]
+    results = queue.admit("a", "b", missed={ROUTE: 10}).results
+    assert [v.retry_after_ms for v in results] == [(34 + 2 * 11) / 0.01, (34 + 2 * 12) / 0.01]
 
 
 def test_those_refused_are_forgotten_over_ten_seconds(queue: Queue) -> None:
@@ -63,15 +63,15 @@ def test_what_the_gateway_refused_from_memory_counts_once_for_its_route(queue: Q
 
 def test_retry_after_is_a_minute_at_most(queue: Queue) -> None:
     loaded(queue, done=0, busy=100_000)
-    verdict = queue.admit("no").verdicts[0]
-    assert (verdict.code, verdict.retry_after_ms, verdict.remember_ms) == (LATE, 60_000, 250)
+    result = queue.admit("no").results[0]
+    assert (result.code, result.retry_after_ms, result.remember_ms) == (LATE, 60_000, 250)
 
 
 def test_the_predicted_wait_is_the_place_over_the_pace(queue: Queue) -> None:
     loaded(queue, done=100, busy=10_000)
-    assert [v.wait_ms for v in queue.admit("2", "3").verdicts] == [200, 300]
+    assert [v.wait_ms for v in queue.admit("2", "3").results] == [200, 300]
     queue.take_baton()
-    assert queue.admit("4").verdicts[0].wait_ms == 0
+    assert queue.admit("4").results[0].wait_ms == 0
 
 
 # Garbage and times that cannot be
@@ -83,8 +83,8 @@ def test_garbage_in_any_figure_is_as_if_it_were_absent(queue: Queue) -> None:
     for serial, garbage in enumerate(("nan", "inf", "-inf", "-5", "1e300", "x", "")):
         wide(queue).client.hset(queue.keys.figures(ROUTE), mapping=dict.fromkeys(fields, garbage))
         reply = queue.admit(*(str(i) for i in range(30)))
-        assert [int(v.code) for v in reply.verdicts] == [0] * 20 + [LATE] * 10, garbage
-        assert all(0 <= v.wait_ms <= 10_000 and 0 <= v.retry_after_ms <= 60_000 for v in reply.verdicts), garbage
+        assert [int(v.code) for v in reply.results] == [0] * 20 + [LATE] * 10, garbage
+        assert all(0 <= v.wait_ms <= 10_000 and 0 <= v.retry_after_ms <= 60_000 for v in reply.results), garbage
         queue.take_baton()
         queue.claim(serial)
         assert queue.complete(lease("0", serial), run_ms=70) == [True]
@@ -112,22 +112,22 @@ def test_the_figures_of_detached_tasks_are_their_own(queue: Queue) -> None:
     wide(queue).figure(mean=20_000, seen=20, later_mean=100, later_seen=20)
     queue.admitted(10)
     assert queue.admitted(1, first=20) == 0
-    assert queue.admitted(1, first=30, detached=True) == 1
+    assert queue.admitted(1, first=30, async_response=True) == 1
 
 
 def test_detached_tasks_share_the_limit_and_the_queue(queue: Queue) -> None:
     loaded(queue, done=100, busy=10_000, later_mean=100, later_seen=20, later_done=100, later_busy=10_000)
-    assert queue.admitted(10, detached=True) == 10
+    assert queue.admitted(10, async_response=True) == 10
     assert queue.admitted(60, first=20) == 33 - 11
     queue.client.hset(queue.keys.figures(ROUTE), "override", 33)
-    assert queue.codes("no", detached=True) == [FULL]
+    assert queue.codes("no", async_response=True) == [FULL]
 
 
 def test_a_queue_that_was_empty_is_so_for_both_sorts(queue: Queue) -> None:
     loaded(queue, mark=START_MS, later_mark=START_MS)
     queue.cancel(task_id("first"))
     queue.advance(2000)
-    queue.admit("2", detached=True)
+    queue.admit("2", async_response=True)
     figures = queue.figures()
     assert "mark" not in figures
     assert figures["since"] == figures["~mark"] == START_MS + 2000

@@ -25,7 +25,7 @@ class Traffic:
         self.queue, self.random = queue, random.Random(seed)
         self.rule = Rule(places=10)
         self.number = self.serial = 0
-        self.verdicts: list[int] = []
+        self.results: list[int] = []
         self.running: dict[str, str] = {}
         """Of what runs, task to lease."""
         self.left: set[str] = set()
@@ -48,8 +48,8 @@ class Traffic:
         self.rule.parked_tags = {route: self.queue.tags(self.queue.keys.parked(route)) for route in ROUTES}
         reply = self.queue.ask(*(self._request(ask) for ask in asked), missed=missed)
         judged = self.rule.admit(now, baton, asked, missed)
-        self._compare(judged, reply.verdicts)
-        self.verdicts += [judgement.code for judgement in judged]
+        self._compare(judged, reply.results)
+        self.results += [judgement.code for judgement in judged]
 
     def claim(self) -> None:
         if self.random.random() < 0.8:
@@ -136,10 +136,10 @@ class Traffic:
             deadline_ms,
             kind.share,
             kind.tenant,
-            kind.detached,
+            kind.async_response,
         )
 
-    def _request(self, ask: Ask) -> calls.Admission:
+    def _request(self, ask: Ask) -> calls.AdmitRequest:
         return self.queue.request(
             ask.id.partition(".")[2],
             route=ask.route,
@@ -147,7 +147,7 @@ class Traffic:
             left_ms=ask.deadline_ms - self.queue.now_ms,
             share=round(ask.share * 1000),
             tenant=ask.tenant,
-            detached=ask.detached,
+            async_response=ask.async_response,
         )
 
     def _known(self) -> set[str]:
@@ -159,9 +159,9 @@ class Traffic:
             assert self.rule.doors[route_of(id)].tasks[id].deadline_ms <= self.queue.now_ms
         return gone
 
-    def _compare(self, judged: Sequence[Judged], verdicts: Sequence[calls.Verdict]) -> None:
-        assert [judgement.code for judgement in judged] == [int(verdict.code) for verdict in verdicts]
-        for ours, theirs in zip(judged, verdicts, strict=True):
+    def _compare(self, judged: Sequence[Judged], results: Sequence[calls.AdmitResult]) -> None:
+        assert [judgement.code for judgement in judged] == [int(result.code) for result in results]
+        for ours, theirs in zip(judged, results, strict=True):
             assert abs(ours.wait_ms - theirs.wait_ms) <= 1
             assert abs(ours.remember_ms - theirs.remember_ms) <= 1
             assert abs(ours.retry_after_ms - theirs.retry_after_ms) <= 1
@@ -172,4 +172,4 @@ def test_the_scripts_decide_as_the_rule_says(queue: Queue, seed: int) -> None:
     traffic = Traffic(queue, seed)
     for _ in range(120):
         traffic.step()
-    assert {0, 3, 4, 5} >= set(traffic.verdicts) >= {0, 3}
+    assert {0, 3, 4, 5} >= set(traffic.results) >= {0, 3}

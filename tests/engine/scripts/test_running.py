@@ -232,6 +232,6 @@ def test_lanes_of_a_route_share_its_running_limit(queue: Queue) -> None:
     bounded(queue, 1).ask(queue.request("1"), queue.request("2", lane=lane))
     assert (queue.waiting(), queue.waiting(lane), queue.parked()) == (ids("1"), [], ids("2"))
     queue.take_baton()
-    queue.claim(claimer=W2, lanes=[LANE, lane])
-    queue.complete(lease("1", claimer=W2))
+    queue.claim(consumer=W2, lanes=[LANE, lane])
+    queue.complete(lease("1", consumer=W2))
     assert (queue.waiting(lane), queue.baton(lane), queue.baton()) == (ids("2"), 1, 0)

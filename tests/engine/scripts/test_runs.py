@@ -33,7 +33,7 @@ def test_a_ghost_claim_takes_nothing_and_leaves_the_baton(queue: Queue) -> None:
 def test_who_is_not_registered_takes_nothing_and_is_told(queue: Queue) -> None:
     queue.admit("1")
     queue.take_baton()
-    reply = queue.claim(claimer=W2)
+    reply = queue.claim(consumer=W2)
     assert not reply.registered
     assert reply.tasks == ()
     assert queue.baton() == 1
@@ -222,6 +222,6 @@ def test_a_lease_whose_end_was_lost_counts_as_a_try_at_join(queue: Queue) -> Non
 def test_join_leaves_other_claimers_alone(queue: Queue) -> None:
     queue.register(W2)
     queue.admit("1")
-    queue.claim(1, claimer=W2)
+    queue.claim(1, consumer=W2)
     assert queue.join(0) == set()
-    assert queue.running() == {lease("1", claimer=W2)}
+    assert queue.running() == {lease("1", consumer=W2)}

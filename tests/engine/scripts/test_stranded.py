@@ -25,7 +25,7 @@ def reaped(queue: Queue) -> Queue:
 
 def ask(queue: Queue, *names: str, budget_ms: int = DAY_MS, **task: object) -> None:
     queue.publish("c0ffee", **{f"r{ROUTE}": "same", "rother": "x"})
-    assert queue.codes(*names, detached=True, budget_ms=budget_ms, **task) == [0] * len(names)
+    assert queue.codes(*names, async_response=True, budget_ms=budget_ms, **task) == [0] * len(names)
 
 
 def come(queue: Queue, digest: str = "same", lane: str = NEW_LANE) -> None:
@@ -40,7 +40,7 @@ def reap(queue: Queue) -> None:
 
 
 def claimed(queue: Queue, serial: int = 1) -> list[str]:
-    return queue.claimed(serial, claimer=NEW, lanes=[NEW_LANE], pool=NEW_POOL)
+    return queue.claimed(serial, consumer=NEW, lanes=[NEW_LANE], pool=NEW_POOL)
 
 
 def test_they_are_run_by_another_release_that_agrees_about_the_route(reaped: Queue) -> None:
@@ -49,11 +49,11 @@ def test_they_are_run_by_another_release_that_agrees_about_the_route(reaped: Que
     come(reaped)
     reap(reaped)
     assert (reaped.waiting(), reaped.baton(NEW_LANE)) == ([], 1)
-    reply = reaped.claim(claimer=NEW, lanes=[NEW_LANE], pool=NEW_POOL)
+    reply = reaped.claim(consumer=NEW, lanes=[NEW_LANE], pool=NEW_POOL)
     assert [task.id for task in reply.tasks] == ids("1", "2")
-    task, before = unpack_task(reply.tasks[0].blob), unpack_task(reaped.request("1", detached=True).blob)
+    task, before = unpack_task(reply.tasks[0].blob), unpack_task(reaped.request("1", async_response=True).blob)
     assert (task.lane, task.body, task.inbox, task.flow) == (NEW_LANE, b"\x00body", before.inbox, before.flow)
-    reaped.complete(lease("1", claimer=NEW), lane=NEW_LANE)
+    reaped.complete(lease("1", consumer=NEW), lane=NEW_LANE)
     assert reaped.result(task_id("1")) == "done"
 
 
@@ -95,10 +95,10 @@ def test_no_more_run_than_may_when_both_releases_are_there(reaped: Queue) -> Non
     for _ in range(2):
         reaped.advance(1000)
         reaped.register()
-        reaped.register(NEW, lanes=[NEW_LANE], leases=[lease(name, claimer=NEW) for name in "56"])
+        reaped.register(NEW, lanes=[NEW_LANE], leases=[lease(name, consumer=NEW) for name in "56"])
         reaped.reap()
     assert counts(reaped) == (2, 0, 5)
-    reaped.complete(lease("5", claimer=NEW))
+    reaped.complete(lease("5", consumer=NEW))
     assert len(reaped.waiting() + reaped.waiting(NEW_LANE)) == 1
 
 

@@ -36,14 +36,14 @@ def test_a_tenants_room_is_smaller_in_a_lower_class(queue: Queue) -> None:
 def test_a_tenant_is_counted_over_all_kinds_of_a_batch(queue: Queue) -> None:
     limited(queue, 20)
     asked = [queue.request(str(i), tenant="a", budget_ms=9000 + i, weight=(8, 64)[i % 2]) for i in range(20)]
-    assert [int(v.code) for v in queue.ask(*asked).verdicts] == [0] * 15 + [SHARE] * 5
+    assert [int(v.code) for v in queue.ask(*asked).results] == [0] * 15 + [SHARE] * 5
 
 
 def test_a_tenant_is_counted_over_detached_and_other_tasks(queue: Queue) -> None:
     limited(queue, 20)
     assert queue.admitted(10, tenant="a") == 10
     queue.take_baton()
-    assert queue.admitted(10, first=10, tenant="a", detached=True) == 5
+    assert queue.admitted(10, first=10, tenant="a", async_response=True) == 5
 
 
 def test_a_tenants_share_is_per_route(queue: Queue) -> None:
@@ -185,7 +185,7 @@ def test_garbage_in_the_place_of_a_tenants_tasks_hurts_nobody(queue: Queue) -> N
     key = queue.keys.held(f"{ROUTE}|a")
     queue.client.set(key, "garbage")
     reply = queue.ask(queue.request("1", tenant="a"), queue.request("2"))
-    assert [int(v.code) for v in reply.verdicts] == [0, 0]
+    assert [int(v.code) for v in reply.results] == [0, 0]
     assert reply.garbage == 1
     assert queue.held("a") == {task_id("1")}
     queue.claim()
@@ -230,7 +230,7 @@ def test_a_thousand_tenants_leave_nothing_behind(queue: Queue) -> None:
     queue.figure(mean=1, seen=20, done=100_000, busy=10_000)
     for first in range(0, 1000, 250):
         asked = [queue.request(str(i), tenant=f"t{i}") for i in range(first, first + 250)]
-        assert {int(v.code) for v in queue.ask(*asked).verdicts} == {0}
+        assert {int(v.code) for v in queue.ask(*asked).results} == {0}
     for serial in range(1, 110):
         leases = [f"{WORKER}#{serial}#{id}" for id in queue.claimed(serial)]
         queue.complete(*leases)

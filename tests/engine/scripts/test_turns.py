@@ -97,7 +97,7 @@ def test_what_waits_of_other_routes_does_not_count(queue: Queue) -> None:
     flooded(queue, 1)
     queue.declare(100, route=OTHER)
     others = [queue.request(str(i), route=OTHER, tenant=f"t{i}") for i in range(20)]
-    assert [int(verdict.code) for verdict in queue.ask(*others).verdicts].count(0) >= 10
+    assert [int(result.code) for result in queue.ask(*others).results].count(0) >= 10
     assert codes(queue, "1", tenant="polite") == [0]
 
 
@@ -138,7 +138,7 @@ def test_a_tenant_that_holds_nothing_is_not_behind_itself(queue: Queue) -> None:
 def test_garbage_in_the_place_of_turns_hurts_nobody(queue: Queue) -> None:
     queue.client.set(queue.keys.turns(SHARERS), "garbage")
     reply = queue.ask(queue.request("1", tenant="a"), queue.request("2"))
-    assert [int(v.code) for v in reply.verdicts] == [0, 0]
+    assert [int(v.code) for v in reply.results] == [0, 0]
     assert reply.garbage == 1
 
 
@@ -157,7 +157,7 @@ def test_every_route_forgets_the_turns_of_an_earlier_clock(queue: Queue) -> None
 def test_what_is_cancelled_gives_its_turn_back(queue: Queue) -> None:
     flooded(queue, 5)
     queue.cancel(*(task_id(f"noisy{i}") for i in range(11, 15)))
-    assert queue.admit("1", tenant="noisy").verdicts[0].code == AdmitCode.ADMITTED
+    assert queue.admit("1", tenant="noisy").results[0].code == AdmitCode.ADMITTED
     assert queue.tags(queue.keys.waiting(LANE)) == [10 * TURN, 11 * TURN]
 
 

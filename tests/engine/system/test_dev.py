@@ -82,7 +82,7 @@ def free_port() -> int:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The project with one handler, away from the one that is being edited."""
-    for name in ("shared", "gateway_app", "worker_app", "deploy"):
+    for name in ("floodgate", "shared", "gateway_app", "worker_app"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "shared/handlers/demo.py").unlink(missing_ok=True)
     (tmp_path / "shared/handlers/greeting.py").write_text(GREETING.format(word="first"))

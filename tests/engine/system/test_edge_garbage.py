@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from floodgate.broker.commands import Admission, AdmitReply, Kind, admit
-from floodgate.broker.envelopes import VERSION, Outcome, Task, TaskReply, pack_reply, pack_task, unpack_reply
+from floodgate.broker.commands import AdmissionClass, AdmitReply, AdmitRequest, admit
+from floodgate.broker.envelopes import VERSION, Task, TaskOutcome, TaskReply, pack_reply, pack_task, unpack_reply
 from floodgate.broker.keys import CATALOGUE, Keys
 from floodgate.declare.discovery import discover
 from floodgate.declare.registry import Handler, Registry
@@ -27,7 +27,7 @@ NOT_TEXT = b"\xff\xfe"
 
 
 @dataclass(frozen=True, slots=True)
-class Garbled:
+class DecodeError:
     """A running system into whose keys a test writes."""
 
     system: System
@@ -60,10 +60,10 @@ class Garbled:
             found: bytes = next(self.redis.scan_iter(f"{self.keys.prefix}inbox:*"))
             return found.decode()
         serving: Any = self.redis.zrange(self.keys.serving(self.lane), 0, 0)
-        claimer = serving[0].decode()
+        consumer = serving[0].decode()
         route = self.handler.route
-        parts = {"route": route, "lane": self.lane, "claimer": claimer, "pool": self.lane[:-2]}
-        parts["group"] = "-" + claimer.partition("-")[2].rpartition(".")[0]
+        parts = {"route": route, "lane": self.lane, "claimer": consumer, "pool": self.lane[:-2]}
+        parts["group"] = "-" + consumer.partition("-")[2].rpartition(".")[0]
         parts |= {"pool, route, weight": f"{self.lane[:-2]}|{route}|8"}
         parts |= {"route, tenant": f"{route}|acme", "task": f"{route}.0123456789abcdef0123456789abcdef"}
         return f"{self.keys.prefix}{name}:{parts[kind.per]}"
@@ -85,7 +85,7 @@ class Garbled:
 
 
 @pytest.fixture(scope="module")
-def garbled(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Garbled]:
+def garbled(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DecodeError]:
     name = f"g{uuid.uuid4().hex[:10]}"
     directory: Path = tmp_path_factory.mktemp("garbled")
     keys = Keys(name)
@@ -93,7 +93,7 @@ def garbled(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) ->
         with system(directory, server.url, name) as running:
             running.gateway(wait=False)
             running.worker()
-            found = Garbled(running, redis, keys, discover(Settings(handlers=ODD)))
+            found = DecodeError(running, redis, keys, discover(Settings(handlers=ODD)))
             until(lambda: running.apps[0].ready)
             found.answers_again()
             yield found
@@ -118,39 +118,39 @@ def add_garbage(redis: Redis, key: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CATALOGUE, ids=lambda kind: kind.name)
-def test_garbage_in_any_key_stops_nobody(garbled: Garbled, kind: Any) -> None:
+def test_garbage_in_any_key_stops_nobody(garbled: DecodeError, kind: Any) -> None:
     add_garbage(garbled.redis, garbled.key(kind.name), kind.type)
     garbled.answers_again()
 
 
 @pytest.mark.parametrize("kind", CATALOGUE, ids=lambda kind: kind.name)
-def test_a_key_of_the_wrong_type_is_dropped_and_everything_goes_on(garbled: Garbled, kind: Any) -> None:
+def test_a_key_of_the_wrong_type_is_dropped_and_everything_goes_on(garbled: DecodeError, kind: Any) -> None:
     key = garbled.key(kind.name)
     garbled.redis.delete(key)
     garbled.redis.set(key, NOT_TEXT)
     garbled.answers_again()
 
 
-def test_garbage_is_logged(garbled: Garbled) -> None:
+def test_garbage_is_logged(garbled: DecodeError) -> None:
     garbled.redis.zadd(garbled.keys.waiting(garbled.lane), {"some.garbage": 0})
     garbled.redis.rpush(garbled.keys.wake(garbled.lane), "1")
     until(lambda: garbled.logged("garbage"))
     garbled.answers_again()
 
 
-def blob_of(garbled: Garbled, task_id: str) -> Admission:
+def blob_of(garbled: DecodeError, task_id: str) -> AdmitRequest:
     """A good task of ours, of a gateway called `tester`."""
     handler = garbled.handler
     flow = f"{handler.route}|8|"
     deadline_ms = round(time.time() * 1000) + 5000
     task = Task(deadline_ms, handler.route, garbled.lane, "tester", 2, flow, 8, 5000, task_id)
-    kind = Kind(handler.route, garbled.lane, flow, 8, 1000, 5000)
-    return Admission(kind, task_id, deadline_ms, pack_task(task))
+    kind = AdmissionClass(handler.route, garbled.lane, flow, 8, 1000, 5000)
+    return AdmitRequest(kind, task_id, deadline_ms, pack_task(task))
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(b"\x98\x02", b"\x98\x03"), (b"\x98\x02", b"\xc1\xc1")])
 def test_a_task_of_another_envelope_version_is_answered_as_failed_and_logged(
-    garbled: Garbled, ours: bytes, theirs: bytes
+    garbled: DecodeError, ours: bytes, theirs: bytes
 ) -> None:
     admission = blob_of(garbled, f"{garbled.handler.route}.{uuid.uuid4().hex[:16]}")
     assert admission.blob.count(ours) == 1
@@ -158,17 +158,17 @@ def test_a_task_of_another_envelope_version_is_answered_as_failed_and_logged(
     call = admit(garbled.keys, valid_until_ms=admission.deadline_ms, requests=[bad])
     answer: Any = garbled.redis.execute_command(*call.evalsha)
     reply: AdmitReply = call.read(answer)
-    assert reply.verdicts[0].code == 0
+    assert reply.results[0].code == 0
     streams: Any = garbled.redis.xread({garbled.keys.inbox("tester"): "0"}, count=1, block=3000)
     ((_, values),) = streams[0][1]
-    assert unpack_reply(values[b"r"]) == TaskReply(admission.id, Outcome.FAILED)
+    assert unpack_reply(values[b"r"]) == TaskReply(admission.id, TaskOutcome.FAILED)
     garbled.redis.delete(garbled.keys.inbox("tester"))
     assert garbled.worker.said(task=admission.id)
     assert not garbled.redis.hexists(garbled.keys.tasks(), admission.id)
 
 
-def test_a_reply_of_another_envelope_version_is_dropped_and_logged(garbled: Garbled) -> None:
-    good = pack_reply(TaskReply("a.b", Outcome.DONE, 200))
+def test_a_reply_of_another_envelope_version_is_dropped_and_logged(garbled: DecodeError) -> None:
+    good = pack_reply(TaskReply("a.b", TaskOutcome.DONE, 200))
     garbled.redis.xadd(garbled.key("inbox"), {"r": good.replace(b"\x98\x02", b"\x98\x03")})
     until(lambda: any(f"envelope version {VERSION + 1}" in str(line.get("reason")) for line in garbled.gateway.lines()))
     garbled.answers_again()

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, File, Form, Request, Response, UploadFile
 
-from floodgate.declare.checks import seal
+from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import declared_in
 from floodgate.errors import DeclarationError
 from floodgate.run.embedded import EmbeddedServer
@@ -199,7 +199,7 @@ def test_what_the_guide_says_is_refused_is_refused() -> None:
         handler.__annotations__["x"] = annotation
         queued("/x", 1)(handler)
         with pytest.raises(DeclarationError):
-            seal(declared_in(__name__)[before:], 10)
+            build_registry(declared_in(__name__)[before:], 10)
 
 
 def test_every_file_a_guide_names_is_there() -> None:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from floodgate.broker.connection import connect
 from floodgate.broker.keys import Keys
-from floodgate.gateway.async_results import Results
+from floodgate.gateway.async_results import AsyncResults
 from floodgate.operations.settings import Settings
 from floodgate.run.embedded import EmbeddedServer
 from tests.engine.system.edge_assertions import assert_problem
@@ -200,7 +200,7 @@ async def test_the_bound_of_results_is_a_quarter_of_redis(
         (seconds, _) = await client.time()
         soon, gone = seconds // 60 + 2, seconds // 60 - 1
         await client.hset(keys.results(), mapping={str(soon): kept << 20, str(gone): 1 << 40})
-        assert await Results(client, keys).are_full(most) is full
+        assert await AsyncResults(client, keys).are_full(most) is full
         await client.aclose()
 
 

@@ -28,7 +28,7 @@ import pytest
 
 from floodgate.broker.keys import CATALOGUE
 from floodgate.operations.settings import Settings
-from floodgate.testing import Kit
+from floodgate.testing import SystemFactory
 
 ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "shared/handlers/demo.py"
@@ -185,7 +185,11 @@ class TestReadme:
         assert "a resource did not open" not in dev.read_text()
 
     async def test_a_database_that_cannot_be_written_keeps_the_worker_unready_and_says_how_to_mend_it(
-        self, floodgate: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self,
+        floodgate: SystemFactory,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         (tmp_path / "file").touch()
         monkeypatch.setenv("ORDERS_DB", str(tmp_path / "file" / "orders.sqlite3"))
@@ -197,7 +201,7 @@ class TestReadme:
             assert not worker.ready
 
     async def test_the_python_blocks_are_handlers_and_tests_as_written(
-        self, floodgate: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, floodgate: SystemFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         package = tmp_path / "readme_blocks"
         package.mkdir()

@@ -12,7 +12,7 @@ from typing import Annotated
 import httpx
 import pytest
 
-from floodgate.testing import Kit
+from floodgate.testing import SystemFactory
 from shared import Resource, queued
 from tests.engine.system.system import System, system, until
 
@@ -58,7 +58,7 @@ def _anew() -> None:
     events.clear()
 
 
-async def test_a_gateway_opens_nothing_and_shows_nothing(floodgate: Kit) -> None:
+async def test_a_gateway_opens_nothing_and_shows_nothing(floodgate: SystemFactory) -> None:
     async with floodgate(__name__, workers=0) as kit:
         document = (await kit.get("/openapi.json")).json()
         (await kit.get("/desk/1")).json()
@@ -68,7 +68,7 @@ async def test_a_gateway_opens_nothing_and_shows_nothing(floodgate: Kit) -> None
     assert events == []
 
 
-async def test_each_worker_closes_after_its_last_handler(floodgate: Kit) -> None:
+async def test_each_worker_closes_after_its_last_handler(floodgate: SystemFactory) -> None:
     async with floodgate(__name__) as kit:
         asking = asyncio.create_task(kit.get("/desk/1", params={"seconds": 0.3}))
         await asyncio.sleep(0.1)
@@ -77,7 +77,7 @@ async def test_each_worker_closes_after_its_last_handler(floodgate: Kit) -> None
     assert events == ["opened", "used", "closed"]
 
 
-async def test_a_worker_is_not_ready_and_takes_nothing_until_all_is_open(floodgate: Kit) -> None:
+async def test_a_worker_is_not_ready_and_takes_nothing_until_all_is_open(floodgate: SystemFactory) -> None:
     arrived = asyncio.Event()
 
     async def awaited() -> list[str]:
@@ -97,7 +97,7 @@ async def test_a_worker_is_not_ready_and_takes_nothing_until_all_is_open(floodga
 
 
 @pytest.mark.parametrize("in_thread", [False, True], ids=["async", "sync"])
-async def test_a_worker_leaves_in_time_while_a_factory_hangs(floodgate: Kit, in_thread: bool) -> None:
+async def test_a_worker_leaves_in_time_while_a_factory_hangs(floodgate: SystemFactory, in_thread: bool) -> None:
     async def hangs() -> list[str]:
         await asyncio.sleep(60)
         return events

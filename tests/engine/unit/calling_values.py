@@ -20,10 +20,10 @@ from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
 from floodgate.broker.envelopes import Task, pack_task, unpack_task
-from floodgate.declare.checks import seal
+from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Handler, Registry, declared_in
-from floodgate.gateway.call_codec import Callee
-from floodgate.gateway.outcomes import Draft, Terms
+from floodgate.gateway.call_codec import CallCodec
+from floodgate.gateway.outcomes import Payload, RequestOptions
 from floodgate.worker.arguments import plans
 from floodgate.worker.resources import Resources
 from shared import queued
@@ -207,7 +207,7 @@ ONE_PARAMETER = [
 def handler_of(function: Callable[..., Any], path: str = "/x", method: str = "POST", **options: Any) -> Handler:
     before = len(declared_in(function.__module__))
     queued(path, 1, method=method, **options)(function)
-    (handler,) = seal(declared_in(function.__module__)[before:], timeout_s=10).handlers
+    (handler,) = build_registry(declared_in(function.__module__)[before:], timeout_s=10).handlers
     return handler
 
 
@@ -221,9 +221,11 @@ def taking(annotation: Any, default: Any = inspect.Parameter.empty) -> Callable[
     return handler
 
 
-async def arrived(handler: Handler, draft: Draft) -> dict[str, Any]:
+async def arrived(handler: Handler, payload: Payload) -> dict[str, Any]:
     """Return what the handler is given in a worker."""
-    sent = Task(0, handler.route, "l", "i", 1, "f", 8, 1, "id", draft.path, draft.query, draft.headers, draft.body)
+    sent = Task(
+        0, handler.route, "l", "i", 1, "f", 8, 1, "id", payload.path, payload.query, payload.headers, payload.body
+    )
     task = unpack_task(pack_task(sent))
     registry = Registry((handler,), {handler.route: handler}, "")
     return await plans(registry, Resources([]))[handler.route].arguments(task)
@@ -231,5 +233,5 @@ async def arrived(handler: Handler, draft: Draft) -> dict[str, Any]:
 
 async def sent_through(annotation: Any, value: Any, path: str = "/x", default: Any = inspect.Parameter.empty) -> Any:
     handler = handler_of(taking(annotation, default), path)
-    draft = Callee(handler).draft({"some_value": value}, "id", None, Terms(1000))
-    return (await arrived(handler, draft))["some_value"]
+    payload = CallCodec(handler).payload({"some_value": value}, "id", None, RequestOptions(1000))
+    return (await arrived(handler, payload))["some_value"]

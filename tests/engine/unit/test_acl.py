@@ -37,8 +37,8 @@ def of_scripts(known: set[str]) -> set[str]:
 def of_apps(known: set[str]) -> set[str]:
     """Return the commands that Python sends: as the first of a tuple or of a call, or as a method of a client."""
     found = set()
-    for name in ("shared", "gateway_app", "worker_app"):
-        for path in (ROOT / name).rglob("*.py"):
+    for name in ("broker", "declare", "gateway", "operations", "worker"):
+        for path in (ROOT / "floodgate" / name).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 found |= set(_sent(node))
     return {command for command in found if command in known}

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
 
 from floodgate.declare.registry import Registry
-from floodgate.gateway.call_codec import Callee, Callees
-from floodgate.gateway.outcomes import Terms
+from floodgate.gateway.call_codec import CallCodec, CallCodecs
+from floodgate.gateway.outcomes import RequestOptions
 from shared import Context
 from tests.engine.unit.calling_values import (
     HIDDEN,
@@ -82,8 +82,8 @@ async def test_many_parameters_of_all_kinds_arrive_equal() -> None:
         "session": "s;",
         "count": 3,
     }
-    draft = Callee(handler).draft(given_values, "id", None, Terms(1000))
-    assert await arrived(handler, draft) == {**given_values, "limit": 5}
+    payload = CallCodec(handler).payload(given_values, "id", None, RequestOptions(1000))
+    assert await arrived(handler, payload) == {**given_values, "limit": 5}
 
 
 async def test_what_was_not_set_is_not_set_on_arrival() -> None:
@@ -124,28 +124,28 @@ async def test_what_http_cannot_say_is_left_out_where_it_is_the_default(default:
 async def test_what_cannot_arrive_equal_is_refused_before_it_is_sent(annotation: Any, value: Any, default: Any) -> None:
     handler = handler_of(taking(annotation, default))
     with pytest.raises(TypeError, match=r"some_value|codec"):
-        Callee(handler).draft({"some_value": value}, "id", None, Terms(1000))
+        CallCodec(handler).payload({"some_value": value}, "id", None, RequestOptions(1000))
 
 
 async def test_a_path_that_is_no_text_is_refused() -> None:
     handler = handler_of(taking(str), "/{some_value}")
     with pytest.raises(TypeError, match="surrogates"):
-        Callee(handler).draft({"some_value": "\ud800"}, "id", None, Terms(1000))
+        CallCodec(handler).payload({"some_value": "\ud800"}, "id", None, RequestOptions(1000))
 
 
 async def test_unknown_and_missing_arguments_are_named() -> None:
     async def place(part: Part, note: str = "") -> None: ...
 
-    callee = Callee(handler_of(place))
+    codec = CallCodec(handler_of(place))
     with pytest.raises(TypeError, match="place has no colour that a request fills; it has: note, part"):
-        callee.draft({"part": Part(fullName="a"), "colour": 1}, "id", None, Terms(1000))
+        codec.payload({"part": Part(fullName="a"), "colour": 1}, "id", None, RequestOptions(1000))
     with pytest.raises(TypeError, match="place needs part"):
-        callee.draft({"note": "a"}, "id", None, Terms(1000))
+        codec.payload({"note": "a"}, "id", None, RequestOptions(1000))
 
 
 async def test_a_function_that_is_not_queued_is_a_lookup_error() -> None:
     with pytest.raises(LookupError, match="arrived is not queued"):
-        Callees(Registry((), {}, "")).find(arrived)
+        CallCodecs(Registry((), {}, "")).find(arrived)
 
 
 async def test_a_parameter_called_request_needs_an_alias() -> None:
@@ -154,16 +154,16 @@ async def test_a_parameter_called_request_needs_an_alias() -> None:
     async def renamed(asked: Annotated[str, Query(alias="request")]) -> None: ...
 
     with pytest.raises(TypeError, match="alias='request'"):
-        Callee(handler_of(clashing))
-    assert Callee(handler_of(renamed)).draft({"asked": "a"}, "id", None, Terms(1000)).query == "request=a"
+        CallCodec(handler_of(clashing))
+    assert CallCodec(handler_of(renamed)).payload({"asked": "a"}, "id", None, RequestOptions(1000)).query == "request=a"
 
 
 async def test_the_level_is_that_of_the_arguments_and_defaults() -> None:
     async def counted(n: int, factor: Annotated[int, Query()] = 2) -> None: ...
 
-    callee = Callee(handler_of(counted, level=lambda n, factor: n * factor))
-    assert callee.draft({"n": 3}, "id", None, Terms(1000)).level == 6
-    assert callee.draft({"n": 3, "factor": 1}, "id", None, Terms(1000)).level == 3
+    codec = CallCodec(handler_of(counted, level=lambda n, factor: n * factor))
+    assert codec.payload({"n": 3}, "id", None, RequestOptions(1000)).level == 6
+    assert codec.payload({"n": 3, "factor": 1}, "id", None, RequestOptions(1000)).level == 3
 
 
 class Stamped(BaseModel):

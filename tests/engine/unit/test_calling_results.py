@@ -11,11 +11,11 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, Field, computed_field
 
-from floodgate.broker.envelopes import Outcome, TaskReply
+from floodgate.broker.envelopes import TaskOutcome, TaskReply
 from floodgate.gateway.call import HandlerFailed, Refused
-from floodgate.gateway.call_codec import Callee
-from floodgate.gateway.outcomes import Answer, Trouble
-from floodgate.worker.serialization import Renderer
+from floodgate.gateway.call_codec import CallCodec
+from floodgate.gateway.outcomes import Failure, Outcome
+from floodgate.worker.serialization import Serializer
 from shared import Reply
 from tests.engine.unit.calling_values import MOMENT, Camel, Cat, Dog, Part, handler_of
 
@@ -56,10 +56,10 @@ def back(annotation: Any, result: Any, **options: Any) -> Any:
 
     handler.__signature__ = inspect.Signature(return_annotation=annotation)  # type: ignore[attr-defined]
     checked = handler_of(handler, **options)
-    callee = Callee(checked)
-    rendered = Renderer(checked)(result)
-    reply = TaskReply("id", Outcome.DONE, rendered.status, rendered.headers, rendered.body)
-    return callee.result(reply)
+    codec = CallCodec(checked)
+    rendered = Serializer(checked)(result)
+    reply = TaskReply("id", TaskOutcome.DONE, rendered.status, rendered.headers, rendered.body)
+    return codec.result(reply)
 
 
 @pytest.mark.parametrize(("annotation", "result", "options"), RESULTS, ids=repr)
@@ -99,8 +99,8 @@ def test_a_result_that_cannot_be_read_back_is_refused_before_anything_is_sent(an
 def failed(body: bytes, content_type: bytes = b"application/json", status: int = 409) -> HandlerFailed:
     async def place() -> None: ...
 
-    reply = TaskReply("id", Outcome.DONE, status, ((b"content-type", content_type),), body)
-    return HandlerFailed(handler_of(place, "/orders"), Answer(reply))
+    reply = TaskReply("id", TaskOutcome.DONE, status, ((b"content-type", content_type),), body)
+    return HandlerFailed(handler_of(place, "/orders"), Outcome(reply))
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_a_failed_handler_gives_its_status_and_detail(error: HandlerFailed, deta
 def test_a_handler_that_raised_is_a_500_without_detail() -> None:
     async def place() -> None: ...
 
-    error = HandlerFailed(handler_of(place), Answer(TaskReply("id", Outcome.FAILED), Trouble.FAILED))
+    error = HandlerFailed(handler_of(place), Outcome(TaskReply("id", TaskOutcome.FAILED), Failure.FAILED))
     assert (error.status, error.detail, str(error)) == (500, None, "POST /x: failed")
 
 
 def test_a_refusal_says_when_to_try_again() -> None:
     async def place() -> None: ...
 
-    assert Refused(handler_of(place), Answer(trouble=Trouble.FULL)).retry_after_s == 1
-    assert Refused(handler_of(place), Answer(trouble=Trouble.FULL, retry_after_s=3.5)).retry_after_s == 3.5
+    assert Refused(handler_of(place), Outcome(failure=Failure.FULL)).retry_after_s == 1
+    assert Refused(handler_of(place), Outcome(failure=Failure.FULL, retry_after_s=3.5)).retry_after_s == 3.5

@@ -10,9 +10,9 @@ from fastapi import Body, Cookie, Header, Query, Request
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from floodgate.errors import DeclarationError
-from floodgate.gateway.middleware import SCOPE_KEY, Facts
-from floodgate.gateway.outcomes import Draft
-from floodgate.gateway.payload import Drafter
+from floodgate.gateway.middleware import SCOPE_KEY, RequestRecord
+from floodgate.gateway.outcomes import Payload
+from floodgate.gateway.payload import PayloadBuilder
 from tests.engine.conformance.sealed import sealed
 
 HEADERS = (
@@ -49,27 +49,27 @@ class Everything(Tags):
     model_config = ConfigDict(extra="allow")
 
 
-async def draft(function: Callable[..., Any], path: str = "/a", method: str = "GET", level: int = 0) -> Draft:
+async def payload(function: Callable[..., Any], path: str = "/a", method: str = "GET", level: int = 0) -> Payload:
     (handler,) = sealed(function, path, method=method).handlers
     scope = {
         "type": "http",
         "query_string": b"a=%C3%A4&b=+",
         "headers": list(HEADERS),
         "path_params": {"n": 7, "rest": "a/b"},
-        SCOPE_KEY: Facts("id"),
+        SCOPE_KEY: RequestRecord("id"),
     }
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"\xff{}", "more_body": False}
 
-    return await Drafter(handler).draft(Request(scope, receive), level)
+    return await PayloadBuilder(handler).payload(Request(scope, receive), level)
 
 
 async def picked(*annotations: Any) -> list[tuple[bytes, bytes]]:
     async def handler(a: Any = None, b: Any = None) -> None: ...
 
     handler.__annotations__.update(zip("ab", annotations, strict=False))
-    return list((await draft(handler)).headers)
+    return list((await payload(handler)).headers)
 
 
 def header(*names: bytes) -> list[tuple[bytes, bytes]]:
@@ -79,14 +79,14 @@ def header(*names: bytes) -> list[tuple[bytes, bytes]]:
 async def test_a_handler_without_parameters_gets_nothing() -> None:
     async def handler() -> None: ...
 
-    nothing = await draft(handler)
+    nothing = await payload(handler)
     assert (nothing.query, nothing.headers, nothing.body) == ("", (), b"")
 
 
 async def test_query_path_and_body_travel_as_they_came() -> None:
     async def handler(n: int, rest: str, a: str, body: Annotated[bytes, Body()]) -> None: ...
 
-    found = await draft(handler, "/a/{n}/{rest:path}", "POST")
+    found = await payload(handler, "/a/{n}/{rest:path}", "POST")
     assert found.path == {"n": "7", "rest": "a/b"}
     assert found.query == "a=%C3%A4&b=+"
     assert found.body == b"\xff{}"
@@ -135,7 +135,7 @@ async def test_who_asks_for_the_cookie_header_gets_it_once() -> None:
 async def test_a_comparison_is_a_level_of_0_or_1() -> None:
     async def handler() -> None: ...
 
-    assert repr((await draft(handler, level=True)).level) == "1"
+    assert repr((await payload(handler, level=True)).level) == "1"
 
 
 @pytest.mark.parametrize(
@@ -155,4 +155,4 @@ def test_what_fastapi_cannot_read_is_a_mistake_in_the_declaration(annotation: An
     if default is ...:
         handler.__defaults__ = ()
     with pytest.raises(DeclarationError, match=r"sealed\.py:\d+: handler: .*'x'"):
-        Drafter(sealed(handler).handlers[0])
+        PayloadBuilder(sealed(handler).handlers[0])

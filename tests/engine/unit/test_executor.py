@@ -17,8 +17,8 @@ import pytest
 from fastapi import HTTPException
 from pydantic import BaseModel, model_serializer
 
-from floodgate.broker.envelopes import Outcome, Task
-from floodgate.declare.checks import seal
+from floodgate.broker.envelopes import Task, TaskOutcome
+from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import declared_in
 from floodgate.worker.arguments import plans
 from floodgate.worker.executor import Executor
@@ -54,7 +54,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
 async def end(function: Callable[..., Any], left_s: float = 5, most_bytes: int = 1000, stop: bool = False) -> Ended:
     before = len(declared_in(__name__))
     queued("/x", 1)(function)
-    registry = seal(declared_in(__name__)[before:], timeout_s=10)
+    registry = build_registry(declared_in(__name__)[before:], timeout_s=10)
     (handler,) = registry.handlers
     ended: list[Ended] = []
     executor = Executor(handler.kind, 2, plans(registry, Resources([])), most_bytes, ended.append)
@@ -91,7 +91,7 @@ async def test_whatever_a_handler_raises_is_a_failure_without_text(error: BaseEx
         raise error
 
     ended = await end(sync if in_thread else raising(error))
-    assert (ended.reply.outcome, ended.reply.body) == (Outcome.FAILED, b"")
+    assert (ended.reply.outcome, ended.reply.body) == (TaskOutcome.FAILED, b"")
 
 
 async def test_a_handler_that_cancels_its_own_task_fails() -> None:
@@ -101,19 +101,19 @@ async def test_a_handler_that_cancels_its_own_task_fails() -> None:
         task.cancel()
         await asyncio.sleep(1)
 
-    assert (await end(handler)).reply.outcome is Outcome.FAILED
+    assert (await end(handler)).reply.outcome is TaskOutcome.FAILED
 
 
 async def test_a_thread_that_calls_sys_exit_lives_on() -> None:
     def handler() -> None:
         sys.exit(1)
 
-    assert (await end(handler)).reply.outcome is Outcome.FAILED
+    assert (await end(handler)).reply.outcome is TaskOutcome.FAILED
 
 
 async def test_an_http_error_keeps_its_status_and_detail() -> None:
     ended = await end(raising(HTTPError(418, {"kind": "teapot"})))
-    assert (ended.reply.outcome, ended.reply.status) == (Outcome.DONE, 418)
+    assert (ended.reply.outcome, ended.reply.status) == (TaskOutcome.DONE, 418)
     assert ended.reply.body == b'{"detail":{"kind":"teapot"}}'
 
 
@@ -129,7 +129,7 @@ async def test_a_status_that_http_does_not_have_is_a_failure_with_a_line_in_the_
         reply.status = status or 0
         return reply
 
-    assert (await end(handler)).reply.outcome is Outcome.FAILED
+    assert (await end(handler)).reply.outcome is TaskOutcome.FAILED
     assert "200 to 599" in caplog.text
 
 
@@ -137,14 +137,14 @@ async def test_a_result_larger_than_allowed_is_a_failure() -> None:
     async def handler() -> str:
         return "x" * 1001
 
-    assert (await end(handler)).reply.outcome is Outcome.FAILED
+    assert (await end(handler)).reply.outcome is TaskOutcome.FAILED
 
 
 async def test_a_result_that_is_not_what_the_annotation_says_is_a_failure() -> None:
     async def handler() -> int:
         return "no number"  # type: ignore[return-value]
 
-    assert (await end(handler)).reply.outcome is Outcome.FAILED
+    assert (await end(handler)).reply.outcome is TaskOutcome.FAILED
 
 
 async def test_an_async_handler_is_cancelled_when_its_time_is_used_up() -> None:
@@ -152,7 +152,7 @@ async def test_an_async_handler_is_cancelled_when_its_time_is_used_up() -> None:
         await asyncio.sleep(30)
 
     ended = await end(handler, left_s=0.2)
-    assert (ended.reply.outcome, ended.in_time) == (Outcome.EXPIRED, False)
+    assert (ended.reply.outcome, ended.in_time) == (TaskOutcome.EXPIRED, False)
 
 
 async def test_a_failure_is_in_time_if_it_ended_before_its_deadline() -> None:
@@ -160,7 +160,7 @@ async def test_a_failure_is_in_time_if_it_ended_before_its_deadline() -> None:
         raise ValueError("no")
 
     ended = await end(handler)
-    assert (ended.reply.outcome, ended.in_time) == (Outcome.FAILED, True)
+    assert (ended.reply.outcome, ended.in_time) == (TaskOutcome.FAILED, True)
 
 
 async def test_a_failure_after_the_deadline_is_late() -> None:
@@ -178,7 +178,7 @@ async def test_nothing_is_started_after_its_deadline() -> None:
         started.append(1)
 
     ended = await end(handler, left_s=-0.1)
-    assert (ended.reply.outcome, started) == (Outcome.EXPIRED, [])
+    assert (ended.reply.outcome, started) == (TaskOutcome.EXPIRED, [])
 
 
 @pytest.mark.parametrize("in_thread", [False, True], ids=["async", "sync"])
@@ -217,7 +217,7 @@ async def test_a_sync_handler_sees_its_flag_and_keeps_its_place_until_it_ends() 
 
     began = time.monotonic()
     ended = await end(handler, left_s=0.3)
-    assert ended.reply.outcome is Outcome.EXPIRED
+    assert ended.reply.outcome is TaskOutcome.EXPIRED
     assert 0.25 < time.monotonic() - began < 2
 
 
@@ -241,7 +241,7 @@ def executing(
     """Start a handler in all places, under the leases 0, 1, …; give the executor and what it reports."""
     before = len(declared_in(__name__))
     queued("/x", 1)(function)
-    registry = seal(declared_in(__name__)[before:], timeout_s=10)
+    registry = build_registry(declared_in(__name__)[before:], timeout_s=10)
     (handler,) = registry.handlers
     ended: list[Ended] = []
     executor = Executor(handler.kind, places, plans(registry, Resources([])), 1000, ended.append)
@@ -298,7 +298,7 @@ async def test_what_a_handler_answers_after_its_deadline_is_expired() -> None:
         except asyncio.CancelledError:
             raise HTTPError(418) from None
 
-    assert (await end(handler, left_s=0.1)).reply.outcome is Outcome.EXPIRED
+    assert (await end(handler, left_s=0.1)).reply.outcome is TaskOutcome.EXPIRED
 
 
 def test_the_table_has_an_end_for_every_phase_and_none_leads_back() -> None:

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from floodgate.operations.auth import COOKIE, SESSION_S, Keyring
-from floodgate.operations.endpoints import Gate, Message, Pages, Receive, Send, is_engine_path
+from floodgate.operations.auth import COOKIE, SESSION_S, OpsAuth
+from floodgate.operations.endpoints import Message, OpsEndpoints, Pages, Receive, Send, is_engine_path
 from floodgate.operations.settings import Settings
 
 TOKEN = "correct-horse-battery-staple"
@@ -23,7 +23,7 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 
 
 @dataclass(slots=True)
-class Answer:
+class Outcome:
     """What came back; `status` 0 is a websocket that was closed."""
 
     status: int = 0
@@ -49,12 +49,12 @@ async def ask(
     kind: str = "http",
     ready: bool = True,
     **scope: Any,
-) -> Answer:
+) -> Outcome:
     """Send one request through a gate."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     raw = [(name.encode(), value.encode("latin-1")) for name, value in pairs]
     asked = {"type": kind, "path": path, "method": method, "headers": raw, "client": client, "server": server, **scope}
-    answer = Answer()
+    answer = Outcome()
     parts = [body[at : at + 1000] for at in range(0, len(body), 1000)] or [b""]
 
     async def receive() -> Message:
@@ -67,7 +67,7 @@ async def ask(
             answer.headers = {name.decode(): value.decode() for name, value in message["headers"]}
         answer.body += message.get("body", b"")
 
-    gate = Gate(Pages({"metrics": page}), None if token is None else SecretStr(token), lambda: ready)
+    gate = OpsEndpoints(Pages({"metrics": page}), None if token is None else SecretStr(token), lambda: ready)
     await gate(asked, receive, send)
     return answer
 
@@ -135,7 +135,7 @@ CLOSED: list[dict[str, Any]] = [
     {"headers": {**OWN, "sec-fetch-site": "same-site"}},
     {"client": FAR, "headers": {**OWN, **BEARER}},
     {"client": FAR, "headers": {**OWN, "authorization": "Bearer "}},
-    {"client": FAR, "headers": {**OWN, "cookie": f"{COOKIE}={Keyring(None).session()}"}},
+    {"client": FAR, "headers": {**OWN, "cookie": f"{COOKIE}={OpsAuth(None).session()}"}},
     {"client": FAR, "headers": OWN, "path": "/-/sign-in"},
     {"client": FAR, "headers": OWN, "path": "/-/sign-in", "method": "POST", "body": b"token="},
 ]
@@ -272,18 +272,18 @@ async def test_every_answer_of_the_gate_says_not_to_keep_or_frame_it() -> None:
 
 def test_a_session_ends_with_its_time_and_with_its_token() -> None:
     now_s = 1_000_000.0
-    keyring = Keyring(SecretStr(TOKEN), lambda: now_s)
+    keyring = OpsAuth(SecretStr(TOKEN), lambda: now_s)
     cookie = [(b"cookie", f"{COOKIE}={keyring.session()}".encode())]
     assert keyring.opens(cookie)
     now_s += SESSION_S - 1
     assert keyring.opens(cookie)
-    assert not Keyring(SecretStr(TOKEN + "2"), lambda: now_s).opens(cookie)
+    assert not OpsAuth(SecretStr(TOKEN + "2"), lambda: now_s).opens(cookie)
     now_s += 1
     assert not keyring.opens(cookie)
 
 
 def test_a_session_whose_end_is_moved_is_none() -> None:
-    keyring = Keyring(SecretStr(TOKEN))
+    keyring = OpsAuth(SecretStr(TOKEN))
     ends_s, _, mark = keyring.session().partition(".")
     later = f"{int(ends_s) + 1}.{mark}"
     assert not keyring.opens([(b"cookie", f"{COOKIE}={later}".encode())])

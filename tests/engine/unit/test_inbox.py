@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from floodgate.broker.envelopes import Outcome, TaskReply, pack_reply
+from floodgate.broker.envelopes import TaskOutcome, TaskReply, pack_reply
 from floodgate.gateway.inbox import Inbox
 
 NOBODYS, CLAIMED = "abc.nobodys", "abc.claimed"
 
 
 def values(*ids: str) -> list[bytes]:
-    return [part for id in ids for part in (b"r", pack_reply(TaskReply(id, Outcome.DONE, 200)))]
+    return [part for id in ids for part in (b"r", pack_reply(TaskReply(id, TaskOutcome.DONE, 200)))]
 
 
 @pytest.fixture

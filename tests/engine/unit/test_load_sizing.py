@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from floodgate.declare.checks import seal
+from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Handler, declared_in
 from floodgate.operations.settings import Settings
 
@@ -29,7 +29,7 @@ def handlers() -> dict[str, Handler]:
             module = ModuleType(f"sizing_{number}")
             patch.setitem(sys.modules, module.__name__, module)
             exec(compile(block, f"{module.__name__}.py", "exec"), module.__dict__)
-            registry = seal(declared_in(module.__name__), Settings().timeout_s)
+            registry = build_registry(declared_in(module.__name__), Settings().timeout_s)
             found |= {handler.path: handler for handler in registry.handlers}
     return found
 

@@ -16,20 +16,20 @@ from loadtest.client import PatientClient, RetryBudget, retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Outcome:
     status_code: int
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-REFUSED = Answer(503, {"retry-after": "0"})
-OK = Answer(200)
+REFUSED = Outcome(503, {"retry-after": "0"})
+OK = Outcome(200)
 
 
-def sending(*outcomes: Answer | Exception) -> tuple[Callable[[], Awaitable[Answer]], list[float]]:
+def sending(*outcomes: Outcome | Exception) -> tuple[Callable[[], Awaitable[Outcome]], list[float]]:
     """Return what sends, with these outcomes in turn, and the moments at which it was called."""
     calls: list[float] = []
 
-    async def send() -> Answer:
+    async def send() -> Outcome:
         outcome = outcomes[len(calls)]
         calls.append(time.monotonic())
         if isinstance(outcome, Exception):
@@ -46,7 +46,7 @@ async def test_an_answer_is_returned_at_once() -> None:
 
 
 async def test_a_refusal_is_asked_again() -> None:
-    send, _ = sending(REFUSED, Answer(429, {"retry-after": "0"}), OK)
+    send, _ = sending(REFUSED, Outcome(429, {"retry-after": "0"}), OK)
     assert await PatientClient().ask(send, idempotent=False) is OK
 
 
@@ -57,7 +57,7 @@ async def test_it_gives_up_after_its_retries_and_returns_the_last_refusal() -> N
 
 
 async def test_it_never_asks_sooner_than_it_was_told() -> None:
-    send, calls = sending(Answer(503, {"retry-after": "1"}), OK)
+    send, calls = sending(Outcome(503, {"retry-after": "1"}), OK)
     await PatientClient().ask(send)
     assert 1.0 <= calls[1] - calls[0] < 1.3
 
@@ -76,7 +76,7 @@ def test_its_own_back_off_doubles_and_is_bounded() -> None:
 
 
 async def test_an_uncertain_outcome_is_asked_again_only_where_that_is_harmless() -> None:
-    lost = Answer(502)
+    lost = Outcome(502)
     send, _ = sending(lost, OK)
     assert await PatientClient(chance=random.Random(1)).ask(send) is OK
     send, _ = sending(lost, OK)
@@ -92,13 +92,13 @@ async def test_an_error_of_the_transport_is_asked_again_only_where_that_is_harml
 
 
 async def test_a_mistake_of_the_client_is_not_asked_again() -> None:
-    send, calls = sending(Answer(422))
+    send, calls = sending(Outcome(422))
     assert (await PatientClient().ask(send)).status_code == 422
     assert len(calls) == 1
 
 
 async def test_it_does_not_wait_longer_than_its_caller_would() -> None:
-    send, calls = sending(Answer(503, {"retry-after": "60"}))
+    send, calls = sending(Outcome(503, {"retry-after": "60"}))
     assert (await PatientClient(most_wait_s=30).ask(send)).status_code == 503
     assert len(calls) == 1
 
@@ -106,7 +106,7 @@ async def test_it_does_not_wait_longer_than_its_caller_would() -> None:
 async def test_when_everything_is_refused_retries_are_a_tenth_of_the_requests() -> None:
     client, calls = PatientClient(budget=RetryBudget(share=0.1, reserve=5)), 0
 
-    async def send() -> Answer:
+    async def send() -> Outcome:
         nonlocal calls
         calls += 1
         return REFUSED

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from floodgate.declare.context import Caller
-from floodgate.gateway.middleware import RequestMiddleware, facts_of
+from floodgate.gateway.middleware import RequestMiddleware, record_of
 from floodgate.gateway.unsent import Unsent
 from floodgate.operations import logs
 
@@ -86,9 +86,9 @@ async def request(request_id: str, path: str = "/", *, route: str = "GET /", cal
     """Let one request pass the middleware; `route` is empty for a plain one."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        facts = facts_of(scope)
-        facts.route, facts.outcome, facts.predicted_ms = route, "done", 3
-        facts.caller = None if caller is None else Caller(caller)
+        record = record_of(scope)
+        record.route, record.outcome, record.predicted_ms = route, "done", 3
+        record.caller = None if caller is None else Caller(caller)
         await send({"type": "http.response.start", "status": 200})
 
     async def nothing(*_: Any) -> None:

@@ -7,20 +7,20 @@ import secrets
 
 import pytest
 
-from floodgate.broker.envelopes import Outcome, TaskReply
-from floodgate.declare.checks import seal
+from floodgate.broker.envelopes import TaskOutcome, TaskReply
+from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Handler, declared_in
 from floodgate.gateway import metrics as metering
-from floodgate.gateway.metrics import ENDED, OFFERED, OTHER, REFUSED, RESPONSES, TOTAL_SECONDS, Metering
-from floodgate.gateway.middleware import Facts
-from floodgate.gateway.outcomes import Answer, Trouble
+from floodgate.gateway.metrics import ENDED, OFFERED, OTHER, REFUSED, RESPONSES, TOTAL_SECONDS, GatewayMetrics
+from floodgate.gateway.middleware import RequestRecord
+from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.operations.metrics.families import Family
 from floodgate.operations.metrics.snapshot import Snapshot
 from shared import queued
 
 TEMPLATE = "/items/{item_id}"
-DONE = Answer(reply=TaskReply("id", Outcome.DONE, 200, wait_ms=20, run_ms=300))
-ANSWERS = [DONE, Answer(accepted="id"), *(Answer(trouble=trouble) for trouble in Trouble)]
+DONE = Outcome(reply=TaskReply("id", TaskOutcome.DONE, 200, wait_ms=20, run_ms=300))
+ANSWERS = [DONE, Outcome(accepted="id"), *(Outcome(failure=failure) for failure in Failure)]
 
 
 async def handler(item_id: str) -> None: ...
@@ -30,13 +30,13 @@ async def handler(item_id: str) -> None: ...
 def one() -> Handler:
     before = len(declared_in(__name__))
     queued(TEMPLATE, 1)(handler)
-    return seal(declared_in(__name__)[before:], timeout_s=10).handlers[0]
+    return build_registry(declared_in(__name__)[before:], timeout_s=10).handlers[0]
 
 
 @pytest.fixture
-def counts(one: Handler) -> Metering:
-    registry = seal(declared_in(__name__), timeout_s=10)
-    return Metering(registry, None, lambda: True, lambda: None)
+def counts(one: Handler) -> GatewayMetrics:
+    registry = build_registry(declared_in(__name__), timeout_s=10)
+    return GatewayMetrics(registry, None, lambda: True, lambda: None)
 
 
 def total(snapshot: Snapshot, family: Family, *labels: str) -> float:
@@ -48,18 +48,20 @@ def total(snapshot: Snapshot, family: Family, *labels: str) -> float:
     )
 
 
-def end(counts: Metering, one: Handler, answer: Answer | None, *, at_door: bool = False, status: int = 200) -> None:
-    facts = Facts("id", status=status, at_door=at_door)
+def end(
+    counts: GatewayMetrics, one: Handler, answer: Outcome | None, *, at_door: bool = False, status: int = 200
+) -> None:
+    record = RequestRecord("id", status=status, at_door=at_door)
     if answer is not None:
-        facts.note(answer)
+        record.note(answer)
     meter = counts.of(one)
     meter.offered()
-    meter.ended(facts, 0.5)
+    meter.ended(record, 0.5)
 
 
 @pytest.mark.parametrize("at_door", [False, True])
 def test_whatever_becomes_of_a_request_it_is_refused_or_ended_once(
-    counts: Metering, one: Handler, at_door: bool
+    counts: GatewayMetrics, one: Handler, at_door: bool
 ) -> None:
     for answer in [*ANSWERS, None]:
         end(counts, one, answer, at_door=at_door)
@@ -71,7 +73,7 @@ def test_whatever_becomes_of_a_request_it_is_refused_or_ended_once(
     assert {numbers[0] for (name, _), numbers in snapshot.rows.items() if name == ENDED.name} == {1}
 
 
-def test_a_call_of_a_plain_route_is_counted_like_a_request(counts: Metering, one: Handler) -> None:
+def test_a_call_of_a_plain_route_is_counted_like_a_request(counts: GatewayMetrics, one: Handler) -> None:
     for answer in ANSWERS:
         counts.of(one).offered()
         counts.of(one).called(answer, at_door=False)
@@ -81,10 +83,10 @@ def test_a_call_of_a_plain_route_is_counted_like_a_request(counts: Metering, one
     assert total(snapshot, metering.WAIT_SECONDS) == total(snapshot, metering.RUN_SECONDS) == 1
 
 
-def test_times_are_in_seconds_and_refusals_are_apart(counts: Metering, one: Handler) -> None:
+def test_times_are_in_seconds_and_refusals_are_apart(counts: GatewayMetrics, one: Handler) -> None:
     end(counts, one, DONE)
-    end(counts, one, Answer(trouble=Trouble.FULL), status=503)
-    end(counts, one, Answer(trouble=Trouble.LEFT), status=499)
+    end(counts, one, Outcome(failure=Failure.FULL), status=503)
+    end(counts, one, Outcome(failure=Failure.LEFT), status=499)
     end(counts, one, None, status=422)
     rows = counts.ledger.snapshot().rows
     labels = ("GET", TEMPLATE)
@@ -110,7 +112,7 @@ def test_times_are_in_seconds_and_refusals_are_apart(counts: Metering, one: Hand
         (9999, "none"),
     ],
 )
-def test_every_status_has_a_class(counts: Metering, one: Handler, status: int, label: str) -> None:
+def test_every_status_has_a_class(counts: GatewayMetrics, one: Handler, status: int, label: str) -> None:
     end(counts, one, DONE, status=status)
     counts.other(status)
     snapshot = counts.ledger.snapshot()
@@ -118,12 +120,12 @@ def test_every_status_has_a_class(counts: Metering, one: Handler, status: int, l
     assert total(snapshot, RESPONSES, OTHER, label) == 1
 
 
-def test_the_number_of_series_does_not_depend_on_who_asks(counts: Metering, one: Handler) -> None:
+def test_the_number_of_series_does_not_depend_on_who_asks(counts: GatewayMetrics, one: Handler) -> None:
     before = set(counts.ledger.snapshot().rows)
     for _ in range(200):
-        facts = Facts(secrets.token_hex(), route=secrets.token_hex(), status=random.randrange(1000))
-        facts.note(random.choice(ANSWERS))
-        counts.of(one).ended(facts, random.random())
+        record = RequestRecord(secrets.token_hex(), route=secrets.token_hex(), status=random.randrange(1000))
+        record.note(random.choice(ANSWERS))
+        counts.of(one).ended(record, random.random())
         counts.other(random.randrange(1000))
     after = set(counts.ledger.snapshot().rows)
     assert after == before

@@ -33,8 +33,11 @@ def test_every_image_of_others_is_found() -> None:
 
 
 def test_the_program_asks_docker_and_goes_on_without(tmp_path: Path) -> None:
-    (tmp_path / "deploy").mkdir()
-    for path in (*FILES, Path("deploy/__init__.py"), Path("floodgate/run/pinning.py")):
+    (tmp_path / "floodgate/run").mkdir(parents=True)
+    for path in (
+        *FILES,
+        *map(Path, ("floodgate/__init__.py", "floodgate/run/__init__.py", "floodgate/run/pinning.py")),
+    ):
         shutil.copy(ROOT / path, tmp_path / path)
     docker = tmp_path / "bin/docker"
     docker.parent.mkdir()

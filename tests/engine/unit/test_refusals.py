@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from floodgate.declare.checks import seal
+from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Registry, declared_in
 from floodgate.gateway import rate_limit as refusals
-from floodgate.gateway.outcomes import Answer, Terms, Trouble
-from floodgate.gateway.rate_limit import MOST_KEPT, Bucket, Refusals
+from floodgate.gateway.outcomes import Failure, Outcome, RequestOptions
+from floodgate.gateway.rate_limit import MOST_KEPT, Refusals, TokenBucket
 from floodgate.gateway.responses import spread
 from shared import Rate, queued
 
-FULL = Answer(trouble=Trouble.FULL, retry_after_s=4)
-TERMS = Terms(1000)
+FULL = Outcome(failure=Failure.FULL, retry_after_s=4)
+TERMS = RequestOptions(1000)
 
 
 async def handler() -> None: ...
@@ -43,11 +43,11 @@ def registry(*rates: Rate | None) -> Registry:
     before = len(declared_in(__name__))
     for number, rate in enumerate(rates):
         queued(f"/{number}", 5, rate=rate)(handler)
-    return seal(declared_in(__name__)[before:], timeout_s=1)
+    return build_registry(declared_in(__name__)[before:], timeout_s=1)
 
 
 def test_a_bucket_lets_its_size_through_and_refills_continuously(clock: Clock) -> None:
-    bucket = Bucket(Rate(bucket=2, per_s=4))
+    bucket = TokenBucket(Rate(bucket=2, per_s=4))
     assert [bucket.take() for _ in range(3)] == [0, 0, 0.25]
     clock.now_s += 0.125
     assert bucket.take() == pytest.approx(0.125)
@@ -82,7 +82,7 @@ def test_each_route_has_its_bucket_and_all_share_that_of_the_process(clock: Cloc
     assert kept.over_rate(first) is None
     over = kept.over_rate(first)
     assert over is not None
-    assert (over.trouble, over.retry_after_s) == (Trouble.RATE, 1)
+    assert (over.failure, over.retry_after_s) == (Failure.RATE, 1)
     assert kept.over_rate(second) is None
     assert kept.over_rate(second) is not None
     assert Refusals(made, None).over_rate(second) is None
@@ -94,7 +94,7 @@ def test_a_refusal_holds_for_its_sort_and_as_long_as_it_was_told(clock: Clock) -
     assert kept.remembered("r", TERMS) is FULL
     assert kept.remembered("r", dataclasses.replace(TERMS, tenant="other")) is None
     assert kept.remembered("r", dataclasses.replace(TERMS, weight=1, share=600)) is None
-    assert kept.remembered("r", dataclasses.replace(TERMS, detached=True)) is None
+    assert kept.remembered("r", dataclasses.replace(TERMS, async_response=True)) is None
     assert kept.remembered("other", TERMS) is None
     clock.now_s += 0.21
     assert kept.remembered("r", TERMS) is None
@@ -109,17 +109,17 @@ def test_a_refusal_holds_for_its_sort_and_as_long_as_it_was_told(clock: Clock) -
     ],
     ids=["nothing waits", "less than the whole time", "critical"],
 )
-def test_what_says_nothing_of_others_is_not_remembered(clock: Clock, terms: Terms, for_s: float) -> None:
+def test_what_says_nothing_of_others_is_not_remembered(clock: Clock, options: RequestOptions, for_s: float) -> None:
     kept = Refusals(registry(), None)
-    kept.remember("r", terms, FULL, for_s)
+    kept.remember("r", options, FULL, for_s)
     assert kept.remembered("r", TERMS) is None
-    assert kept.remembered("r", terms) is None
+    assert kept.remembered("r", options) is None
 
 
 def test_a_request_with_less_time_is_refused_from_memory_too(clock: Clock) -> None:
     kept = Refusals(registry(), None)
     kept.remember("r", TERMS, FULL, 0.2)
-    assert kept.remembered("r", Terms(500, whole=False)) is FULL
+    assert kept.remembered("r", RequestOptions(500, whole=False)) is FULL
 
 
 def test_refusals_from_memory_are_counted_until_they_are_told(clock: Clock) -> None:

@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
-from floodgate.worker.serialization import Rendered, Renderer, refusal
+from floodgate.worker.serialization import SerializedResult, Serializer, refusal
 from shared import HTTPError, Reply
 from tests.engine.conformance.sealed import sealed
 
@@ -38,12 +38,12 @@ def picture() -> bytes: ...  # type: ignore[empty-body]
 def table() -> str: ...  # type: ignore[empty-body]
 
 
-def rendered(function: Callable[..., Any], result: Any, **presented: Any) -> Rendered:
-    return Renderer(sealed(function, **presented).handlers[0])(result)
+def rendered(function: Callable[..., Any], result: Any, **presented: Any) -> SerializedResult:
+    return Serializer(sealed(function, **presented).handlers[0])(result)
 
 
 def test_a_result_is_rendered_by_its_annotation() -> None:
-    assert rendered(made, More(n=1), status_code=201) == Rendered(201, (JSON,), b'{"n":1}')
+    assert rendered(made, More(n=1), status_code=201) == SerializedResult(201, (JSON,), b'{"n":1}')
     assert rendered(untyped, More(n=1)).body == b'{"n":1,"secret":"secret"}'
 
 
@@ -69,14 +69,14 @@ def test_a_type_of_its_own_replaces_the_routes() -> None:
 
 
 def test_bytes_in_a_reply_are_sent_as_they_are() -> None:
-    assert rendered(made, Reply(b"\xff\x00")) == Rendered(200, (JSON,), b"\xff\x00")
+    assert rendered(made, Reply(b"\xff\x00")) == SerializedResult(200, (JSON,), b"\xff\x00")
 
 
 @pytest.mark.parametrize("status", [204, 205, 304])
 def test_what_has_no_body_has_no_type_either(status: int) -> None:
-    assert rendered(untyped, {"n": 1}, status_code=status) == Rendered(status, (), b"")
+    assert rendered(untyped, {"n": 1}, status_code=status) == SerializedResult(status, (), b"")
     reply = Reply({"n": 1}, status, {"ETag": '"1"'})
-    assert rendered(untyped, reply) == Rendered(status, ((b"etag", b'"1"'),), b"")
+    assert rendered(untyped, reply) == SerializedResult(status, ((b"etag", b'"1"'),), b"")
 
 
 def test_the_body_of_an_error_need_not_be_of_the_results_type() -> None:
@@ -85,13 +85,13 @@ def test_the_body_of_an_error_need_not_be_of_the_results_type() -> None:
 
 def test_an_error_of_a_route_that_sends_pictures_is_json_and_says_so() -> None:
     missing = Reply({"no": "picture"}, 404)
-    assert rendered(picture, missing, media_type="image/png") == Rendered(404, (JSON,), b'{"no":"picture"}')
+    assert rendered(picture, missing, media_type="image/png") == SerializedResult(404, (JSON,), b'{"no":"picture"}')
     smaller = Reply(b"\x89", 404)
-    assert rendered(picture, smaller, media_type="image/png") == Rendered(404, (PNG,), b"\x89")
+    assert rendered(picture, smaller, media_type="image/png") == SerializedResult(404, (PNG,), b"\x89")
 
 
 def test_an_error_in_text_of_a_route_that_sends_text_keeps_its_type() -> None:
-    assert rendered(table, Reply("none", 404), media_type="text/csv") == Rendered(
+    assert rendered(table, Reply("none", 404), media_type="text/csv") == SerializedResult(
         404, ((b"content-type", b"text/csv; charset=utf-8"),), b"none"
     )
 
@@ -120,7 +120,7 @@ def test_what_is_annotated_as_nothing_is_sent_as_fastapi_sends_it() -> None:
 def test_an_error_of_either_kind_is_a_detail_with_headers() -> None:
     why = {"X-Why": "so"}
     for error in (HTTPError(409, ["a"], why), HTTPException(409, ["a"], why)):
-        assert refusal(error) == Rendered(409, (JSON, (b"x-why", b"so")), b'{"detail":["a"]}')
+        assert refusal(error) == SerializedResult(409, (JSON, (b"x-why", b"so")), b'{"detail":["a"]}')
 
 
 def test_an_error_with_a_type_of_its_own_has_no_second_one() -> None:
@@ -129,7 +129,7 @@ def test_an_error_with_a_type_of_its_own_has_no_second_one() -> None:
 
 
 def test_an_error_that_has_no_body_sends_none() -> None:
-    assert refusal(HTTPException(304, "a", {"ETag": "1"})) == Rendered(304, ((b"etag", b"1"),), b"")
+    assert refusal(HTTPException(304, "a", {"ETag": "1"})) == SerializedResult(304, ((b"etag", b"1"),), b"")
 
 
 @pytest.mark.parametrize("headers", [{"X-Why": "a\r\nb: c"}, {"Content-Length": "1"}])

@@ -9,7 +9,7 @@ import pytest
 from fastapi import Header, Query
 from pydantic import BaseModel, Field
 
-from floodgate.declare.checks import seal
+from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Registry, declared_in
 from floodgate.errors import DeclarationError
 from shared import Context, Rate, queued
@@ -18,7 +18,7 @@ from shared import Context, Rate, queued
 def sealed(function: Callable[..., Any], /, *arguments: Any, **parameters: Any) -> Registry:
     before = len(declared_in(__name__))
     queued(*arguments, **parameters)(function)
-    return seal(declared_in(__name__)[before:], timeout_s=10)
+    return build_registry(declared_in(__name__)[before:], timeout_s=10)
 
 
 async def hello(x: int = 1) -> str:
@@ -173,7 +173,7 @@ def test_two_handlers_for_one_method_and_path_are_one_too_many() -> None:
     queued("/twice/{x}", 1)(hello)
     queued("/twice/{x}", 1)(hello)
     with pytest.raises(DeclarationError, match="already declared at"):
-        seal(declared_in(__name__)[before:], timeout_s=10)
+        build_registry(declared_in(__name__)[before:], timeout_s=10)
 
 
 def test_texts_limits_and_levels_leave_the_contract_as_it_is_and_types_change_it() -> None:

@@ -6,22 +6,22 @@ import asyncio
 
 import pytest
 
-from floodgate.errors import FloodgateError, Full, Garbled, Unavailable
-from floodgate.gateway.worker_directory import Lanes, survey_forever
+from floodgate.errors import DecodeError, FloodgateError, StoreFull, Unavailable
+from floodgate.gateway.worker_directory import WorkerDirectory, refresh_forever
 
 
-class Seen(Lanes):
+class Seen(WorkerDirectory):
     """A survey that always comes back."""
 
     def __init__(self) -> None:
         self.rounds = 0
 
-    async def survey(self) -> bool:
+    async def refresh(self) -> bool:
         self.rounds += 1
         return True
 
 
-@pytest.mark.parametrize("error", [Unavailable("gone"), Full("full"), Garbled("strange")])
+@pytest.mark.parametrize("error", [Unavailable("gone"), StoreFull("full"), DecodeError("strange")])
 async def test_a_round_that_fails_is_followed_by_another(error: FloodgateError) -> None:
     lanes, again = Seen(), asyncio.Event()
 
@@ -30,7 +30,7 @@ async def test_a_round_that_fails_is_followed_by_another(error: FloodgateError) 
             raise error
         again.set()
 
-    surveying = asyncio.create_task(survey_forever(lanes, 0.001, after))
+    surveying = asyncio.create_task(refresh_forever(lanes, 0.001, after))
     async with asyncio.timeout(2):
         await again.wait()
     surveying.cancel()

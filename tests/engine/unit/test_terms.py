@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from floodgate.declare.checks import seal
+from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import declared_in
-from floodgate.gateway.outcomes import Terms
-from floodgate.gateway.request_options import Terming
+from floodgate.gateway.outcomes import RequestOptions
+from floodgate.gateway.request_options import OptionsReader
 from shared import Caller, Head, queued
 
 
-def terming(**door: Any) -> Terming:
+def options_reader(**door: Any) -> OptionsReader:
     before = len(declared_in(__name__))
     queued("/x/{n}", 5, timeout_s=10, **door)(handler)
-    (found,) = seal(declared_in(__name__)[before:], timeout_s=1).handlers
-    return Terming(found)
+    (found,) = build_registry(declared_in(__name__)[before:], timeout_s=1).handlers
+    return OptionsReader(found)
 
 
 async def handler(n: int) -> None: ...
@@ -32,28 +32,28 @@ def request(**headers: str) -> Request:
 
 
 def test_without_anything_a_request_has_the_whole_time_of_its_route() -> None:
-    assert terming().terms(request(), None) == Terms(10_000)
+    assert options_reader().options(request(), None) == RequestOptions(10_000)
 
 
 @pytest.mark.parametrize(
     ("prefer", "terms"),
     [
-        ("wait=3", Terms(3000, False)),
-        ("WAIT = 3", Terms(3000, False)),
-        ('wait="3"', Terms(3000, False)),
-        ("handling=lenient, wait=3", Terms(3000, False)),
-        ("wait=30", Terms(10_000)),
-        ("wait=0", Terms(10_000)),
-        ("wait=-1", Terms(10_000)),
-        ("wait=soon", Terms(10_000)),
-        ("wait=99999999999999", Terms(10_000)),
-        ("respond-async", Terms(10_000)),
-        ("await=3, x-wait=3, no wait=3", Terms(10_000)),
-        ("handling=lenient; wait=3", Terms(3000, False)),
+        ("wait=3", RequestOptions(3000, False)),
+        ("WAIT = 3", RequestOptions(3000, False)),
+        ('wait="3"', RequestOptions(3000, False)),
+        ("handling=lenient, wait=3", RequestOptions(3000, False)),
+        ("wait=30", RequestOptions(10_000)),
+        ("wait=0", RequestOptions(10_000)),
+        ("wait=-1", RequestOptions(10_000)),
+        ("wait=soon", RequestOptions(10_000)),
+        ("wait=99999999999999", RequestOptions(10_000)),
+        ("respond-async", RequestOptions(10_000)),
+        ("await=3, x-wait=3, no wait=3", RequestOptions(10_000)),
+        ("handling=lenient; wait=3", RequestOptions(3000, False)),
     ],
 )
-def test_a_client_may_ask_for_less_time_and_never_for_more(prefer: str, terms: Terms) -> None:
-    assert terming().terms(request(prefer=prefer), None) == terms
+def test_a_client_may_ask_for_less_time_and_never_for_more(prefer: str, options: RequestOptions) -> None:
+    assert options_reader().options(request(prefer=prefer), None) == options
 
 
 @pytest.mark.parametrize(
@@ -61,20 +61,22 @@ def test_a_client_may_ask_for_less_time_and_never_for_more(prefer: str, terms: T
     [("respond-async", 0), ("Respond-Async, wait=4", 4), ("wait=60, respond-async", 10), ("respond-async; x=1", 0)],
 )
 def test_a_route_with_an_async_time_answers_without_waiting(prefer: str, patience_s: float) -> None:
-    terms = terming(async_timeout_s=60).terms(request(prefer=prefer), None)
-    assert terms == Terms(60_000, True, detached=True, patience_s=patience_s)
+    options = options_reader(async_timeout_s=60).options(request(prefer=prefer), None)
+    assert options == RequestOptions(60_000, True, async_response=True, patience_s=patience_s)
 
 
 def test_a_call_does_not_heed_what_the_client_prefers() -> None:
-    terms = terming(async_timeout_s=60).terms(request(prefer="respond-async, wait=1"), None, heed_prefer=False)
-    assert terms == Terms(10_000)
+    options = options_reader(async_timeout_s=60).options(
+        request(prefer="respond-async, wait=1"), None, heed_prefer=False
+    )
+    assert options == RequestOptions(10_000)
 
 
 def test_classes_have_their_weight_and_share() -> None:
-    assert terming(priority="bulk").terms(request(), None) == Terms(10_000, weight=1, share=600)
-    critical = terming(priority="critical").terms(request(), None)
+    assert options_reader(priority="bulk").options(request(), None) == RequestOptions(10_000, weight=1, share=600)
+    critical = options_reader(priority="critical").options(request(), None)
     assert (critical.weight, critical.share, critical.asks_always) == (64, 1000, True)
-    assert not terming().terms(request(), None).asks_always
+    assert not options_reader().options(request(), None).asks_always
 
 
 def test_functions_see_the_head_and_who_asks() -> None:
@@ -84,9 +86,9 @@ def test_functions_see_the_head_and_who_asks() -> None:
         seen.append(head)
         return head.caller.id if head.caller else None
 
-    found = terming(tenant=tenant, priority=lambda head: "bulk" if head.query["q"] == "1" else "critical")
-    assert found.terms(request(), Caller("ada")) == Terms(10_000, weight=1, share=600, tenant="ada")
-    assert found.terms(request(), None).tenant == ""
+    found = options_reader(tenant=tenant, priority=lambda head: "bulk" if head.query["q"] == "1" else "critical")
+    assert found.options(request(), Caller("ada")) == RequestOptions(10_000, weight=1, share=600, tenant="ada")
+    assert found.options(request(), None).tenant == ""
     head = seen[0]
     assert (head.method, head.path, head.path_params) == ("GET", "/x/7", {"n": "7"})
 
@@ -98,4 +100,4 @@ def test_functions_see_the_head_and_who_asks() -> None:
 )
 def test_a_function_that_returns_something_else_is_an_error(door: dict[str, Callable[[Head], object]]) -> None:
     with pytest.raises(ValueError, match="function of GET /x"):
-        terming(**door).terms(request(), None)
+        options_reader(**door).options(request(), None)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from floodgate.worker.thread_pool import Threads
+from floodgate.worker.thread_pool import ThreadPool
 
 COUNT = 4
 BEYOND = 1 << 47
@@ -25,7 +25,7 @@ def no_thread_to_be_had() -> Iterator[None]:
         threading.stack_size(0)
 
 
-async def all_at_once(threads: Threads) -> None:
+async def all_at_once(threads: ThreadPool) -> None:
     """Run a call in every place that can only end when all of them run."""
     together = threading.Barrier(COUNT)
     results = await asyncio.gather(*(threads.submit(lambda: together.wait(5)) for _ in range(COUNT)))
@@ -33,7 +33,7 @@ async def all_at_once(threads: Threads) -> None:
 
 
 async def test_every_place_has_a_thread() -> None:
-    threads = Threads(COUNT)
+    threads = ThreadPool(COUNT)
     await all_at_once(threads)
     threads.close()
 
@@ -42,7 +42,7 @@ async def test_every_place_has_a_thread() -> None:
 async def test_a_thread_that_could_not_be_started_is_started_later(
     started: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    threads = Threads(COUNT)
+    threads = ThreadPool(COUNT)
     for _ in range(started):
         await threads.submit(lambda: None)
     with no_thread_to_be_had():

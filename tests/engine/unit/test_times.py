@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from floodgate.declare.checks import seal
+from floodgate.declare.checks import build_registry
 from floodgate.declare.discovery import check_times
 from floodgate.declare.registry import Registry, declared_in
 from floodgate.errors import ConfigurationError
@@ -19,7 +19,7 @@ def registry(*times_s: float, async_timeout_s: float | None = None) -> Registry:
         @queued(f"/{number}", 1, timeout_s=timeout_s, async_timeout_s=async_timeout_s)
         async def handler() -> None: ...
 
-    return seal(declared_in(__name__)[before:], timeout_s=10)
+    return build_registry(declared_in(__name__)[before:], timeout_s=10)
 
 
 def test_the_defaults_fit() -> None:
