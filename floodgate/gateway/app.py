@@ -36,7 +36,7 @@ from floodgate.gateway.static_routes import ErrorsLast, FastPath
 from floodgate.gateway.task_routes import add_tasks
 from floodgate.gateway.unsent import Unsent, return_large_blocks
 from floodgate.operations import supervision
-from floodgate.operations.endpoints import OpsEndpoints, Pages
+from floodgate.operations.endpoints import OpsEndpoints
 from floodgate.operations.logs import configure, gathering
 from floodgate.operations.metrics import Snapshot
 from floodgate.operations.metrics_page import MetricsPage
@@ -163,9 +163,7 @@ class GatewayApp(FastAPI):
         """Return FastAPI's layers around ours and the user's; those that only wait for an error come last."""
         self._check_paths()
         settings = self.settings
-        gate = OpsEndpoints(
-            Pages({"metrics": MetricsPage(self.collect_metrics)}), settings.ops_token, lambda: self.ready
-        )
+        gate = OpsEndpoints({"metrics": MetricsPage(self.collect_metrics)}, settings.ops_token, lambda: self.ready)
         outermost = Middleware(
             RequestMiddleware,
             gate=gate,

@@ -13,7 +13,7 @@ from typing import Any
 from floodgate.declare.discovery import check_times, discover
 from floodgate.declare.registry import Registry
 from floodgate.operations import supervision
-from floodgate.operations.endpoints import OpsEndpoints, Pages
+from floodgate.operations.endpoints import OpsEndpoints
 from floodgate.operations.logs import configure
 from floodgate.operations.metrics import Snapshot
 from floodgate.operations.metrics_page import MetricsPage
@@ -34,7 +34,7 @@ class WorkerApp:
         self.engine: WorkerRuntime | None = None
         self._leaving = False
         self._gate = OpsEndpoints(
-            Pages({"metrics": MetricsPage(self._collect_metrics)}), settings.ops_token, lambda: self.ready
+            {"metrics": MetricsPage(self._collect_metrics)}, settings.ops_token, lambda: self.ready
         )
 
     def begin_drain(self) -> None:
