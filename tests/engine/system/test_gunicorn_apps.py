@@ -148,7 +148,7 @@ def test_workers_whose_threads_all_hang_end_and_are_replaced(
     while not _answers(f"{url}/quick"):
         assert time.monotonic() < deadline
     log = tmp_path / "worker.log"
-    while log.read_text().count("the engine failed: this process ends") < PROCESSES:
+    while log.read_text().count("the engine has failed: this process ends") < PROCESSES:
         httpx.get(f"{url}/hangs")  # holds the one thread of a worker
         assert time.monotonic() < deadline + START_S, log.read_text()
     while not _answers(f"{url}/quick"):
