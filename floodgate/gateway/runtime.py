@@ -175,10 +175,10 @@ class GatewayRuntime:
         self._clock.observe(await pipeline.run(self._declaration(), CALL_S))
 
     def _declaration(self) -> Call[int]:
-        handlers = self._registry.handlers
+        handlers, release = self._registry.handlers, self._registry.release_digest
         return declare(
             self._keys,
             started_ms=self._clock.at_ms(self._started_s),
             limits={h.route: (h.max_concurrency, h.admission.max_running or 0) for h in handlers},
-            lanes=sorted({lane_of(self._registry.contract, h.kind, level) for h in handlers for level in h.levels}),
+            lanes=sorted({lane_of(release, h.kind, level) for h in handlers for level in h.levels}),
         )
