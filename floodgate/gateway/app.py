@@ -36,10 +36,10 @@ from floodgate.gateway.static_routes import ErrorsLast, FastPath
 from floodgate.gateway.task_routes import add_tasks
 from floodgate.gateway.unsent import Unsent, return_large_blocks
 from floodgate.operations import supervision
-from floodgate.operations.endpoints import OpsEndpoints, Pages
+from floodgate.operations.endpoints import OpsEndpoints
 from floodgate.operations.logs import configure, gathering
-from floodgate.operations.metrics.page import MetricsPage
-from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.metrics import Snapshot
+from floodgate.operations.metrics_page import MetricsPage
 from floodgate.operations.settings import Settings
 
 App = TypeVar("App", bound=FastAPI)
@@ -163,7 +163,7 @@ class GatewayApp(FastAPI):
         """Return FastAPI's layers around ours and the user's; those that only wait for an error come last."""
         self._check_paths()
         settings = self.settings
-        gate = OpsEndpoints(Pages({"metrics": MetricsPage(self.figures)}), settings.ops_token, lambda: self.ready)
+        gate = OpsEndpoints({"metrics": MetricsPage(self.collect_metrics)}, settings.ops_token, lambda: self.ready)
         outermost = Middleware(
             RequestMiddleware,
             gate=gate,
@@ -195,10 +195,10 @@ class GatewayApp(FastAPI):
         if self.engine is not None:
             self.engine.begin_drain()
 
-    async def figures(self) -> Snapshot:
+    async def collect_metrics(self) -> Snapshot:
         """Return what `/-/metrics` shows."""
         assert self.engine is not None
-        return await self.engine.figures()
+        return await self.engine.collect_metrics()
 
     def count_other(self, status: int) -> None:
         """Count an answer to what is not queued."""

@@ -26,7 +26,7 @@ from floodgate.broker.reaper import reap_forever
 from floodgate.declare.registry import ExecutorKind, Registry
 from floodgate.errors import FloodgateError, WorkerFailed
 from floodgate.operations.logs import fields
-from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.metrics import Snapshot
 from floodgate.operations.settings import Settings
 from floodgate.worker.arguments import plans
 from floodgate.worker.completion import CompletionBatcher
@@ -60,7 +60,7 @@ class WorkerRuntime:
         self._keys = Keys(settings.namespace)
         self._clock = RedisClock()
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
-        self.metering = WorkerMetrics(registry, settings.metrics_of("worker"), lambda: self.ready, self._take)
+        self.metering = WorkerMetrics(registry, settings.metrics_of("worker"), lambda: self.ready, self._update_metrics)
         self._eviction = Eviction(settings.allow_eviction, self.metering.evicts.set, log)
         self._heartbeat = Heartbeat(
             self._client,
@@ -93,7 +93,7 @@ class WorkerRuntime:
 
         Raises `WorkerFailed` after a drain that nobody asked for.
         """
-        self.metering.vitals.beat()
+        self.metering.process.share()
         try:
             await self._open_resources()
             if self._open:
@@ -103,7 +103,7 @@ class WorkerRuntime:
         finally:
             await self._resources.close()
             await self._client.aclose()
-            self.metering.ledger.close()
+            self.metering.process.share()
 
     async def _open_resources(self) -> None:
         opening = asyncio.create_task(self._resources.open())
@@ -121,7 +121,7 @@ class WorkerRuntime:
             claims = [group.create_task(consumer.run(), name=consumer.name) for consumer in self._consumers]
             loops = [
                 group.create_task(reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps)),
-                group.create_task(self.metering.vitals.beat_forever()),
+                group.create_task(self.metering.process.run()),
                 group.create_task(self._completions.run()),
                 *(group.create_task(self._heartbeat.keep(consumer)) for consumer in self._consumers),
                 group.create_task(self._watch_places()),
@@ -152,16 +152,15 @@ class WorkerRuntime:
             log.error("this worker cannot go on", extra=fields(reason=reason))
             self._draining.set()
 
-    async def figures(self) -> Snapshot:
-        """Return what is counted here and in the sibling processes."""
-        self.metering.vitals.beat()
-        return self.metering.ledger.snapshot()
+    async def collect_metrics(self) -> Snapshot:
+        """Return what the processes behind this port have counted."""
+        return await self.metering.process.collect()
 
-    def _take(self) -> None:
+    def _update_metrics(self) -> None:
         for consumer in self._consumers:
             executor = consumer.executor
-            self.metering.places[executor.kind].set(executor.places)
-            self.metering.busy[executor.kind].set(len(executor.runs))
+            self.metering.concurrency[executor.kind].set(executor.places)
+            self.metering.used[executor.kind].set(len(executor.runs))
             self.metering.overdue[executor.kind].set(executor.overdue)
 
     async def _on_complete_open(self, pipeline: Pipeline) -> None:

@@ -111,7 +111,7 @@ async def test_a_lease_that_is_lost_is_counted_once_however_often_it_is_renewed(
 
 
 async def counted(worker: Worker) -> float:
-    (number,) = (await worker.figures()).rows[GONE.name, ()]
+    (number,) = (await worker.collect_metrics()).numbers(GONE)
     return number
 
 
