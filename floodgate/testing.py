@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
-import importlib
+import logging
+import pkgutil
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
 from typing import Any
 
 import httpx
@@ -41,12 +42,14 @@ LEASE_S = 0.5
 """Short, so that a test waits little for the tasks of a lost worker."""
 DRAIN_S = 3.0
 """How long a test waits at its end for handlers that still run."""
+LONGEST_DRAIN_S = 3600
+"""What `build` is told, since it refuses a drain that is shorter than a handler's time-out."""
 READY_S = 10.0
 
 TAKEN_FOR_MS = 60_000
 """How long places stay taken when nobody gives them back."""
 TAKER_CONCURRENCY = 10_000
-"""Of the consumer that never claims: with fewer places than tasks, some would be refused as too late."""
+"""Of the consumer that never claims; with less, some of its tasks would be refused as too late."""
 WEIGHT = 8
 REMEMBERED_S = 0.26
 """A gateway remembers a refusal for up to a quarter of a second; after that the route is as it was."""
@@ -151,13 +154,10 @@ class SystemFactory:
         finds them in the environment, as it does under a server.
         """
         given = {"redis_url": self._redis_url, "namespace": self._namespace, "lease_s": LEASE_S, "handlers": handlers}
-        build = _imported(gateway) if isinstance(gateway, str) else gateway
-        with pytest.MonkeyPatch.context() as environment:
-            for name, value in {**given, **settings}.items():
-                environment.setenv(_variable(name), str(value))
+        build = pkgutil.resolve_name(gateway) if isinstance(gateway, str) else gateway
+        with _environment({**given, **settings, "drain_s": LONGEST_DRAIN_S}):
             app = build()
         assert isinstance(app, GatewayApp), f"{gateway} does not return what join() returned"
-        # Set afterwards: the start refuses a drain that is shorter than a handler's time-out.
         app.settings = app.settings.model_copy(update={"drain_s": drain_s})
         async with app.router.lifespan_context(app), System(app, overrides) as system:
             try:
@@ -168,10 +168,16 @@ class SystemFactory:
                 await system.end_workers()
 
 
-def _imported(name: str) -> Callable[[], FastAPI]:
-    module, _, attribute = name.partition(":")
-    build: Callable[[], FastAPI] = getattr(importlib.import_module(module), attribute)
-    return build
+@contextmanager
+def _environment(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Put settings into the environment; undo what `join` does to the root logger, whose handlers are pytest's."""
+    handlers, level = list(logging.root.handlers), logging.root.level
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in settings.items():
+            environment.setenv(_variable(name), str(value))
+        yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 def _variable(setting: str) -> str:
