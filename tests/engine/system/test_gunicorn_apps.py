@@ -58,7 +58,7 @@ def free_port() -> int:
 def environment(redis_url: str, namespace: str) -> dict[str, str]:
     ports = {"GATEWAY_PORT": str(free_port()), "WORKER_PORT": str(free_port())}
     given = {"UNREADY_S": str(UNREADY_S), "REDIS_URL": redis_url, "NAMESPACE": namespace, "LEASE_S": "1"}
-    return os.environ | ports | given | {"WORKER_THREADS": "1", "STUCK_S": "1"}
+    return os.environ | ports | given | {"PYTHONPATH": str(ROOT), "WORKER_THREADS": "1", "STUCK_S": "1"}
 
 
 @pytest.fixture
