@@ -32,6 +32,7 @@ from floodgate.broker.lifecycle import AdmitCode
 from floodgate.declare.registry import Handler, Registry
 from floodgate.gateway.app import GatewayApp
 from floodgate.gateway.outcomes import Payload
+from floodgate.operations.environment import variable
 from floodgate.operations.settings import Settings
 from floodgate.run.embedded import EmbeddedServer
 from floodgate.worker.runs import Event
@@ -258,7 +259,7 @@ class System(httpx.AsyncClient):
 @contextmanager
 def _environment(given: Mapping[str, Any]) -> Iterator[None]:
     before = dict(os.environ)
-    os.environ.update({name.upper(): str(value) for name, value in given.items()})
+    os.environ.update({variable(name): str(value) for name, value in given.items()})
     try:
         yield
     finally:

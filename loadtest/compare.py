@@ -112,8 +112,8 @@ def _running(name: str, directory: Path) -> Iterator[App]:
     (directory / name).mkdir()
     theirs, ours = cores()
     # A socket's path has to be short.
-    env = {DATABASE: os.path.relpath(directory / name / "db", ROOT), "HANDLERS": "loadtest.compare_handlers"}
-    env |= {"NAMESPACE": f"compare{secrets.token_hex(4)}"}
+    env = {DATABASE: os.path.relpath(directory / name / "db", ROOT), "FLOODGATE_HANDLERS": "loadtest.compare_handlers"}
+    env |= {"FLOODGATE_NAMESPACE": f"compare{secrets.token_hex(4)}"}
     with contextlib.ExitStack() as stack:
         stack.enter_context(pinned(ours))
         stack.enter_context(_database(env[DATABASE]))

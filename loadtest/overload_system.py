@@ -153,7 +153,12 @@ def running(setup: Setup, directory: Path) -> Iterator[System]:
         namespace = f"overload{secrets.token_hex(4)}"
         redis = stack.enter_context(contextlib.closing(Redis.from_url(url)))
         stack.callback(_forget, redis, namespace)
-        env = {"REDIS_URL": url, "NAMESPACE": namespace, "HANDLERS": setup.handlers, "DRAIN_S": "12"}
+        env = {
+            "REDIS_URL": url,
+            "FLOODGATE_NAMESPACE": namespace,
+            "FLOODGATE_HANDLERS": setup.handlers,
+            "FLOODGATE_DRAIN_S": "12",
+        }
         # A socket's path has to be short, so the database is named from the directory it is started in.
         env |= {NOTES: str(directory / "notes"), "OVERLOAD_DATABASE": os.path.relpath(directory / "db", ROOT)}
         env |= dict(setup.env)

@@ -172,7 +172,10 @@ class Registry:
         }
 
 
-STRANGER = "another project has this namespace: equal routes share tasks and limits; give one of them another NAMESPACE"
+STRANGER = (
+    "another project has this namespace: equal routes share tasks and limits; "
+    "give one of them another FLOODGATE_NAMESPACE"
+)
 """What is said of `Registry.strangers`."""
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -207,10 +210,10 @@ def queued(
 
     `max_concurrency` tasks of the route at most are in the system, waiting and
     running together, over the whole fleet; what does not fit is refused with 503.
-    `timeout_s` (default: the setting `TIMEOUT_S`) is how long a client waits.
+    `timeout_s` (default: the setting `FLOODGATE_TIMEOUT_S`) is how long a client waits.
     `attempts` is how often it may be started when workers die: 2 for GET, HEAD,
     PUT and DELETE, else 1. `level`, 0–9, is its cost class: a worker takes only
-    tasks up to its `WORKER_MAX_LEVEL`; or a function of some of the handler's own
+    tasks up to its `FLOODGATE_WORKER_MAX_LEVEL`; or a function of some of the handler's own
     validated arguments, by name, that returns it: ``level=lambda n: n > 1000``.
 
     `status_code`, `tags`, `summary`, `deprecated` and `include_in_schema` are

@@ -62,7 +62,8 @@ _FORM = """<!doctype html>
 <h1>Operators</h1>
 <p>{text}</p>
 <input type="hidden" name="next" value="{next}">
-<label>OPS_TOKEN <input type="password" name="token" autocomplete="current-password" required autofocus></label>
+<label>FLOODGATE_OPS_TOKEN
+<input type="password" name="token" autocomplete="current-password" required autofocus></label>
 <button>Sign in</button>
 </form>
 """
@@ -117,7 +118,7 @@ class OpsEndpoints:
     def _say_closed(self) -> None:
         if not self._said:
             self._said = True
-            log.warning("the pages under /-/ are closed to all but this machine: set OPS_TOKEN to open them")
+            log.warning("the pages under /-/ are closed to all but this machine: set FLOODGATE_OPS_TOKEN to open them")
 
     async def _sign_in(self, base: str, scope: Message, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":

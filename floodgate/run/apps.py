@@ -66,7 +66,7 @@ class App:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,
-                env={**environment, "METRICS_DIR": figures},
+                env={**environment, "FLOODGATE_METRICS_DIR": figures},
                 start_new_session=True,
             )
         finally:

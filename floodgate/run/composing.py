@@ -123,7 +123,7 @@ def plan() -> Plan:
     ports = {port["target"]: int(port["published"]) for port in services["balancer"]["ports"]}
     gateways, workers = (int(services[fleet]["deploy"]["replicas"]) for fleet in ("gateway", "worker"))
     given, image = services["worker"]["environment"], services["gateway"]["image"]
-    handlers = given.get("HANDLERS") or "shared.handlers"
+    handlers = given.get("FLOODGATE_HANDLERS") or "shared.handlers"
     return Plan(
         ports[PUBLIC],
         ports[OPERATORS],
@@ -131,7 +131,7 @@ def plan() -> Plan:
         gateways,
         workers,
         image,
-        given["NAMESPACE"],
+        given["FLOODGATE_NAMESPACE"],
         redis,
         float(told["x-make"]["start_s"]),
     )

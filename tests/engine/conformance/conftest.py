@@ -27,7 +27,7 @@ def zoo(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """One gateway and one worker that takes no dear work; at the end no key is left behind."""
     name = f"zoo{uuid.uuid4().hex[:10]}"
     with system(tmp_path_factory.mktemp("zoo"), server.url, name, handlers=ZOO) as running:
-        worker = running.worker(wait=False, WORKER_MAX_LEVEL=str(DEAR - 1))
+        worker = running.worker(wait=False, FLOODGATE_WORKER_MAX_LEVEL=str(DEAR - 1))
         running.gateway()
         await_ready(worker)
         yield running

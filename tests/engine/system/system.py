@@ -147,10 +147,10 @@ def system(directory: Path, redis_url: str, namespace: str, handlers: str = ODD,
     """Return a system without processes; whatever is started ends with the block."""
     given = {
         "REDIS_URL": redis_url,
-        "NAMESPACE": namespace,
-        "HANDLERS": handlers,
-        "LEASE_S": str(LEASE_S),
-        "DRAIN_S": "20",
+        "FLOODGATE_NAMESPACE": namespace,
+        "FLOODGATE_HANDLERS": handlers,
+        "FLOODGATE_LEASE_S": str(LEASE_S),
+        "FLOODGATE_DRAIN_S": "20",
         "ODD_NOTES": str(directory / "notes"),
         "PYTHONFAULTHANDLER": "1",
     }

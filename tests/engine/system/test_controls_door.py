@@ -152,7 +152,7 @@ async def test_without_the_running_limit_the_database_collapses(server: Embedded
         for name, lack in (("whole", ""), ("lacking", "running-limit")):
             socket_path = f"{tmp_path}/{name}.db"
             stack.enter_context(_database(socket_path))
-            env = {"WORKER_PLACES": "64", "OVERLOAD_DATABASE": socket_path}
+            env = {"FLOODGATE_WORKER_CONCURRENCY": "64", "OVERLOAD_DATABASE": socket_path}
             sides.append(stack.enter_context(started(tmp_path / name, server.url, lack, **env)))
         async with pair(*sides) as both:
             await both.warm("/database")

@@ -216,10 +216,11 @@ def test_a_mistake_in_the_gateways_own_part_is_shown_and_the_old_one_goes_on(cop
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"GATEWAY_PORT": "80000"}, "GATEWAY_PORT: Input should be less than or equal to 65535"),
-        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "NAMESPACE: name it where REDIS_URL is set"),
-        ({"WORKER_PLACES": "many"}, "WORKER_PLACES: Input should be a valid integer"),
+        ({"GATEWAY_PORT": "80000"}, "FLOODGATE_GATEWAY_PORT: Input should be less than or equal to 65535"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "FLOODGATE_NAMESPACE: name it where REDIS_URL is set"),
+        ({"FLOODGATE_WORKER_CONCURRENCY": "many"}, "FLOODGATE_WORKER_CONCURRENCY: Input should be a valid integer"),
         ({"GATEWAY_PORT": "8100", "WORKER_PORT": "8100"}, "GATEWAY_PORT and WORKER_PORT are both 8100"),
+        ({"FLOODGATE_DRAN_S": "8"}, "FLOODGATE_DRAN_S is no setting; the nearest is FLOODGATE_DRAIN_S"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_a_line_and_no_traceback(

@@ -287,6 +287,6 @@ def test_without_a_scheme_the_docs_show_none() -> None:
 
 def test_the_gateway_that_comes_along_lets_everybody_in(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
     monkeypatch.setenv("REDIS_URL", redis_url)
-    monkeypatch.setenv("NAMESPACE", "any")
+    monkeypatch.setenv("FLOODGATE_NAMESPACE", "any")
     assert "/plain" in main.build().openapi()["paths"]
     assert asyncio.run(main.identify(Request({"type": "http", "headers": []}))) is None
