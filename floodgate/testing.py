@@ -34,7 +34,7 @@ from floodgate.gateway.app import GatewayApp
 from floodgate.gateway.outcomes import Payload
 from floodgate.operations.environment import variable
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.worker.runs import Event
 from floodgate.worker.runtime import WorkerRuntime
 

@@ -23,7 +23,7 @@ from typing import IO
 
 import psutil
 
-from floodgate.run.children import bound_to_us
+from floodgate.run.processes import with_parent_death_signal
 from loadtest.bench_server import Server
 
 ROOT = Path(__file__).parents[1]
@@ -154,7 +154,7 @@ def app(name: str, target: str | None, env: Mapping[str, str]) -> Iterator[App]:
     ours = {f"FLOODGATE_{name.upper()}_PORT": str(port), "WEB_CONCURRENCY": "1", "FLOODGATE_DRAIN_S": "130"}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            bound_to_us(command, signal.SIGTERM),
+            with_parent_death_signal(command, signal.SIGTERM),
             cwd=ROOT,
             env={**os.environ, **env, **ours},
             stdin=subprocess.DEVNULL,

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import uvloop
 
-from floodgate.run.children import bound_to_us
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
+from floodgate.run.processes import with_parent_death_signal
 from loadtest.bench_apps import App, AppFailed, app
 from loadtest.bench_figures import grid
 from loadtest.compare_handlers.routes import DATABASE
@@ -129,7 +129,7 @@ def _running(name: str, directory: Path) -> Iterator[App]:
 @contextlib.contextmanager
 def _database(socket: str) -> Iterator[None]:
     command = [sys.executable, "-m", "loadtest.database", socket]
-    process = subprocess.Popen(bound_to_us(command, signal.SIGKILL), cwd=ROOT)
+    process = subprocess.Popen(with_parent_death_signal(command, signal.SIGKILL), cwd=ROOT)
     try:
         until_s = time.monotonic() + READY_S
         while not (ROOT / socket).exists() and time.monotonic() < until_s:

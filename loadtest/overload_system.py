@@ -27,8 +27,8 @@ import psutil
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.children import bound_to_us
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
+from floodgate.run.processes import with_parent_death_signal
 from loadtest.overload_notes import VARIABLE as NOTES
 
 HOST = "127.0.0.1"
@@ -190,7 +190,7 @@ def _app(name: str, command: Sequence[str], env: Mapping[str, str], directory: P
     log = directory / f"{name}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            bound_to_us([sys.executable, "-m", *command, *bind], signal.SIGTERM),
+            with_parent_death_signal([sys.executable, "-m", *command, *bind], signal.SIGTERM),
             cwd=ROOT,
             env=os.environ | env,
             stdin=subprocess.DEVNULL,

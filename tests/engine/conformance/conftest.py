@@ -12,7 +12,7 @@ import pytest_asyncio
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.conformance.comparing import Pair
 from tests.engine.conformance.handlers.levels import DEAR
 from tests.engine.conformance.reference import app as twin_app

@@ -15,7 +15,7 @@ from floodgate.broker.connection import Client, run
 from floodgate.broker.pipeline import Command, Pipeline
 from floodgate.errors import Unavailable
 from floodgate.gateway import dispatch as dispatcher
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import SystemFactory
 from shared import queued
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from floodgate.broker.commands import declare, renew
 from floodgate.broker.connection import connect, run
 from floodgate.broker.keys import Keys, lane_of
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import System, SystemFactory
 from shared import queued
 

@@ -15,7 +15,7 @@ from floodgate.broker import commands as calls
 from floodgate.broker.keys import Keys
 from floodgate.gateway import admission as admitter
 from floodgate.gateway.worker_directory import WorkerDirectory
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import System, SystemFactory
 from shared import queued
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from floodgate.run.children import bound_to_us
+from floodgate.run.processes import with_parent_death_signal
 
 ROOT = Path(__file__).parents[3]
 READY_S = 15.0
@@ -127,7 +127,7 @@ class System:
         log = self.directory / f"{factory.partition('_')[0]}-{len(self.apps)}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                bound_to_us(command, signal.SIGKILL),
+                with_parent_death_signal(command, signal.SIGKILL),
                 cwd=ROOT,
                 env={**os.environ, **self.env, **env},
                 stdin=subprocess.DEVNULL,

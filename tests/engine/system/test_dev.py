@@ -97,7 +97,7 @@ def running(root: Path, **given: str) -> Iterator[System]:
     environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"} | ports
     with (root / "output").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "floodgate.run.dev"],
+            [sys.executable, "-m", "floodgate", "dev"],
             cwd=root,
             env=environment | {"TMPDIR": str(root)} | given,
             stdout=output,
@@ -227,7 +227,7 @@ def test_a_setting_that_does_not_fit_is_a_line_and_no_traceback(
     copy: Path, environment: dict[str, str], said: str
 ) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "floodgate.run.dev"],
+        [sys.executable, "-m", "floodgate", "dev"],
         cwd=copy,
         env=os.environ | environment,
         capture_output=True,
@@ -247,7 +247,7 @@ def test_a_taken_port_is_named_with_its_variable(copy: Path, variable: str) -> N
         taken.listen()
         port = taken.getsockname()[1]
         ended = subprocess.run(
-            [sys.executable, "-m", "floodgate.run.dev"],
+            [sys.executable, "-m", "floodgate", "dev"],
             cwd=copy,
             env=os.environ | {"GATEWAY_PORT": str(free_port()), "WORKER_PORT": str(free_port()), variable: str(port)},
             capture_output=True,

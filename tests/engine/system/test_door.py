@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.leaks import leaks
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.system import App, System, await_ready, system, until_async

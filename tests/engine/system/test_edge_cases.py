@@ -16,7 +16,7 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.conftest import MOST_BODY, MOST_RESULT, THREADS
 from tests.engine.system.edge_assertions import PROBLEM, assert_problem
 from tests.engine.system.edge_handlers.endings import SECRET, Ending

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from floodgate.declare.registry import Registry
 from floodgate.gateway.app import install
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from gateway_app import main
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.extended.extension import CLAIM, ORIGIN, SECRET

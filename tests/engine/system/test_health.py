@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from floodgate.broker.scripts import SCRIPTS
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.worker.consumer import SILENT_S
 from tests.engine.system.system import ROOT, App, System, system, until, until_async
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from loadtest import peak_watch, queue_looks
 from loadtest.bench_apps import free_port
 from loadtest.peak_plan import Plan

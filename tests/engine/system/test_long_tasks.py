@@ -16,7 +16,7 @@ from floodgate.broker.connection import connect
 from floodgate.broker.keys import Keys
 from floodgate.gateway.async_results import AsyncResults
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.system import System, await_ready, system, until_async
 

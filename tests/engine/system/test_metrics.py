@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.leaks import leaks
 from tests.engine.scraping import Scrape, scrape
 from tests.engine.system.system import ODD, App, System, await_ready, system, until, until_async

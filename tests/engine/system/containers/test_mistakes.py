@@ -90,7 +90,7 @@ def test_an_engine_that_does_not_answer_is_told_from_one_that_is_not_there(stack
 
 def test_without_docker_it_says_where_to_get_it() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "floodgate.run.up", "up"],
+        [sys.executable, "-m", "floodgate", "up"],
         cwd=ROOT,
         env={"PATH": "/nowhere"},
         capture_output=True,

@@ -9,7 +9,7 @@ import pytest
 
 from floodgate.operations.environment import variable
 from floodgate.operations.settings import Settings
-from floodgate.run.up import SLOTS
+from floodgate.run.containers import SLOTS
 
 ROOT = Path(__file__).parents[3]
 FILE = (ROOT / "docker-compose.yml").read_text()
