@@ -1,7 +1,7 @@
 """What a gateway process counts: requests by route, and what happens between it and Redis.
 
 One object per process; the few places that know call it. Label values are the
-routes' templates and the words of `Failure`, so their number does not depend on
+routes' templates and the labels of `Failure`, so their number does not depend on
 who asks. Must not know how figures are kept or shown.
 """
 
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from floodgate.broker.call_metrics import Calls, Connects, Reaps
 from floodgate.declare.registry import Handler, Registry
-from floodgate.gateway.outcomes import Failure, Outcome, PendingRequest
+from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.operations.metrics.families import EVICTS, SECONDS, Family
 from floodgate.operations.metrics.ledger import Ledger
 from floodgate.operations.metrics.vitals import Vitals
@@ -53,25 +53,16 @@ UNCLAIMED = Family("floodgate_replies_unclaimed_total", "counter", "Replies that
 
 OTHER = "(other)"
 """As method and route of what is not queued; no template begins so."""
-REFUSALS = (
-    Failure.RATE,
-    Failure.SHARE,
-    Failure.FULL,
-    Failure.PAUSED,
-    Failure.NO_WORKER,
-    Failure.TOO_LATE,
-    Failure.RESULTS_FULL,
-    Failure.UNAVAILABLE,
-)
+REFUSALS = [failure for failure in Failure if failure.is_refusal]
 OUTCOMES = {
     "done": "done",
     "accepted": "accepted",
-    "": "turned_away",
-    **{failure.value: failure.name.lower() for failure in Failure if failure not in REFUSALS},
+    "": "rejected",
+    **{failure.label: failure.label for failure in Failure if not failure.is_refusal},
 }
 """How an outcome is called here; what has none never came to the queue: 401, 413, 422."""
 _DONE = "done"
-_TIMED = {"accepted", *(t.value for t in (Failure.LATE, Failure.LOST, Failure.UNKNOWN, Failure.FAILED))}
+_TIMED = {"accepted", *(f.label for f in Failure if not f.is_refusal and f is not Failure.CLIENT_LEFT)}
 """Outcomes beside it whose client waited for the queue, and got an answer."""
 _CLASSES = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 _NONE = "none"
@@ -87,8 +78,8 @@ class Fate(Protocol):
     @property
     def outcome(self) -> str: ...
     @property
-    def at_door(self) -> bool:
-        """Tell whether it ended without Redis being asked."""
+    def by_memory(self) -> bool:
+        """Tell whether it was refused without asking Redis."""
 
     @property
     def wait_ms(self) -> int: ...
@@ -102,7 +93,7 @@ class RouteMeter:
     __slots__ = (
         "_answered",
         "_asked",
-        "_door",
+        "_by_memory",
         "_ledger",
         "_no_status",
         "_offered",
@@ -117,8 +108,8 @@ class RouteMeter:
         self._offered = ledger.row(OFFERED, method, route)
         self._statuses, self._no_status = _statuses(ledger, method, route)
         ended = {outcome: ledger.row(ENDED, method, route, label) for outcome, label in OUTCOMES.items()}
-        self._asked, self._door = (
-            ended | {t.value: ledger.row(REFUSED, method, route, t.name.lower(), by) for t in REFUSALS}
+        self._asked, self._by_memory = (
+            ended | {f.label: ledger.row(REFUSED, method, route, f.label, by) for f in REFUSALS}
             for by in ("queue", "memory")
         )
         self._answered, self._refused = (
@@ -134,7 +125,7 @@ class RouteMeter:
         """Count a request that has been answered, or that will not be."""
         cells, outcome = self._ledger.cells, fate.outcome
         cells[self._statuses.get(fate.status // 100, self._no_status)] += 1
-        cells[(self._door if fate.at_door else self._asked)[outcome]] += 1
+        cells[(self._by_memory if fate.by_memory else self._asked)[outcome]] += 1
         if outcome in OUTCOMES:
             total = self._answered
             if outcome != _DONE and outcome not in _TIMED:
@@ -146,9 +137,9 @@ class RouteMeter:
         if outcome == _DONE:
             self._ran(fate.wait_ms, fate.run_ms)
 
-    def called(self, answer: Outcome, at_door: bool) -> None:
+    def called(self, answer: Outcome, by_memory: bool) -> None:
         """Count a call of a plain route, which has no status of its own."""
-        self._ledger.cells[(self._door if at_door else self._asked)[answer.outcome]] += 1
+        self._ledger.cells[(self._by_memory if by_memory else self._asked)[answer.outcome]] += 1
         if answer.outcome == _DONE and answer.reply is not None:
             self._ran(answer.reply.wait_ms, answer.reply.run_ms)
 
@@ -183,11 +174,9 @@ class GatewayMetrics:
     def of(self, handler: Handler) -> RouteMeter:
         return self._routes[handler.route]
 
-    def admitted(self, entry: PendingRequest) -> None:
-        """Count an admission once, although a reply may tell of it before, and a request may be admitted again."""
-        if not entry.counted:
-            entry.counted = True
-            self.ledger.cells[self._admitted[entry.handler.route]] += 1
+    def admitted(self, handler: Handler) -> None:
+        """Count an admission."""
+        self.ledger.cells[self._admitted[handler.route]] += 1
 
     def other(self, status: int) -> None:
         """Count an answer to what is not queued."""

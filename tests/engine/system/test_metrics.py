@@ -159,7 +159,7 @@ async def test_a_full_route_refuses_by_the_queue_and_from_memory(
 async def test_a_late_one_is_late_here_and_expired_there(client: httpx.AsyncClient, gateway: App, worker: App) -> None:
     route = {"route": "/short"}
     gateway_moves = Moves(gateway)
-    gateway_moves("requests_ended_total", 1, **route, outcome="late")
+    gateway_moves("requests_ended_total", 1, **route, outcome="deadline_exceeded")
     gateway_moves("request_seconds_count", 1, **route, answer="answered")
     async with gateway_moves:
         answers = scrape(worker.url)
@@ -203,7 +203,7 @@ async def test_what_never_came_to_the_queue_and_what_is_not_queued_are_apart(
     client: httpx.AsyncClient, gateway: App
 ) -> None:
     gateway_moves = Moves(gateway)
-    gateway_moves("requests_ended_total", 1, route="/sleep", outcome="turned_away")
+    gateway_moves("requests_ended_total", 1, route="/sleep", outcome="rejected")
     gateway_moves("responses_total", 1, route="/sleep", status="4xx")
     gateway_moves("requests_admitted_total", 0)
     gateway_moves("responses_total", 2, route="(other)")
