@@ -34,7 +34,6 @@ from floodgate.worker.consumer import BLOCK_S, SLACK_S, Consumer
 from floodgate.worker.executor import Executor
 from floodgate.worker.heartbeat import Heartbeat
 from floodgate.worker.metrics import WorkerMetrics
-from floodgate.worker.neighbours import Neighbours, look_forever
 from floodgate.worker.resources import Resources
 
 log = logging.getLogger("floodgate.worker")
@@ -118,14 +117,12 @@ class WorkerRuntime:
             await asyncio.wait({opening, draining})
 
     async def _work(self) -> None:
-        neighbours = Neighbours(self._client, self._keys, self._registry)
         async with asyncio.TaskGroup() as group:
             claims = [group.create_task(consumer.run(), name=consumer.name) for consumer in self._consumers]
             loops = [
                 group.create_task(reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps)),
                 group.create_task(self.metering.process.run()),
                 group.create_task(self._completions.run()),
-                group.create_task(look_forever(neighbours, self._settings.renew_s)),
                 *(group.create_task(self._heartbeat.keep(consumer)) for consumer in self._consumers),
                 group.create_task(self._watch_places()),
                 group.create_task(self._watch_resources()),
@@ -136,13 +133,13 @@ class WorkerRuntime:
                 loop.cancel()
 
     async def _watch_places(self) -> None:
-        """Leave when all places of a kind have been stuck for `STUCK_S`; the next process has new threads."""
+        """Leave when all places of a kind have been stuck for `FLOODGATE_STUCK_S`; the next process has new threads."""
         since_s = time.monotonic()
         while time.monotonic() - since_s < self._settings.stuck_s:
             await asyncio.sleep(WATCH_S)
             if not any(consumer.executor.stuck for consumer in self._consumers):
                 since_s = time.monotonic()
-        self._fail("runs past their deadline have held all places of a kind for STUCK_S")
+        self._fail("runs past their deadline have held all places of a kind for FLOODGATE_STUCK_S")
 
     async def _watch_resources(self) -> None:
         await self._resources.failed()
@@ -197,14 +194,17 @@ class WorkerRuntime:
             started_ms=now_ms - round((time.monotonic() - self._started_s) * 1000),
             limits={h.route: (h.max_concurrency, h.admission.max_running or 0) for h in registry.handlers},
             lanes=[lane for consumer in self._consumers for lane in consumer.lanes],
-            contract=registry.contract,
-            digests=registry.shapes,
+            contract=registry.release_digest,
+            digests=registry.signature_digests,
         )
         self._clock.observe(await run(self._client, call))
 
     def _make_claimers(self) -> list[Consumer]:
         settings, table = self._settings, plans(self._registry, self._resources)
-        kinds: tuple[tuple[ExecutorKind, int], ...] = (("a", settings.worker_places), ("s", settings.worker_threads))
+        kinds: tuple[tuple[ExecutorKind, int], ...] = (
+            ("a", settings.worker_concurrency),
+            ("s", settings.worker_threads),
+        )
         lanes = {kind: self._lanes_of(kind) for kind, _ in kinds}
         process = f"{secrets.token_hex(6)}-{group_of(itertools.chain(*lanes.values()))}"
         consumers = []
@@ -221,7 +221,7 @@ class WorkerRuntime:
                     self._completions,
                     self._heartbeat,
                     process=process,
-                    contract=self._registry.contract,
+                    contract=self._registry.release_digest,
                     lanes=lanes[kind],
                     lease_ms=settings.lease_ms,
                     metering=self.metering,
@@ -233,4 +233,4 @@ class WorkerRuntime:
     def _lanes_of(self, kind: ExecutorKind) -> list[str]:
         most = self._settings.worker_max_level
         levels = {level for h in self._registry.handlers if h.kind == kind for level in h.levels if level <= most}
-        return [lane_of(self._registry.contract, kind, level) for level in sorted(levels)]
+        return [lane_of(self._registry.release_digest, kind, level) for level in sorted(levels)]
