@@ -139,7 +139,7 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
 
 
 def _find(function: Callable[..., Any], request: HTTPConnection) -> CallCodec:
-    call_codecs: CallCodecs | None = getattr(request.app.state, "callees", None)
+    call_codecs: CallCodecs | None = getattr(request.app.state, "call_codecs", None)
     if call_codecs is None:
         raise LookupError("this request belongs to a mounted application; `call` works from the gateway's own routes")
     return call_codecs.find(function)

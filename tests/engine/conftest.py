@@ -100,6 +100,5 @@ def queue(request: pytest.FixtureRequest, namespace: str) -> Iterator[Queue]:
         queue.declare()
         queue.register()
         yield queue
-        queue.close()
         if not request.node.get_closest_marker("leaves_garbage"):
             assert leaks(client, queue.keys) == []

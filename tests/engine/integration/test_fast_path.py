@@ -211,7 +211,7 @@ async def test_nothing_can_be_told_apart(
 
 
 async def test_a_known_route_meets_no_router(floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with floodgate(__name__) as system:
+    async with floodgate(__name__, gateway=build) as system:
 
         async def routed(*_: Any) -> None:
             raise AssertionError("the router was asked")
@@ -221,7 +221,7 @@ async def test_a_known_route_meets_no_router(floodgate: SystemFactory, monkeypat
         assert (await system.get("/plain")).status_code == 200
 
 
-class UnsupportedVersion:
+class Instrumentation:
     """A layer around everything, as instrumentation puts it there."""
 
     def __init__(self, app: ASGIApp, seen: list[str]) -> None:
@@ -236,9 +236,9 @@ async def test_layers_that_others_put_around_everything_are_not_passed_by(
     floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    build = FastAPI.build_middleware_stack
-    monkeypatch.setattr(FastAPI, "build_middleware_stack", lambda app: UnsupportedVersion(build(app), asked))
-    async with floodgate(__name__) as system:
+    build_stack = FastAPI.build_middleware_stack
+    monkeypatch.setattr(FastAPI, "build_middleware_stack", lambda app: Instrumentation(build_stack(app), asked))
+    async with floodgate(__name__, gateway=build) as system:
         assert (await system.get("/plain")).status_code == 200
         assert (await system.get("/nowhere")).status_code == 404
     assert asked == ["http", "http"]

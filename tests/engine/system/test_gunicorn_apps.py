@@ -63,7 +63,12 @@ def environment(redis_url: str, namespace: str) -> dict[str, str]:
         "FLOODGATE_NAMESPACE": namespace,
         "FLOODGATE_LEASE_S": "1",
     }
-    return os.environ | ports | given | {"FLOODGATE_WORKER_THREADS": "1", "FLOODGATE_STUCK_S": "1"}
+    return (
+        os.environ
+        | ports
+        | given
+        | {"PYTHONPATH": str(ROOT), "FLOODGATE_WORKER_THREADS": "1", "FLOODGATE_STUCK_S": "1"}
+    )
 
 
 @pytest.fixture
@@ -172,7 +177,7 @@ async def test_a_gateway_that_is_told_to_leave_before_it_has_started_is_never_re
     redis_url: str, namespace: str
 ) -> None:
     settings = Settings(redis_url=SecretStr(redis_url), namespace=namespace)
-    app = install(FastAPI(), settings, Registry((), {}, "contract"))
+    app = install(FastAPI(), settings, Registry((), "contract"))
     assert isinstance(app, GatewayApp)
     app.begin_drain()
     async with app.router.lifespan_context(app):
