@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 READY_S = 15.0
 END_S = 8.0
 LEASE_S = 1
-ODD = "tests.engine.system.edge_handlers"
+EDGE_HANDLERS = "tests.engine.system.edge_handlers"
 ROLLING = "tests.engine.system.rolling_handlers"
 
 
@@ -93,7 +93,7 @@ class System:
 
     @property
     def notes(self) -> Path:
-        return Path(self.env["ODD_NOTES"])
+        return Path(self.env["NOTES_FILE"])
 
     def noted(self, tag: str) -> list[str]:
         """Return the events that handlers noted under a tag, in order."""
@@ -143,7 +143,9 @@ class System:
 
 
 @contextlib.contextmanager
-def system(directory: Path, redis_url: str, namespace: str, handlers: str = ODD, **env: str) -> Iterator[System]:
+def system(
+    directory: Path, redis_url: str, namespace: str, handlers: str = EDGE_HANDLERS, **env: str
+) -> Iterator[System]:
     """Return a system without processes; whatever is started ends with the block."""
     given = {
         "REDIS_URL": redis_url,
@@ -151,7 +153,7 @@ def system(directory: Path, redis_url: str, namespace: str, handlers: str = ODD,
         "HANDLERS": handlers,
         "LEASE_S": str(LEASE_S),
         "DRAIN_S": "20",
-        "ODD_NOTES": str(directory / "notes"),
+        "NOTES_FILE": str(directory / "notes"),
         "PYTHONFAULTHANDLER": "1",
     }
     running = System(directory, {**given, **env})

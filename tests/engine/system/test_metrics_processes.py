@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from tests.engine.scraping import scrape
-from tests.engine.system.system import ODD, ROOT, System, await_ready, until, until_async
+from tests.engine.system.system import EDGE_HANDLERS, ROOT, System, await_ready, until, until_async
 
 START_S = 15.0
 TOKEN = "a-token-of-sixteen-or-more"
@@ -58,7 +58,14 @@ def running(own: System, directory: Path, **env: str) -> Iterator[Gunicorn]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = directory / "gunicorn.log"
-    given = {**os.environ, **own.env, "HANDLERS": ODD, "GATEWAY_PORT": str(port), "WEB_CONCURRENCY": "2", **env}
+    given = {
+        **os.environ,
+        **own.env,
+        "HANDLERS": EDGE_HANDLERS,
+        "GATEWAY_PORT": str(port),
+        "WEB_CONCURRENCY": "2",
+        **env,
+    }
     with log.open("wb") as file:
         command = [sys.executable, "-m", "gunicorn", "-c", "gateway_app/gunicorn_conf.py"]
         process = subprocess.Popen(command, cwd=ROOT, env=given, stdout=file, stderr=file, start_new_session=True)
