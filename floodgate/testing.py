@@ -31,8 +31,9 @@ from floodgate.broker.lifecycle import AdmitCode
 from floodgate.declare.registry import Handler, Registry
 from floodgate.gateway.app import GatewayApp
 from floodgate.gateway.outcomes import Payload
+from floodgate.operations.environment import variable
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.worker.runs import Event
 from floodgate.worker.runtime import WorkerRuntime
 
@@ -174,16 +175,10 @@ def _environment(settings: Mapping[str, Any]) -> Iterator[None]:
     handlers, level = list(logging.root.handlers), logging.root.level
     with pytest.MonkeyPatch.context() as environment:
         for name, value in settings.items():
-            environment.setenv(_variable(name), str(value))
+            environment.setenv(variable(name), str(value))
         yield
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
-
-
-def _variable(setting: str) -> str:
-    """Return the environment variable of a setting."""
-    alias = Settings.model_fields[setting].validation_alias
-    return alias if isinstance(alias, str) else f"{Settings.model_config.get('env_prefix', '')}{setting}".upper()
 
 
 class System(httpx.AsyncClient):

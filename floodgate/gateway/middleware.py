@@ -18,7 +18,7 @@ from typing import Any
 
 from floodgate.declare.context import Caller
 from floodgate.gateway.connections import connection_of
-from floodgate.gateway.metrics import RouteMeter
+from floodgate.gateway.metrics import RouteMetrics
 from floodgate.gateway.outcomes import Failure, Outcome, RequestOptions
 from floodgate.gateway.responses import head_too_large
 from floodgate.gateway.unsent import PIECE_BYTES, Unsent
@@ -60,7 +60,7 @@ class RequestRecord:
     options: RequestOptions = ANY_TERMS
     at_door: bool = False
     """What became of it was decided here, without asking Redis."""
-    meter: RouteMeter | None = None
+    meter: RouteMetrics | None = None
 
     def left(self) -> None:
         """Note that the client did not take its answer."""

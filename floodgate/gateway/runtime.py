@@ -24,15 +24,15 @@ from floodgate.errors import Unavailable
 from floodgate.gateway.admission import AdmissionBatcher
 from floodgate.gateway.async_results import AsyncResults, watch_forever
 from floodgate.gateway.dispatch import Dispatcher
-from floodgate.gateway.gauges import Gauges
 from floodgate.gateway.inbox import Inbox
 from floodgate.gateway.metrics import GatewayMetrics
 from floodgate.gateway.outcomes import PendingRequest
+from floodgate.gateway.queue_metrics import QueueMetrics
 from floodgate.gateway.rate_limit import Refusals
 from floodgate.gateway.reconciler import Reconciler, look_forever
 from floodgate.gateway.worker_directory import WorkerDirectory, refresh_forever
 from floodgate.operations.logs import fields
-from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.metrics import Snapshot
 from floodgate.operations.settings import Settings
 
 log = logging.getLogger("floodgate.gateway")
@@ -58,12 +58,14 @@ class GatewayRuntime:
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
         self._process = process = secrets.token_hex(8)
         inbox_key = self._keys.inbox(process)
-        self.metering = GatewayMetrics(registry, settings.metrics_of("gateway"), lambda: self.ready, self._take)
+        self.metering = GatewayMetrics(
+            registry, settings.metrics_of("gateway"), lambda: self.ready, self._update_metrics
+        )
         self._eviction = Eviction(settings.allow_eviction, self.metering.evicts.set, log)
         self._directory = WorkerDirectory(self._client, self._keys, self._clock, registry, settings.registration_ms)
         self._admit_pipeline = Pipeline(self._pool, self._on_admit_open)
         self._inbox_pipeline = Pipeline(self._pool, self._on_inbox_open)
-        rate = None if settings.rate_per_s is None else Rate(settings.rate_bucket, settings.rate_per_s)
+        rate = None if settings.rate_per_s is None else Rate(settings.rate_burst, settings.rate_per_s)
         refusals = Refusals(registry, rate)
         self.results = AsyncResults(self._client, self._keys)
         self.dispatcher = Dispatcher(
@@ -82,7 +84,7 @@ class GatewayRuntime:
         )
         self._inbox = Inbox(self._inbox_pipeline, inbox_key, self.dispatcher.deliver, self.metering.replies)
         self._reconciler = Reconciler(Pipeline(self._pool), self._keys, inbox_key, self._inbox, self.dispatcher.waiting)
-        self._gauges = Gauges(Pipeline(self._pool), self._keys, self._clock, registry, self._directory)
+        self._queue_metrics = QueueMetrics(Pipeline(self._pool), self._keys, self._clock, registry, self._directory)
 
     @property
     def ready(self) -> bool:
@@ -97,7 +99,7 @@ class GatewayRuntime:
         if not self.draining:
             self.draining = True
             log.info("draining", extra=fields(waiting=len(self.dispatcher.waiting())))
-            self._loop.call_later(self._settings.unready_s + self._settings.drain_s, self.dispatcher.give_up)
+            self._loop.call_later(self._settings.shutdown_delay_s + self._settings.drain_s, self.dispatcher.give_up)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; when a loop fails, whoever waits is answered at once, and nobody waits any more."""
@@ -107,7 +109,7 @@ class GatewayRuntime:
             self._ended = True
             self.dispatcher.close()
             await self._client.aclose()
-        self.metering.ledger.close()
+        self.metering.process.share()
 
     async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
@@ -120,24 +122,23 @@ class GatewayRuntime:
                 group.create_task(
                     reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps, self._process)
                 ),
-                group.create_task(self.metering.vitals.beat_forever()),
+                group.create_task(self.metering.process.run()),
                 group.create_task(watch_forever(self.results, self.dispatcher.refusals, self._settings.results_bytes)),
             ]
             await stop.wait()
             for loop in loops:
                 loop.cancel()
 
-    async def figures(self) -> Snapshot:
-        """Return what is counted here and in the sibling processes, and what stands in Redis."""
-        self.metering.vitals.beat()
-        gauges = await self._gauges.read()
-        found = self.metering.ledger.snapshot()
-        found.add(gauges)
+    async def collect_metrics(self) -> Snapshot:
+        """Return what the processes behind this port have counted, and what Redis holds."""
+        held = await self._queue_metrics.read()
+        found = await self.metering.process.collect()
+        found.add(held)
         return found
 
-    def _take(self) -> None:
+    def _update_metrics(self) -> None:
         self.metering.open.set(len(self.dispatcher.waiting()))
-        self.metering.unclaimed.reach(self._inbox.unclaimed)
+        self.metering.unclaimed.value = self._inbox.unclaimed
 
     def _offer(self, entry: PendingRequest) -> None:
         self._admission.offer(entry)
@@ -175,10 +176,10 @@ class GatewayRuntime:
         self._clock.observe(await pipeline.run(self._declaration(), CALL_S))
 
     def _declaration(self) -> Call[int]:
-        handlers = self._registry.handlers
+        handlers, release = self._registry.handlers, self._registry.release_digest
         return declare(
             self._keys,
             started_ms=self._clock.at_ms(self._started_s),
             limits={h.route: (h.max_concurrency, h.admission.max_running or 0) for h in handlers},
-            lanes=sorted({lane_of(self._registry.contract, h.kind, level) for h in handlers for level in h.levels}),
+            lanes=sorted({lane_of(release, h.kind, level) for h in handlers for level in h.levels}),
         )
