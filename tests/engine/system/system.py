@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from typing import Any
 
 import httpx
 
-from floodgate.run.processes import with_parent_death_signal
+from tests.engine.system import forking
 
 ROOT = Path(__file__).parents[3]
 READY_S = 15.0
@@ -36,7 +35,7 @@ ROLLING = "tests.engine.system.rolling_handlers"
 class App:
     """One running process; `url` ends without a slash."""
 
-    process: subprocess.Popen[bytes]
+    process: forking.Forked
     url: str
     log: Path
 
@@ -123,18 +122,9 @@ class System:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--port", str(port), "--log-level", "warning"]
+        arguments = ["--factory", factory, "--port", str(port), "--log-level", "warning"]
         log = self.directory / f"{factory.partition('_')[0]}-{len(self.apps)}.log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                with_parent_death_signal(command, signal.SIGKILL),
-                cwd=ROOT,
-                env={**os.environ, **self.env, **env},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-            )
+        process = forking.start(arguments, {**os.environ, **self.env, **env}, log)
         app = App(process, f"http://127.0.0.1:{port}", log)
         self.apps.append(app)
         if wait:
@@ -154,7 +144,6 @@ def system(
         "FLOODGATE_LEASE_S": str(LEASE_S),
         "FLOODGATE_DRAIN_S": "20",
         "NOTES_FILE": str(directory / "notes"),
-        "PYTHONFAULTHANDLER": "1",
     }
     running = System(directory, {**given, **env})
     try:
