@@ -13,13 +13,15 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
+import psutil
 
 from tests.engine.system import forking
 
@@ -31,11 +33,20 @@ EDGE_HANDLERS = "tests.engine.system.edge_handlers"
 ROLLING = "tests.engine.system.rolling_handlers"
 
 
+class Process(Protocol):
+    """What every process has, whoever its parent is."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class App:
     """One running process; `url` ends without a slash."""
 
-    process: forking.Forked
+    process: Process
     url: str
     log: Path
 
@@ -47,10 +58,10 @@ class App:
     def ready(self) -> bool:
         return self.status("/-/ready") == 200
 
-    def status(self, path: str) -> int:
-        """Return the status of a path, 0 while nobody listens."""
+    def status(self, path: str, at: str = "127.0.0.1", **headers: str) -> int:
+        """Return the status of a path, asked over a connection of its own; 0 when nobody listens or it was cut."""
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(self.url + path, timeout=5).status_code
+            return httpx.get(self.url.replace("127.0.0.1", at) + path, headers=headers, timeout=5).status_code
         return 0
 
     def lines(self) -> list[dict[str, Any]]:
@@ -74,6 +85,41 @@ class App:
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         self.process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Gunicorn(App):
+    """A running master; signals go to its whole group."""
+
+    process: subprocess.Popen[bytes]
+
+    def children(self) -> list[int]:
+        return [child.pid for child in psutil.Process(self.process.pid).children()]
+
+
+@contextlib.contextmanager
+def gunicorn(configuration: str | Path, port: int, log: Path, env: Mapping[str, str]) -> Iterator[Gunicorn]:
+    """Start a master that listens on `port`; it is not ready yet, and killed after the block."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", str(configuration)],
+            cwd=ROOT,
+            env={**os.environ, **env},
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    app = Gunicorn(process, f"http://127.0.0.1:{port}", log)
+    try:
+        yield app
+    finally:
+        app.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @dataclass(slots=True)
@@ -119,9 +165,7 @@ class System:
         return self.notes.read_text().splitlines() if self.notes.exists() else []
 
     def _start(self, factory: str, wait: bool, env: Mapping[str, str]) -> App:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         arguments = ["--factory", factory, "--port", str(port), "--log-level", "warning"]
         log = self.directory / f"{factory.partition('_')[0]}-{len(self.apps)}.log"
         process = forking.start(arguments, {**os.environ, **self.env, **env}, log)
