@@ -35,7 +35,6 @@ from floodgate.gateway.app import GatewayApp
 from floodgate.gateway.outcomes import Payload
 from floodgate.operations.settings import Settings
 from floodgate.run.embedded import EmbeddedServer
-from floodgate.worker.runs import Event
 from floodgate.worker.runtime import WorkerRuntime
 
 READY_S = 10
@@ -68,10 +67,9 @@ class Worker(WorkerRuntime):
 
     def die(self) -> None:
         """End as a killed process does: send nothing, renew nothing. The thread of a sync handler runs on, unheard."""
-        for executor in (consumer.executor for consumer in self._consumers):
-            for held in executor.runs.values():
-                executor.tell(held, Event.RELEASE)
-            executor.close()
+        for consumer in self._consumers:
+            consumer.executor.release()
+            consumer.executor.close()
         self.running.cancel()
 
     def _struck(self, handler: Handler) -> Handler:

@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
-from floodgate.worker.serialization import SerializedResult, Serializer, refusal
+from floodgate.worker.serialization import SerializedResult, Serializer, serialize_error
 from shared import HTTPError, Reply
 from tests.engine.conformance.sealed import sealed
 
@@ -120,26 +120,26 @@ def test_what_is_annotated_as_nothing_is_sent_as_fastapi_sends_it() -> None:
 def test_an_error_of_either_kind_is_a_detail_with_headers() -> None:
     why = {"X-Why": "so"}
     for error in (HTTPError(409, ["a"], why), HTTPException(409, ["a"], why)):
-        assert refusal(error) == SerializedResult(409, (JSON, (b"x-why", b"so")), b'{"detail":["a"]}')
+        assert serialize_error(error) == SerializedResult(409, (JSON, (b"x-why", b"so")), b'{"detail":["a"]}')
 
 
 def test_an_error_with_a_type_of_its_own_has_no_second_one() -> None:
     typed = {"Content-Type": "application/problem+json"}
-    assert refusal(HTTPException(409, "a", typed)).headers == ((b"content-type", b"application/problem+json"),)
+    assert serialize_error(HTTPException(409, "a", typed)).headers == ((b"content-type", b"application/problem+json"),)
 
 
 def test_an_error_that_has_no_body_sends_none() -> None:
-    assert refusal(HTTPException(304, "a", {"ETag": "1"})) == SerializedResult(304, ((b"etag", b"1"),), b"")
+    assert serialize_error(HTTPException(304, "a", {"ETag": "1"})) == SerializedResult(304, ((b"etag", b"1"),), b"")
 
 
 @pytest.mark.parametrize("headers", [{"X-Why": "a\r\nb: c"}, {"Content-Length": "1"}])
 def test_an_error_with_headers_that_http_forbids_cannot_be_sent(headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="header"):
-        refusal(HTTPError(409, "a", headers))
+        serialize_error(HTTPError(409, "a", headers))
 
 
 def test_invalid_arguments_are_told_even_where_json_cannot_hold_them() -> None:
-    found = refusal(
+    found = serialize_error(
         RequestValidationError([{"input": [b"\xff", "\ud800", float("nan"), float("-inf"), 0.5, True, "ä"]}])
     )
     assert found.status == 422
