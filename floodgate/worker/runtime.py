@@ -181,7 +181,7 @@ class WorkerRuntime:
         self, kind: ExecutorKind, lanes: Sequence[str], calls: Mapping[str, HandlerCall], process: str
     ) -> Consumer:
         settings = self._settings
-        concurrency = settings.worker_places if kind == "a" else settings.worker_threads
+        concurrency = settings.worker_concurrency if kind == "a" else settings.worker_threads
         return Consumer(
             self._pool,
             self._keys,
