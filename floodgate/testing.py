@@ -30,7 +30,7 @@ from floodgate.broker.keys import Keys, flow_of, lane_of
 from floodgate.broker.lifecycle import AdmitCode
 from floodgate.declare.registry import Handler, Registry
 from floodgate.gateway.app import GatewayApp
-from floodgate.gateway.outcomes import Payload
+from floodgate.gateway.payload import Payload
 from floodgate.operations.environment import variable
 from floodgate.operations.settings import Settings
 from floodgate.run.embedded_server import EmbeddedServer
@@ -255,7 +255,7 @@ class System(httpx.AsyncClient):
 
     async def _dispatch_with_own_deadline(self, handler: Handler, payload: Payload, receive: Any) -> Any:
         if (timeout_s := self._late.get(handler.function)) is not None:
-            options = dataclasses.replace(payload.options, budget_ms=round(timeout_s * 1000), whole=False)
+            options = dataclasses.replace(payload.options, budget_ms=round(timeout_s * 1000), has_full_budget=False)
             payload = dataclasses.replace(payload, options=options)
         return await self._dispatch(handler, payload, receive)
 

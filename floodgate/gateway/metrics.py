@@ -1,6 +1,6 @@
 """What a gateway process counts: requests by route, and its calls of Redis.
 
-One object per process. Label values are the routes' templates and the words of
+One object per process. Label values are the routes' templates and the labels of
 `Failure`, so their number does not depend on who asks. Must not know how the
 numbers are kept or shown.
 """
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from floodgate.broker.call_metrics import Calls, Connects, Reaps
 from floodgate.declare.registry import Handler, Registry
-from floodgate.gateway.outcomes import Failure, Outcome, PendingRequest
+from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.operations.metrics import EVICTS, SECONDS, Counter, Metric, Metrics
 from floodgate.operations.metrics_files import ProcessMetrics
 
@@ -52,37 +52,16 @@ UNCLAIMED = Metric("floodgate_replies_unclaimed_total", "counter", "Replies that
 
 OTHER = "(other)"
 """As method and route of what is not queued; no template begins so."""
-_LABELS = {
-    Failure.TOO_LATE: "no_capacity_in_time",
-    Failure.LATE: "deadline_exceeded",
-    Failure.LEFT: "client_left",
-}
-
-
-def label_of(failure: Failure) -> str:
-    """Return how a failure is called in metrics."""
-    return _LABELS.get(failure, failure.name.lower())
-
-
-REFUSALS = (
-    Failure.RATE,
-    Failure.SHARE,
-    Failure.FULL,
-    Failure.PAUSED,
-    Failure.NO_WORKER,
-    Failure.TOO_LATE,
-    Failure.RESULTS_FULL,
-    Failure.UNAVAILABLE,
-)
+REFUSALS = [failure for failure in Failure if failure.is_refusal]
 OUTCOMES = {
     "done": "done",
     "accepted": "accepted",
     "": "rejected",
-    **{failure.value: label_of(failure) for failure in Failure if failure not in REFUSALS},
+    **{failure.label: failure.label for failure in Failure if not failure.is_refusal},
 }
 """How an outcome is called here; what has none never came to the queue: 401, 413, 422."""
 _DONE = "done"
-_TIMED = {"accepted", *(t.value for t in (Failure.LATE, Failure.LOST, Failure.UNKNOWN, Failure.FAILED))}
+_TIMED = {"accepted", *(f.label for f in Failure if not f.is_refusal and f is not Failure.CLIENT_LEFT)}
 """Outcomes beside it whose client waited for the queue, and got an answer."""
 _CLASSES = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 _NONE = "none"
@@ -97,8 +76,8 @@ class EndedRequest(Protocol):
     @property
     def outcome(self) -> str: ...
     @property
-    def at_door(self) -> bool:
-        """Tell whether it ended without Redis being asked."""
+    def by_memory(self) -> bool:
+        """Tell whether it was refused without asking Redis."""
 
     @property
     def wait_ms(self) -> int: ...
@@ -126,7 +105,7 @@ class RouteMetrics:
         self._statuses, self._no_status = _statuses(metrics, method, route)
         ended = {outcome: metrics.counter(ENDED, method, route, label) for outcome, label in OUTCOMES.items()}
         self._by_queue, self._by_memory = (
-            ended | {f.value: metrics.counter(REFUSED, method, route, label_of(f), by) for f in REFUSALS}
+            ended | {f.label: metrics.counter(REFUSED, method, route, f.label, by) for f in REFUSALS}
             for by in ("queue", "memory")
         )
         self._answered, self._refused = (
@@ -142,7 +121,7 @@ class RouteMetrics:
         """Count a request that has been answered, or that will not be."""
         outcome = request.outcome
         self._statuses.get(request.status // 100, self._no_status).value += 1
-        (self._by_memory if request.at_door else self._by_queue)[outcome].value += 1
+        (self._by_memory if request.by_memory else self._by_queue)[outcome].value += 1
         if outcome in OUTCOMES:
             if outcome != _DONE and outcome not in _TIMED:
                 return
@@ -154,9 +133,9 @@ class RouteMetrics:
         if outcome == _DONE:
             self._ran(request.wait_ms, request.run_ms)
 
-    def called(self, answer: Outcome, at_door: bool) -> None:
+    def called(self, answer: Outcome, by_memory: bool) -> None:
         """Count a call from a plain route, which has no status of its own."""
-        (self._by_memory if at_door else self._by_queue)[answer.outcome].value += 1
+        (self._by_memory if by_memory else self._by_queue)[answer.outcome].value += 1
         if answer.outcome == _DONE and answer.reply is not None:
             self._ran(answer.reply.wait_ms, answer.reply.run_ms)
 
@@ -190,11 +169,9 @@ class GatewayMetrics:
     def of(self, handler: Handler) -> RouteMetrics:
         return self._routes[handler.route]
 
-    def admitted(self, entry: PendingRequest) -> None:
-        """Count an admission once, although a reply may tell of it before, and a request may be admitted again."""
-        if not entry.counted:
-            entry.counted = True
-            self._admitted[entry.handler.route].value += 1
+    def admitted(self, handler: Handler) -> None:
+        """Count an admission."""
+        self._admitted[handler.route].value += 1
 
     def other(self, status: int) -> None:
         """Count an answer to what is not queued."""

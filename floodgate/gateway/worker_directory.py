@@ -18,14 +18,13 @@ from floodgate.broker.connection import Client, redis_errors
 from floodgate.broker.decoding import number
 from floodgate.broker.keys import Keys, lane_of
 from floodgate.declare.registry import OTHER_PROJECT, Handler, Registry
-from floodgate.errors import FloodgateError
 from floodgate.operations.logs import fields
 
 log = logging.getLogger("floodgate.gateway")
 
 
 class WorkerDirectory:
-    """The last survey of who serves what."""
+    """Knows which lanes are served, as of the last `refresh`."""
 
     def __init__(self, client: Client, keys: Keys, clock: RedisClock, registry: Registry, registration_ms: int) -> None:
         self._registration_s = registration_ms / 1000
@@ -36,7 +35,7 @@ class WorkerDirectory:
         self._clock = clock
         self._registry = registry
         self.names: list[str] = []
-        """All lanes there were at the last survey, of every contract."""
+        """All lanes there were at the last refresh, of every release."""
         self._others: dict[str, dict[str, str]] = {}
         self._served: set[str] = set()
         self._disagreed: set[tuple[str, str]] = set()
@@ -75,7 +74,7 @@ class WorkerDirectory:
         first = self._registry.handlers[0].route if self._registry.handlers else ""
         with redis_errors():
             async with asyncio.timeout(2), self._client.pipeline(transaction=False) as pipe:
-                pipe.time()  # the first survey may come before any script has told the time
+                pipe.time()  # the first refresh may come before any script has told the time
                 pipe.hgetall(self._keys.contracts())
                 pipe.smembers(self._keys.lanes())
                 pipe.hexists(self._keys.figures(first), "limit")
@@ -118,14 +117,3 @@ def _ms(at: tuple[Any, Any]) -> int:
 def _is_interrupted(now_ms: int, last_ms: int, grace_ms: int, gap_ms: int) -> bool:
     """Tell whether nobody has reaped for so long that registrations may have ended unrenewed, or did of late."""
     return now_ms < grace_ms or abs(now_ms - last_ms) > 0.6 * gap_ms
-
-
-async def refresh_forever(lanes: WorkerDirectory, period_s: float, after: Any) -> None:
-    """Survey for ever; call `after(declared)` each time. Ends by cancellation."""
-    while True:
-        try:
-            await after(await lanes.refresh())
-        except FloodgateError as error:
-            lanes.interrupted()
-            log.debug("survey failed", extra=fields(reason=str(error)))
-        await asyncio.sleep(period_s)

@@ -222,7 +222,7 @@ async def test_a_frozen_redis_admits_nothing_late(own_server: EmbeddedServer) ->
     ):
         own_server.freeze()
         answer = await system.get("/quick")
-        assert failure(answer) in ("Unavailable", "Too late")
+        assert failure(answer) in ("Unavailable", "Deadline exceeded")
         own_server.thaw()
         await asyncio.sleep(0.5)
         (handler,) = (h for h in system.registry.handlers if h.function is quick)

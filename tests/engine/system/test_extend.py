@@ -200,7 +200,7 @@ def test_a_pipelining_client_that_leaves_is_one_that_left(extended: System, gate
         client.sendall(head.encode() * 2)
         until(lambda: extended.noted(tag) == ["start"])
     until(lambda: gateway.said(request_id=tag) != [])
-    assert [line["outcome"] for line in gateway.said(request_id=tag)] == ["client left"]
+    assert [line["outcome"] for line in gateway.said(request_id=tag)] == ["client_left"]
     assert ask(gateway, "/whoami").status_code == 200
     log = gateway.log.read_text()
     assert "handler is closed" not in log

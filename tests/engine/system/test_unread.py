@@ -92,7 +92,7 @@ def test_over_the_budget_those_that_stood_still_longest_are_cut(own: System) -> 
         with pytest.raises((ConnectionError, AssertionError)):
             assert body_of(first) == LARGE
         assert body_of(small) == 100_000
-    until(lambda: gateway.said(request_id="first", outcome="client left") != [])
+    until(lambda: gateway.said(request_id="first", outcome="client_left") != [])
     until(lambda: gateway.said(request_id="second", outcome="done") != [])
     log = gateway.log.read_text()
     assert "Traceback" not in log

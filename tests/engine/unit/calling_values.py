@@ -23,7 +23,8 @@ from floodgate.broker.envelopes import Task, pack_task, unpack_task
 from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Handler, Registry, declared_in
 from floodgate.gateway.call_codec import CallCodec
-from floodgate.gateway.outcomes import Payload, RequestOptions
+from floodgate.gateway.payload import Payload
+from floodgate.gateway.request_options import RequestOptions
 from floodgate.worker.arguments import handler_calls
 from floodgate.worker.resources import Resources
 from shared import queued

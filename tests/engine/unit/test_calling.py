@@ -15,7 +15,7 @@ from pydantic import BaseModel, field_validator
 
 from floodgate.declare.registry import Registry
 from floodgate.gateway.call_codec import CallCodec, CallCodecs
-from floodgate.gateway.outcomes import RequestOptions
+from floodgate.gateway.request_options import RequestOptions
 from shared import Context
 from tests.engine.unit.calling_values import (
     HIDDEN,

@@ -59,33 +59,33 @@ def names(snapshot: Snapshot) -> set[tuple[str, tuple[str, ...]]]:
 
 
 def end(
-    counts: GatewayMetrics, one: Handler, answer: Outcome | None, *, at_door: bool = False, status: int = 200
+    counts: GatewayMetrics, one: Handler, answer: Outcome | None, *, by_memory: bool = False, status: int = 200
 ) -> None:
-    record = RequestRecord("id", status=status, at_door=at_door)
+    record = RequestRecord("id", status=status, by_memory=by_memory)
     if answer is not None:
         record.note(answer)
     counts.of(one).offered()
     counts.of(one).ended(record, 0.5)
 
 
-@pytest.mark.parametrize("at_door", [False, True])
+@pytest.mark.parametrize("by_memory", [False, True])
 def test_whatever_becomes_of_a_request_it_is_refused_or_ended_once(
-    counts: GatewayMetrics, one: Handler, at_door: bool
+    counts: GatewayMetrics, one: Handler, by_memory: bool
 ) -> None:
     for answer in [*ANSWERS, None]:
-        end(counts, one, answer, at_door=at_door)
+        end(counts, one, answer, by_memory=by_memory)
     snapshot = collected(counts)
     refused, ended = total(snapshot, REFUSED), total(snapshot, ENDED)
     assert refused == len(metrics.REFUSALS)
     assert refused + ended == total(snapshot, OFFERED) == len(ANSWERS) + 1
-    assert total(snapshot, REFUSED, "memory" if at_door else "queue") == refused
+    assert total(snapshot, REFUSED, "memory" if by_memory else "queue") == refused
     assert {numbers[0] for numbers in snapshot.series[ENDED.name].values()} == {1}
 
 
 def test_a_call_of_a_plain_route_is_counted_like_a_request(counts: GatewayMetrics, one: Handler) -> None:
     for answer in ANSWERS:
         counts.of(one).offered()
-        counts.of(one).called(answer, at_door=False)
+        counts.of(one).called(answer, by_memory=False)
     snapshot = collected(counts)
     assert total(snapshot, REFUSED) + total(snapshot, ENDED) == total(snapshot, OFFERED) == len(ANSWERS)
     assert total(snapshot, RESPONSES) == 0
@@ -95,7 +95,7 @@ def test_a_call_of_a_plain_route_is_counted_like_a_request(counts: GatewayMetric
 def test_times_are_in_seconds_and_refusals_are_apart(counts: GatewayMetrics, one: Handler) -> None:
     end(counts, one, DONE)
     end(counts, one, Outcome(failure=Failure.FULL), status=503)
-    end(counts, one, Outcome(failure=Failure.LEFT), status=499)
+    end(counts, one, Outcome(failure=Failure.CLIENT_LEFT), status=499)
     end(counts, one, None, status=422)
     snapshot = collected(counts)
     labels = ("GET", TEMPLATE)

@@ -33,7 +33,7 @@ def test_every_metric_is_in_the_table_and_every_row_is_a_metric() -> None:
     assert rows == declared()
 
 
-GATEWAY_VALUES = [*gateway_metrics.OUTCOMES.values(), *map(gateway_metrics.label_of, gateway_metrics.REFUSALS)]
+GATEWAY_VALUES = [*gateway_metrics.OUTCOMES.values(), *(failure.label for failure in gateway_metrics.REFUSALS)]
 
 
 @pytest.mark.parametrize("values", [GATEWAY_VALUES, worker_metrics.OUTCOMES])

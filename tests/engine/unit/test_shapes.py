@@ -14,7 +14,7 @@ from fastapi import Body, Cookie, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from floodgate.broker.envelopes import VERSION
-from floodgate.gateway.payload import places_of
+from floodgate.gateway.payload import dependant_of
 from tests.engine.conformance.sealed import sealed
 
 ROOT = Path(__file__).parents[3]
@@ -156,7 +156,7 @@ def test_sealing_again_after_fastapi_has_seen_the_function_gives_the_same_contra
     async def handler(x_word: str = Header("none"), size: int = Query(1, alias="s")) -> None: ...
 
     first = sealed(handler)
-    assert places_of(first.handlers[0]).header_params[0].alias == "x-word"
+    assert dependant_of(first.handlers[0]).header_params[0].alias == "x-word"
     assert sealed(handler).release_digest == first.release_digest
 
 
