@@ -40,7 +40,7 @@ CALL_S = 2.0
 CLEANUP_S = 0.5
 """How long a handler that is stopped at the end of a drain may clean up before its task is requeued."""
 RETRY_S = 0.2
-"""Between two tries to park on a key of the wrong type, which returns at once until `reap` deletes it."""
+"""Between two attempts to park on a key of the wrong type, which returns at once until `reap` deletes it."""
 SILENT_S = BLOCK_S + SLACK_S + CALL_S
 """A consumer without an answer to any claim for so long does not work, whatever its renewals say."""
 FULL_S = 0.1

@@ -43,7 +43,7 @@ FLUSH_S = 2.0
 
 
 class WorkerRuntime:
-    """Opens the resources, claims and runs tasks, and leaves when told to or when it cannot go on."""
+    """Opens the resources, claims and runs tasks, and leaves at `begin_drain` or when it cannot go on."""
 
     def __init__(
         self, settings: Settings, registry: Registry, overrides: Mapping[Any, Callable[..., Any]] | None = None
