@@ -74,7 +74,7 @@ def _reader(handler: Handler) -> Callable[[Task], Awaitable[dict[str, Any]]]:
 
 
 def _body_reader(handler: Handler, route: APIRoute) -> Callable[[Task], Awaitable[dict[str, Any]]]:
-    """Let FastAPI's own route read the whole request, as it does in the gateway."""
+    """Let FastAPI's own route read the whole request."""
     handle = route.get_route_handler()
 
     async def read(task: Task) -> dict[str, Any]:

@@ -123,9 +123,7 @@ class Resources:
             factory = self._overrides[key] if key in self._overrides else await self._imported(key)
             arguments = {n: await self._need(r, (*needed_by, resource)) for n, r in needs_of(factory).items()}
             self._at = resource.name
-            log.info(
-                "opening a resource", extra=fields(resource=resource.name)
-            )  # before it is: one that hangs can be found
+            log.info("opening a resource", extra=fields(resource=resource.name))  # logged first: it may hang
             self._values[key] = await self._enter(resource.name, factory, arguments)
         return self._values[key]
 

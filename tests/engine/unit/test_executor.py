@@ -1,4 +1,4 @@
-"""Whatever a handler does, one report leaves the executor and its place is free again."""
+"""Whatever a handler does, exactly one end leaves the executor, and it is free for another run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ seat = contextvars.ContextVar("seat", default="free")
 
 
 class Noted(BaseModel):
-    """Notes in which threads it is rendered."""
+    """Notes in which threads it is serialized."""
 
     by: ClassVar[list[threading.Thread]] = []
 
@@ -207,7 +207,7 @@ async def test_what_a_handler_sets_in_its_context_is_gone_for_the_next_one(in_th
     assert seen == [("free", 28)] * 2
 
 
-async def test_the_result_of_a_sync_handler_is_rendered_in_its_thread() -> None:
+async def test_the_result_of_a_sync_handler_is_serialized_in_its_thread() -> None:
     def handler() -> Noted:
         return Noted()
 
@@ -216,7 +216,7 @@ async def test_the_result_of_a_sync_handler_is_rendered_in_its_thread() -> None:
     assert threading.main_thread() not in Noted.by
 
 
-async def test_a_sync_handler_sees_its_flag_and_keeps_its_place_until_it_ends() -> None:
+async def test_a_sync_handler_sees_its_flag_and_holds_its_thread_until_it_ends() -> None:
     def handler(ctx: Context) -> None:
         while not ctx.cancelled:
             time.sleep(0.01)
@@ -321,6 +321,6 @@ def test_the_table_has_an_end_for_every_phase_and_none_leads_back() -> None:
 )
 def test_a_handler_is_told_at_most_once_in_whatever_order(events: tuple[Event, ...]) -> None:
     run = Run("lease", "task", Task(0, "r", "l", "i", 1, "f", 8, 5000, "request"), Context("request"), 5)
-    began = events[0] is Event.BEGIN  # what was told to end before it began is never started
+    began = events[0] is Event.BEGIN  # a run that is to end before it began is never started
     assert sum(run.move(event) for event in events) == began
     assert run.phase is Phase.RELEASED
