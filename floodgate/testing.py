@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import functools
 import importlib
+import logging
 import os
 import secrets
 import time
@@ -44,6 +45,9 @@ HOLD_MS = 60_000
 PLACES = 10_000
 WEIGHT = 8
 """Of the claimer for whom they wait: more than they are, or they would be refused as too late."""
+
+LONGEST_DRAIN_S = 3600
+"""What a start is told: it is longer than any `timeout_s`. The time that a test asks for is set afterwards."""
 
 FORGET_S = 0.26
 """A gateway remembers a refusal for up to a quarter of a second; after that the route is as it was."""
@@ -156,7 +160,7 @@ class SystemFactory:
         """
         own = {"redis_url": self._redis_url, "namespace": self._namespace, "handlers": handlers}
         drain_s = settings.pop("drain_s", 3)  # shorter than the handlers may take, which a start would refuse
-        with _environment({"lease_s": 0.5, **own, **settings}):
+        with _environment({"lease_s": 0.5, **own, **settings, "drain_s": LONGEST_DRAIN_S}), _logging_kept():
             app = (importlib.import_module(gateway.partition(":")[0]).build if isinstance(gateway, str) else gateway)()
         assert isinstance(app, GatewayApp), "build() returns what join() returned"
         app.settings = app.settings.model_copy(update={"drain_s": drain_s})
@@ -264,6 +268,17 @@ def _environment(given: Mapping[str, Any]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    """Undo what `join` does to the root logger: in a test its handlers are pytest's, and `caplog` is one of them."""
+    handlers, level = list(logging.root.handlers), logging.root.level
+    try:
+        yield
+    finally:
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
-"""Imports every module of the handlers' package, returns the sealed registry, and checks that the settings fit it.
+"""Imports every module of the handlers' package, builds the registry, and checks that the settings fit it.
 
-Any failure is fatal: a service that came up without some of its routes would
+Any failure ends the start: a service that came up without some of its routes would
 look healthy. `python -m floodgate.declare.discovery` checks and prints the routes.
 """
 

@@ -18,10 +18,9 @@ from fastapi.exception_handlers import request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security.base import SecurityBase
-from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from floodgate.declare.context import Caller
 from floodgate.declare.discovery import check_times, discover
@@ -37,10 +36,10 @@ from floodgate.gateway.responses import invalid, unexpected
 from floodgate.gateway.routes import ErrorsLast, FastPath, add_routes
 from floodgate.gateway.runtime import GatewayRuntime
 from floodgate.operations import supervision
-from floodgate.operations.endpoints import OpsEndpoints, Pages
+from floodgate.operations.endpoints import OpsEndpoints
 from floodgate.operations.logs import configure, gathering
-from floodgate.operations.metrics.page import MetricsPage
-from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.metrics import Snapshot
+from floodgate.operations.metrics_page import MetricsPage
 from floodgate.operations.settings import Settings
 
 App = TypeVar("App", bound=FastAPI)
@@ -153,30 +152,38 @@ class GatewayApp(FastAPI):
         """Answer a request; FastAPI asks for every one whether it is to be traced, here it is asked once a second."""
         if scope["type"] == "http":
             connections.note(scope, send)
-        if scope["type"] != "http" or self._overrides_call or self._is_traced():
-            await super().__call__(scope, receive, send)
-            return
+        if self.middleware_stack is None:
+            self._build_layers()
+        scope["app"] = self
         if self.root_path:
             scope["root_path"] = self.root_path
-        await Starlette.__call__(self, scope, receive, send)
+        if self._overrides_call or self._is_traced():
+            await super().__call__(scope, receive, send)
+        else:
+            await self._layers(scope, receive, send)
+
+    def _build_layers(self) -> None:
+        """Put our layers around the user's and build them all; those that only wait for an error come last.
+
+        Not in `build_middleware_stack`: instrumentation replaces that on the object,
+        before or after `join`, and looks for the layers that Starlette builds.
+        """
+        settings = self.settings
+        ops = OpsEndpoints({"metrics": MetricsPage(self.collect_metrics)}, settings.ops_token, lambda: self.ready)
+        outermost = Middleware(
+            RequestMiddleware, ops=ops, gateway=self, large_answers=LargeAnswers(settings.unsent_bytes)
+        )
+        self.user_middleware = [outermost, *self.user_middleware, self._innermost]
+        self._add_default_handlers()
+        self.middleware_stack = self.build_middleware_stack()
+        on_error = self.exception_handlers.get(Exception, self.exception_handlers.get(500))
+        self._layers = ErrorsLast(self.middleware_stack, on_error)
 
     def _is_traced(self) -> bool:
         now_s = time.monotonic()
         if now_s >= self._traced_until_s:
             self._traced_until_s, self._traced = now_s + TRACING_CHECK_S, self._native_telemetry.enabled()
         return self._traced
-
-    def build_middleware_stack(self) -> ASGIApp:
-        """Return FastAPI's layers around ours and the user's; those that only wait for an error come last."""
-        settings = self.settings
-        ops = OpsEndpoints(Pages({"metrics": MetricsPage(self.figures)}), settings.ops_token, lambda: self.ready)
-        outermost = Middleware(
-            RequestMiddleware, ops=ops, gateway=self, large_answers=LargeAnswers(settings.unsent_bytes)
-        )
-        self.user_middleware = [outermost, *self.user_middleware, self._innermost]
-        self._add_default_handlers()
-        on_error = self.exception_handlers.get(Exception, self.exception_handlers.get(500))
-        return ErrorsLast(super().build_middleware_stack(), on_error)
 
     def _add_default_handlers(self) -> None:
         """Answer the engine's own errors where the user has no handler for them, nor for what they derive from."""
@@ -214,10 +221,10 @@ class GatewayApp(FastAPI):
         if self.engine is not None:
             self.engine.begin_drain()
 
-    async def figures(self) -> Snapshot:
+    async def collect_metrics(self) -> Snapshot:
         """Return what `/-/metrics` shows."""
         assert self.engine is not None
-        return await self.engine.figures()
+        return await self.engine.collect_metrics()
 
     def count_other(self, status: int) -> None:
         """Count an answer to what is not queued."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from floodgate.declare.context import Caller
 from floodgate.gateway.connections import PIECE_BYTES, LargeAnswers, connection_of
-from floodgate.gateway.metrics import RouteMeter
+from floodgate.gateway.metrics import RouteMetrics
 from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.gateway.request_options import RequestOptions
 from floodgate.gateway.responses import head_too_large
@@ -58,7 +58,7 @@ class RequestRecord:
     options: RequestOptions = _NO_OPTIONS
     by_memory: bool = False
     """It was refused here, without asking Redis."""
-    meter: RouteMeter | None = None
+    meter: RouteMetrics | None = None
 
     def client_left(self) -> None:
         """Note that the client did not take its answer."""

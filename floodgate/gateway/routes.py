@@ -212,7 +212,7 @@ class Known:
 
 
 class StaticRouteIndex(BaseRoute):
-    """Stands before all others and takes what it knows by method and path; the rest goes on as ever."""
+    """The queued routes without path parameters by method and path, for `FastPath`."""
 
     def __init__(self) -> None:
         self.known: dict[tuple[str, str], Known] = {}
@@ -223,21 +223,16 @@ class StaticRouteIndex(BaseRoute):
             self.known.setdefault((method, path), Known(route, respond))
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Let the route itself say that it matches, and what it adds to the scope."""
-        if _RAISED in scope:
-            return Match.FULL, {}
-        found = self.known.get((scope.get("method", ""), scope["path"])) if scope["type"] == "http" else None
-        return (Match.NONE, {}) if found is None else found.route.matches(scope)
+        """Match only what `FastPath` hands over: instrumentation asks for a route's path, and has to find the route."""
+        return (Match.FULL if _RAISED in scope else Match.NONE), {}
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Find nothing: the routes themselves stand further down, and know their names."""
         raise NoMatchFound(name, path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer by the route that matched; raises what `FastPath` handed over."""
-        if _RAISED in scope:
-            raise scope.pop(_RAISED)
-        await self.known[scope["method"], scope["path"]].route.handle(scope, receive, send)
+        """Raise the exception of a known route inside of FastAPI's layers, which answer it."""
+        raise scope.pop(_RAISED)
 
 
 class FastPath:

@@ -24,14 +24,14 @@ from floodgate.errors import FloodgateError, Unavailable
 from floodgate.gateway.admission import AdmissionBatcher, CancelBatcher
 from floodgate.gateway.async_results import AsyncResults
 from floodgate.gateway.dispatch import Dispatcher
-from floodgate.gateway.gauges import Gauges
 from floodgate.gateway.inbox import Inbox
 from floodgate.gateway.metrics import GatewayMetrics
+from floodgate.gateway.queue_metrics import QueueMetrics
 from floodgate.gateway.rate_limit import RateLimiter
 from floodgate.gateway.reconciler import Reconciler
 from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.logs import fields
-from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.metrics import Snapshot
 from floodgate.operations.settings import Settings
 
 log = logging.getLogger("floodgate.gateway")
@@ -56,7 +56,9 @@ class GatewayRuntime:
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
         self._process = process = secrets.token_hex(8)
         inbox_key = self._keys.inbox(process)
-        self.metrics = GatewayMetrics(registry, settings.metrics_of("gateway"), lambda: self.ready, self._take)
+        self.metrics = GatewayMetrics(
+            registry, settings.metrics_of("gateway"), lambda: self.ready, self._update_metrics
+        )
         self._eviction = Eviction(settings.allow_eviction, self.metrics.evicts.set, log)
         self._directory = WorkerDirectory(self._client, self._keys, self._clock, registry, settings.registration_ms)
         self._admit_pipeline = Pipeline(self._pool, self._on_admit_open)
@@ -89,7 +91,7 @@ class GatewayRuntime:
         )
         self._inbox = Inbox(self._inbox_pipeline, inbox_key, self.dispatcher, self.metrics.replies)
         self._reconciler = Reconciler(Pipeline(self._pool), self._keys, inbox_key, self._inbox, self.dispatcher)
-        self._gauges = Gauges(Pipeline(self._pool), self._keys, self._clock, registry, self._directory)
+        self._queue_metrics = QueueMetrics(Pipeline(self._pool), self._keys, self._clock, registry, self._directory)
 
     @property
     def ready(self) -> bool:
@@ -114,7 +116,7 @@ class GatewayRuntime:
             self._ended = True
             self.dispatcher.close()
             await self._client.aclose()
-        self.metrics.ledger.close()
+        self.metrics.process.share()
 
     async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
@@ -127,7 +129,7 @@ class GatewayRuntime:
                 group.create_task(
                     reap_forever(self._client, self._keys, self._settings, log, self.metrics.reaps, self._process)
                 ),
-                group.create_task(self.metrics.vitals.beat_forever()),
+                group.create_task(self.metrics.process.run()),
                 group.create_task(
                     self.results.watch_forever(self.dispatcher.rate_limiter, self._settings.results_bytes)
                 ),
@@ -136,17 +138,16 @@ class GatewayRuntime:
             for loop in loops:
                 loop.cancel()
 
-    async def figures(self) -> Snapshot:
-        """Return what is counted here and in the sibling processes, and what stands in Redis."""
-        self.metrics.vitals.beat()
-        gauges = await self._gauges.read()
-        found = self.metrics.ledger.snapshot()
-        found.add(gauges)
+    async def collect_metrics(self) -> Snapshot:
+        """Return what the processes behind this port have counted, and what Redis holds."""
+        held = await self._queue_metrics.read()
+        found = await self.metrics.process.collect()
+        found.add(held)
         return found
 
-    def _take(self) -> None:
+    def _update_metrics(self) -> None:
         self.metrics.open.set(len(self.dispatcher.waiting()))
-        self.metrics.unclaimed.reach(self._inbox.unclaimed)
+        self.metrics.unclaimed.value = self._inbox.unclaimed
 
     async def _on_admit_open(self, pipeline: Pipeline) -> None:
         self.metrics.connects.opened("admit")
@@ -191,10 +192,10 @@ class GatewayRuntime:
         self._clock.observe(await pipeline.run(self._declaration(), CALL_S))
 
     def _declaration(self) -> Call[int]:
-        handlers = self._registry.handlers
+        handlers, release = self._registry.handlers, self._registry.release_digest
         return declare(
             self._keys,
             started_ms=self._clock.at_ms(self._started_s),
             limits={h.route: (h.max_concurrency, h.admission.max_running or 0) for h in handlers},
-            lanes=sorted({lane_of(self._registry.contract, h.kind, level) for h in handlers for level in h.levels}),
+            lanes=sorted({lane_of(release, h.kind, level) for h in handlers for level in h.levels}),
         )

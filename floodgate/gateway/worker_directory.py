@@ -17,7 +17,7 @@ from floodgate.broker.commands import read_contracts
 from floodgate.broker.connection import Client, redis_errors
 from floodgate.broker.decoding import number
 from floodgate.broker.keys import Keys, lane_of
-from floodgate.declare.registry import STRANGER, Handler, Registry
+from floodgate.declare.registry import OTHER_PROJECT, Handler, Registry
 from floodgate.operations.logs import fields
 
 log = logging.getLogger("floodgate.gateway")
@@ -39,16 +39,16 @@ class WorkerDirectory:
         self._others: dict[str, dict[str, str]] = {}
         self._served: set[str] = set()
         self._disagreed: set[tuple[str, str]] = set()
-        self._strangers: set[str] = set()
+        self._other_projects: set[str] = set()
 
     def lane(self, handler: Handler, level: int) -> str:
         """Return the lane for a new task; if nobody serves the route, the own, where `admit` refuses it."""
-        own = lane_of(self._registry.contract, handler.kind, level)
+        own = lane_of(self._registry.release_digest, handler.kind, level)
         if own in self._served:
             return own
         for contract, shapes in self._others.items():
             other = lane_of(contract, handler.kind, level)
-            if shapes.get(handler.route) == handler.shape and other in self._served:
+            if shapes.get(handler.route) == handler.signature_digest and other in self._served:
                 return other
         return own
 
@@ -90,7 +90,7 @@ class WorkerDirectory:
         now_ms = _ms(at)
         self._grace = _is_interrupted(now_ms, *map(number, reap))
         self._served = {lane for lane, top in zip(names, tops, strict=True) if top and top[0][1] > now_ms}
-        live = {lane.partition(":")[0] for lane in self._served} - {self._registry.contract}
+        live = {lane.partition(":")[0] for lane in self._served} - {self._registry.release_digest}
         self._others = {contract: shapes for contract, shapes in read_contracts(contracts).items() if contract in live}
         self._say_disagreements()
         return bool(declared) or not first
@@ -103,10 +103,10 @@ class WorkerDirectory:
                 extra=fields(route=label, contract=contract),
             )
         self._disagreed = found
-        strangers = self._registry.strangers(self._others)
-        for contract in sorted(strangers - self._strangers):
-            log.error(STRANGER, extra=fields(contract=contract))
-        self._strangers = strangers
+        other_projects = self._registry.other_projects(self._others)
+        for contract in sorted(other_projects - self._other_projects):
+            log.error(OTHER_PROJECT, extra=fields(contract=contract))
+        self._other_projects = other_projects
 
 
 def _ms(at: tuple[Any, Any]) -> int:

@@ -7,23 +7,17 @@ there on; nothing else reads the environment.
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from floodgate.errors import ConfigurationError
+from floodgate.operations import redis_url
 
 NAMESPACE = "floodgate"
 """Of a Redis that serves this deployment alone: `make dev` and docker-compose.yml bring one."""
 UNNAMED = f"?{NAMESPACE}"
 """What docker-compose.yml makes of a `REDIS_URL` without a `NAMESPACE`: it cannot leave out its own default."""
-QUERY = frozenset({"client_name", "db", "password", "username"})
-"""What `REDIS_URL` may say in its query. All else, such as `protocol`, would win over what the engine is built on."""
-TLS_QUERY = frozenset(
-    f"ssl_{name}" for name in ("ca_certs", "ca_path", "certfile", "cert_reqs", "check_hostname", "keyfile", "password")
-)
-"""And with `rediss://`."""
 KILL_MARGIN_S = 5
 """From the end of the drain to gunicorn's SIGKILL."""
 
@@ -105,10 +99,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _is_redis_url(value.get_secret_value()):
-            raise ValueError("write redis://, rediss:// or unix:// and a host or path, e.g. redis://127.0.0.1:6379/0")
         if value is not None:
-            _check_query(value.get_secret_value())
+            redis_url.check(value.get_secret_value())
         return value
 
     def metrics_of(self, app: str) -> Path | None:
@@ -159,28 +151,3 @@ def faults(error: ValidationError) -> list[str]:
         field = Settings.model_fields.get(name)
         said.append(f"{name.upper()}: {wrong}" + (f" ({field.description})" if field else ""))
     return said
-
-
-def _is_redis_url(url: str) -> bool:
-    """Tell whether the client can read an address; its own message would show what may be a password."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises when it is no number
-    except ValueError:
-        return False
-    return parts.scheme in {"redis", "rediss", "unix"}
-
-
-def _check_query(url: str) -> None:
-    """Raise `ValueError` for a query that redis-py would take, or fail at, in every connection."""
-    parts = urlsplit(url)
-    given = parse_qs(parts.query, keep_blank_values=True)
-    allowed = QUERY | TLS_QUERY if parts.scheme == "rediss" else QUERY
-    # A name that is no plain word may be a part of a password.
-    foreign = {name if name.isidentifier() else "what stands there" for name in given.keys() - allowed}
-    if foreign:
-        raise ValueError(
-            f"take {', '.join(sorted(foreign))} out of its query, which may have {', '.join(sorted(allowed))}"
-        )
-    if not all(number.isdecimal() for number in given.get("db", ())):
-        raise ValueError("db in its query is no number")

@@ -22,7 +22,7 @@ from floodgate.gateway import inbox as replies
 from floodgate.gateway import reconciler
 from floodgate.gateway.admission import Stage
 from floodgate.gateway.inbox import Inbox
-from floodgate.operations.metrics.ledger import Ledger
+from floodgate.operations.metrics import Metrics
 from floodgate.operations.settings import Settings
 from floodgate.run.embedded import EmbeddedServer
 from floodgate.testing import System, SystemFactory
@@ -207,9 +207,7 @@ async def test_more_replies_than_a_slow_connection_can_bring_at_once_are_read_in
     with Proxy(server.port) as proxy:
         proxy.bytes_per_s = entries * size  # all of them take a second
         client = connect(Settings(redis_url=proxy.url, namespace="wire"))
-        meter = Calls(ledger := Ledger(), "replies")
-        ledger.open(None)
-        inbox = Inbox(Pipeline(client.connection_pool), key, dispatcher, meter)
+        inbox = Inbox(Pipeline(client.connection_pool), key, dispatcher, Calls(Metrics(), "replies"))
         reading = asyncio.create_task(inbox.run())
         await until_async(lambda: len(came) == entries, 10)
         reading.cancel()

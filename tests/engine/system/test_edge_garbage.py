@@ -49,7 +49,7 @@ class DecodeError:
 
     @property
     def lane(self) -> str:
-        return f"{self.registry.contract}:a:0"
+        return f"{self.registry.release_digest}:a:0"
 
     def key(self, name: str) -> str:
         """Return the key of a kind in the catalogue, of parts that are in use."""

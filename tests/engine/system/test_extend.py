@@ -281,7 +281,7 @@ def test_a_large_body_that_nobody_reads_is_no_client_that_left(gateway: App) -> 
 
 
 def test_without_a_scheme_the_docs_show_none() -> None:
-    app = install(FastAPI(), Settings(), Registry((), {}, ""))
+    app = install(FastAPI(), Settings(), Registry((), ""))
     assert "components" not in app.openapi()
 
 

@@ -228,7 +228,7 @@ async def arrived(handler: Handler, payload: Payload) -> dict[str, Any]:
         0, handler.route, "l", "i", 1, "f", 8, 1, "id", payload.path, payload.query, payload.headers, payload.body
     )
     task = unpack_task(pack_task(sent))
-    registry = Registry((handler,), {handler.route: handler}, "")
+    registry = Registry((handler,), "")
     return await plans(registry, Resources([]))[handler.route].arguments(task)
 
 

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from redis.asyncio.connection import SSLConnection
 
 from floodgate.errors import ConfigurationError
-from floodgate.operations.settings import NAMESPACE, QUERY, TLS_QUERY, UNNAMED, Settings, faults
+from floodgate.operations.redis_url import QUERY, TLS_QUERY
+from floodgate.operations.settings import NAMESPACE, UNNAMED, Settings, faults
 
 
 @pytest.mark.parametrize("url", ["localhost:6379", "127.0.0.1", "http://127.0.0.1:6379", "redis://:s3cret/x@host:6379"])

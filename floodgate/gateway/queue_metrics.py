@@ -1,8 +1,8 @@
-"""What stands in Redis at this moment: waiting, running and limit of each route, workers and their places.
+"""What Redis holds at this moment: waiting, running and limit of each route, workers and their concurrency.
 
-Asked when somebody scrapes, in one pipeline without a script, and never waited for
-long: without Redis the other figures are shown all the same. It is the same
-whichever gateway is asked, so over several of them the maximum is meant.
+Asked when somebody scrapes, in one pipeline without a script, and not waited for long:
+without Redis the other metrics are shown all the same. Every gateway shows the same,
+so over several of them the maximum is meant.
 """
 
 from __future__ import annotations
@@ -19,34 +19,33 @@ from floodgate.declare.registry import Handler, Registry
 from floodgate.errors import Unavailable
 from floodgate.gateway.metrics import ROUTE
 from floodgate.gateway.worker_directory import WorkerDirectory
-from floodgate.operations.metrics.families import Family
-from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.metrics import Metric, Snapshot
 
-WAITING = Family("floodgate_waiting", "gauge", "Tasks in the system that do not run, those held back included.", ROUTE)
-RUNNING = Family("floodgate_running", "gauge", "Tasks that run.", ROUTE)
-PARKED = Family("floodgate_parked", "gauge", "Of the waiting ones, those that max_running holds back.", ROUTE)
-STRANDED = Family("floodgate_stranded", "gauge", "202s whose workers left and that no others take.", ROUTE)
-LIMIT = Family("floodgate_limit", "gauge", "Tasks that may be in the system; 0 is paused.", ROUTE)
-WORKERS = Family("floodgate_workers", "gauge", "Worker processes that are registered, of all releases.")
-PLACES = Family("floodgate_places", "gauge", "Their places: tasks that can run at once.", ("kind",))
-BUSY = Family("floodgate_places_busy", "gauge", "Tasks of this registry's routes that run, by kind.", ("kind",))
-UP = Family("floodgate_redis_up", "gauge", "Whether Redis answered this scrape.")
+WAITING = Metric("floodgate_waiting", "gauge", "Tasks in the system that do not run, those held back included.", ROUTE)
+RUNNING = Metric("floodgate_running", "gauge", "Tasks that run.", ROUTE)
+PARKED = Metric("floodgate_parked", "gauge", "Of the waiting ones, those that max_running holds back.", ROUTE)
+STRANDED = Metric("floodgate_stranded", "gauge", "202s whose workers left and that no others take.", ROUTE)
+LIMIT = Metric("floodgate_limit", "gauge", "Tasks that may be in the system; 0 is paused.", ROUTE)
+WORKERS = Metric("floodgate_workers", "gauge", "Worker processes that are registered, of all releases.")
+CONCURRENCY = Metric("floodgate_concurrency", "gauge", "Tasks that they can run at once.", ("kind",))
+USED = Metric("floodgate_concurrency_used", "gauge", "Tasks of this registry's routes that run, by kind.", ("kind",))
+UP = Metric("floodgate_redis_up", "gauge", "Whether Redis answered this scrape.")
 
 CALL_S = 1.0
 KINDS = {"a": "async", "s": "sync"}
 
 
-class Gauges:
+class QueueMetrics:
     """Reads them for one gateway process."""
 
     def __init__(
-        self, pipeline: Pipeline, keys: Keys, clock: RedisClock, registry: Registry, lanes: WorkerDirectory
+        self, pipeline: Pipeline, keys: Keys, clock: RedisClock, registry: Registry, directory: WorkerDirectory
     ) -> None:
         self._pipeline = pipeline
         self._keys = keys
         self._clock = clock
         self._handlers = registry.handlers
-        self._directory = lanes
+        self._directory = directory
         self._turn = asyncio.Lock()
 
     async def read(self) -> Snapshot:
@@ -61,14 +60,14 @@ class Gauges:
             return found
         found.put(UP, (), (1,))
         rest = iter(replies)
-        busy: Counter[str] = Counter()
+        used: Counter[str] = Counter()
         for handler in self._handlers:
             slots, running, parked, stranded, limits = (next(rest) for _ in range(5))
             self._put_route(found, handler, number(slots), number(running), number(parked), limits)
             if handler.admission.async_timeout_s is not None:
                 found.put(STRANDED, (handler.method, handler.path), (number(stranded),))
-            busy[handler.kind] += number(running)
-        self._put_workers(found, [*rest], busy)
+            used[handler.kind] += number(running)
+        self._put_workers(found, [*rest], used)
         return found
 
     def _commands(self) -> list[tuple[Argument, ...]]:
@@ -101,15 +100,15 @@ class Gauges:
         if (limit := override or declared) is not None:
             found.put(LIMIT, labels, (number(limit),))
 
-    def _put_workers(self, found: Snapshot, lanes: list[object], busy: Counter[str]) -> None:
+    def _put_workers(self, found: Snapshot, lanes: list[object], used: Counter[str]) -> None:
         consumers = {name for lane in lanes if isinstance(lane, list) for name in lane}
-        places: Counter[str] = Counter()
+        concurrency: Counter[str] = Counter()
         processes = set()
-        for consumer in consumers:  # `<process>-<lease_ms>.<kind>.<places>`
-            process, kind, room = [*consumer.decode("ascii", "replace").split("."), "", ""][:3]
+        for consumer in consumers:  # `<process>-<lease_ms>.<kind>.<concurrency>`
+            process, kind, count = [*consumer.decode("ascii", "replace").split("."), "", ""][:3]
             processes.add(process)
-            places[kind] += number(room)
+            concurrency[kind] += number(count)
         found.put(WORKERS, (), (len(processes),))
         for kind, label in KINDS.items():
-            found.put(PLACES, (label,), (places[kind],))
-            found.put(BUSY, (label,), (busy[kind],))
+            found.put(CONCURRENCY, (label,), (concurrency[kind],))
+            found.put(USED, (label,), (used[kind],))

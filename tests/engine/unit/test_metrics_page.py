@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from floodgate.operations.metrics.exposition import pieces
-from floodgate.operations.metrics.families import Family
-from floodgate.operations.metrics.snapshot import Snapshot, header_of, read_header
+from floodgate.operations.metrics import Metric, Snapshot
+from floodgate.operations.metrics_page import texts
 
-COUNT = Family("floodgate_count_total", "counter", 'A help with "quotes", a \\ and\na line.', ("route", "reason"))
-TOOK = Family("floodgate_took_seconds", "histogram", "Took.", ("route",), (0.001, 0.5, 1.0, 10.0))
-BARE = Family("floodgate_bare_seconds", "histogram", "Bare.", (), (0.5,))
-UP = Family("floodgate_up", "gauge", "Up.")
+COUNT = Metric("floodgate_count_total", "counter", 'A help with "quotes", a \\ and\na line.', ("route", "reason"))
+TOOK = Metric("floodgate_took_seconds", "histogram", "Took.", ("route",), (0.001, 0.5, 1.0, 10.0))
+BARE = Metric("floodgate_bare_seconds", "histogram", "Bare.", (), (0.5,))
+UP = Metric("floodgate_up", "gauge", "Up.")
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 def parsed(snapshot: Snapshot) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    text = b"".join(pieces(snapshot)).decode()
+    text = b"".join(texts(snapshot)).decode()
     assert text.endswith("\n")
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -54,14 +50,14 @@ def test_buckets_are_added_up_and_end_with_the_count() -> None:
     assert found == expected | {("floodgate_took_seconds_sum", None): 30.25, ("floodgate_took_seconds_count", None): 7}
 
 
-def test_every_family_stands_once_with_its_kind_and_its_text() -> None:
+def test_every_metric_stands_once_with_its_kind_and_its_help() -> None:
     snapshot = Snapshot()
     for route in ("/a", "/b"):
         snapshot.put(COUNT, (route, "full"), [1])
         snapshot.put(TOOK, (route,), [0, 0, 0, 0, 0, 0])
     snapshot.put(BARE, (), [1, 1, 3.5])
     snapshot.put(UP, (), [True])
-    text = b"".join(pieces(snapshot)).decode()
+    text = b"".join(texts(snapshot)).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert {name: family.type for name, family in families.items()} == {
         "floodgate_count": "counter",
@@ -72,35 +68,3 @@ def test_every_family_stands_once_with_its_kind_and_its_text() -> None:
     assert families["floodgate_count"].documentation == COUNT.help
     assert text.count("# TYPE") == 4
     assert "floodgate_up 1\n" in text
-
-
-@given(st.binary(max_size=200))
-def test_whatever_stands_in_a_file_reading_it_fails_in_one_way(content: bytes) -> None:
-    good = header_of([(COUNT, ("/a", "full"))])
-    for start in (content, good[:16] + content, good[: len(content)]):
-        with contextlib.suppress(ValueError):
-            read_header(start)
-
-
-@given(st.recursive(st.none() | st.integers() | st.text(max_size=3), lambda inner: st.lists(inner, max_size=4)))
-def test_a_header_of_a_strange_form_is_a_value_error(part: object) -> None:
-    good = header_of([(COUNT, ("/a", "full"))])
-    body = {"families": part, "rows": part, "folded": part}
-    for text in (_json(part), _json(body), _json({**body, "rows": []}), _json({**body, "families": []})):
-        with contextlib.suppress(ValueError):
-            read_header(good[:8] + len(text).to_bytes(8, "little") + text)
-
-
-def test_a_header_says_what_it_was_told_and_where_the_cells_begin() -> None:
-    rows = ((COUNT, ("/ä", "full")), (TOOK, ("/a",)))
-    start = header_of(rows, ["1-a.cells"])
-    header = read_header(start + b"more")
-    assert header.rows == rows
-    assert header.folded == {"1-a.cells"}
-    assert header.length == len(start)
-    assert len(start) % 8 == 0
-    assert header.cells == 1 + 6
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value).encode()

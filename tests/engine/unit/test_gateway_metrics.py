@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import secrets
 
@@ -10,12 +11,11 @@ import pytest
 from floodgate.broker.envelopes import TaskOutcome, TaskReply
 from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Handler, declared_in
-from floodgate.gateway import metrics as metering
+from floodgate.gateway import metrics
 from floodgate.gateway.metrics import ENDED, OFFERED, OTHER, REFUSED, RESPONSES, TOTAL_SECONDS, GatewayMetrics
 from floodgate.gateway.middleware import RequestRecord
 from floodgate.gateway.outcomes import Failure, Outcome
-from floodgate.operations.metrics.families import Family
-from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.metrics import Metric, Snapshot
 from shared import queued
 
 TEMPLATE = "/items/{item_id}"
@@ -39,13 +39,23 @@ def counts(one: Handler) -> GatewayMetrics:
     return GatewayMetrics(registry, None, lambda: True, lambda: None)
 
 
-def total(snapshot: Snapshot, family: Family, *labels: str) -> float:
-    """Add up a family's series that have these label values among theirs; of a histogram, its count."""
+def total(snapshot: Snapshot, metric: Metric, *labels: str) -> float:
+    """Add up a metric's series that have these label values among theirs; of a histogram, its count."""
     return sum(
-        sum(numbers[:-1]) if family.kind == "histogram" else numbers[0]
-        for (name, values), numbers in snapshot.rows.items()
-        if name == family.name and set(labels) <= set(values)
+        sum(numbers[:-1]) if metric.kind == "histogram" else numbers[0]
+        for values, numbers in snapshot.series[metric.name].items()
+        if set(labels) <= set(values)
     )
+
+
+def collected(counts: GatewayMetrics) -> Snapshot:
+    """Return what a scrape would show of one process."""
+    return asyncio.run(counts.process.collect())
+
+
+def names(snapshot: Snapshot) -> set[tuple[str, tuple[str, ...]]]:
+    """Return the name and labels of every series."""
+    return {(name, labels) for name, series in snapshot.series.items() for labels in series}
 
 
 def end(
@@ -54,9 +64,8 @@ def end(
     record = RequestRecord("id", status=status, by_memory=by_memory)
     if answer is not None:
         record.note(answer)
-    meter = counts.of(one)
-    meter.offered()
-    meter.ended(record, 0.5)
+    counts.of(one).offered()
+    counts.of(one).ended(record, 0.5)
 
 
 @pytest.mark.parametrize("by_memory", [False, True])
@@ -65,22 +74,22 @@ def test_whatever_becomes_of_a_request_it_is_refused_or_ended_once(
 ) -> None:
     for answer in [*ANSWERS, None]:
         end(counts, one, answer, by_memory=by_memory)
-    snapshot = counts.ledger.snapshot()
+    snapshot = collected(counts)
     refused, ended = total(snapshot, REFUSED), total(snapshot, ENDED)
-    assert refused == len(metering.REFUSALS)
+    assert refused == len(metrics.REFUSALS)
     assert refused + ended == total(snapshot, OFFERED) == len(ANSWERS) + 1
     assert total(snapshot, REFUSED, "memory" if by_memory else "queue") == refused
-    assert {numbers[0] for (name, _), numbers in snapshot.rows.items() if name == ENDED.name} == {1}
+    assert {numbers[0] for numbers in snapshot.series[ENDED.name].values()} == {1}
 
 
 def test_a_call_of_a_plain_route_is_counted_like_a_request(counts: GatewayMetrics, one: Handler) -> None:
     for answer in ANSWERS:
         counts.of(one).offered()
         counts.of(one).called(answer, by_memory=False)
-    snapshot = counts.ledger.snapshot()
+    snapshot = collected(counts)
     assert total(snapshot, REFUSED) + total(snapshot, ENDED) == total(snapshot, OFFERED) == len(ANSWERS)
     assert total(snapshot, RESPONSES) == 0
-    assert total(snapshot, metering.WAIT_SECONDS) == total(snapshot, metering.RUN_SECONDS) == 1
+    assert total(snapshot, metrics.WAIT_SECONDS) == total(snapshot, metrics.RUN_SECONDS) == 1
 
 
 def test_times_are_in_seconds_and_refusals_are_apart(counts: GatewayMetrics, one: Handler) -> None:
@@ -88,12 +97,12 @@ def test_times_are_in_seconds_and_refusals_are_apart(counts: GatewayMetrics, one
     end(counts, one, Outcome(failure=Failure.FULL), status=503)
     end(counts, one, Outcome(failure=Failure.CLIENT_LEFT), status=499)
     end(counts, one, None, status=422)
-    rows = counts.ledger.snapshot().rows
+    snapshot = collected(counts)
     labels = ("GET", TEMPLATE)
-    assert rows[metering.WAIT_SECONDS.name, labels][-1] == pytest.approx(0.02)
-    assert rows[metering.RUN_SECONDS.name, labels][-1] == pytest.approx(0.3)
+    assert snapshot.numbers(metrics.WAIT_SECONDS, *labels)[-1] == pytest.approx(0.02)
+    assert snapshot.numbers(metrics.RUN_SECONDS, *labels)[-1] == pytest.approx(0.3)
     for answer in ("answered", "refused"):
-        *buckets, seconds = rows[TOTAL_SECONDS.name, (*labels, answer)]
+        *buckets, seconds = snapshot.numbers(TOTAL_SECONDS, *labels, answer)
         assert sum(buckets) == 1
         assert seconds == pytest.approx(0.5)
         assert buckets[TOTAL_SECONDS.bounds.index(0.5)] == 1
@@ -115,18 +124,18 @@ def test_times_are_in_seconds_and_refusals_are_apart(counts: GatewayMetrics, one
 def test_every_status_has_a_class(counts: GatewayMetrics, one: Handler, status: int, label: str) -> None:
     end(counts, one, DONE, status=status)
     counts.other(status)
-    snapshot = counts.ledger.snapshot()
+    snapshot = collected(counts)
     assert total(snapshot, RESPONSES, label) == total(snapshot, RESPONSES) == 2
     assert total(snapshot, RESPONSES, OTHER, label) == 1
 
 
 def test_the_number_of_series_does_not_depend_on_who_asks(counts: GatewayMetrics, one: Handler) -> None:
-    before = set(counts.ledger.snapshot().rows)
+    before = names(collected(counts))
     for _ in range(200):
         record = RequestRecord(secrets.token_hex(), route=secrets.token_hex(), status=random.randrange(1000))
         record.note(random.choice(ANSWERS))
         counts.of(one).ended(record, random.random())
         counts.other(random.randrange(1000))
-    after = set(counts.ledger.snapshot().rows)
+    after = names(collected(counts))
     assert after == before
     assert {value for _, labels in after for value in labels if value.startswith("/")} == {TEMPLATE}
