@@ -40,7 +40,7 @@ from floodgate.operations.endpoints import OpsEndpoints
 from floodgate.operations.logs import configure, gathering
 from floodgate.operations.metrics import Snapshot
 from floodgate.operations.metrics_page import MetricsPage
-from floodgate.operations.settings import Settings
+from floodgate.operations.settings import Settings, of_app
 
 App = TypeVar("App", bound=FastAPI)
 
@@ -59,7 +59,7 @@ def join(app: App, *, identify: Identify = nobody, security: SecurityBase | None
     `identify` says who asks, before the body is read; raising `HTTPException(401)` or
     `(403)` refuses. `security` is what `/docs` shows, e.g. `APIKeyHeader(name="X-API-Key")`.
     The settings come from the environment, the handlers from the package that
-    `HANDLERS` names. A request passes: request id and log line, your middleware, the
+    `FLOODGATE_HANDLERS` names. A request passes: request id and log line, your middleware, the
     body's limit, queued routes, your routes. Your lifespan runs inside the engine's.
 
     Raises `ConfigurationError` when called twice or after the start, and
@@ -67,8 +67,7 @@ def join(app: App, *, identify: Identify = nobody, security: SecurityBase | None
     """
     configure()
     return_large_blocks()
-    settings = Settings()
-    _ = settings.redis  # a missing address ends the start with the repair, not a loop of errors
+    settings = of_app()
     registry = discover(settings)
     check_times(settings, registry)
     return install(app, settings, registry, identify, security)
@@ -105,7 +104,7 @@ class GatewayApp(FastAPI):
     """What an application becomes by `join`: it has an engine, and a drain that begins at the signal."""
 
     engine: GatewayRuntime | None
-    unready_s: float
+    shutdown_delay_s: float
     """How long it goes on taking requests after `begin_drain`, for balancers to notice."""
     collects_by_time = True
     """It holds as many objects as requests wait: counting what is new would walk them all again and again."""
@@ -121,7 +120,7 @@ class GatewayApp(FastAPI):
         """Note what the start needs; called once, by `install`."""
         self.engine = None
         self._own_routes, self._overrides_call = own_routes, overrides_call
-        self.unready_s = settings.unready_s
+        self.shutdown_delay_s = settings.shutdown_delay_s
         self.settings, self.registry, self._innermost = settings, registry, innermost
         self._leaving = False  # told to leave: perhaps before there is an engine
         self._traced_until_s, self._traced = 0.0, False

@@ -63,7 +63,7 @@ class GatewayRuntime:
         self._directory = WorkerDirectory(self._client, self._keys, self._clock, registry, settings.registration_ms)
         self._admit_pipeline = Pipeline(self._pool, self._on_admit_open)
         self._inbox_pipeline = Pipeline(self._pool, self._on_inbox_open)
-        rate = None if settings.rate_per_s is None else Rate(settings.rate_bucket, settings.rate_per_s)
+        rate = None if settings.rate_per_s is None else Rate(settings.rate_burst, settings.rate_per_s)
         rate_limiter = RateLimiter(registry, rate)
         self.results = AsyncResults(self._client, self._keys)
         self._cancels = CancelBatcher(self._client, self._keys, self.metrics)
@@ -106,7 +106,7 @@ class GatewayRuntime:
         if not self.draining:
             self.draining = True
             log.info("draining", extra=fields(waiting=len(self.dispatcher.waiting())))
-            self._loop.call_later(self._settings.unready_s + self._settings.drain_s, self.dispatcher.give_up)
+            self._loop.call_later(self._settings.shutdown_delay_s + self._settings.drain_s, self.dispatcher.give_up)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; when a loop fails, whoever waits is answered at once, and nobody waits any more."""

@@ -68,7 +68,7 @@ class OpsEndpoints:
         else:
             if not self._closed_logged:
                 self._closed_logged = True
-                log.warning("/-/ is closed to all but requests from this machine: set OPS_TOKEN to open it")
+                log.warning("/-/ is closed to all but requests from this machine: set FLOODGATE_OPS_TOKEN to open it")
             await _answer(send, 404)
 
 

@@ -17,7 +17,7 @@ from floodgate.operations.endpoints import OpsEndpoints
 from floodgate.operations.logs import configure
 from floodgate.operations.metrics import Snapshot
 from floodgate.operations.metrics_page import MetricsPage
-from floodgate.operations.settings import Settings
+from floodgate.operations.settings import Settings, of_app
 from floodgate.worker.runtime import WorkerRuntime
 
 Message = MutableMapping[str, Any]
@@ -79,8 +79,7 @@ def create_app(settings: Settings, registry: Registry) -> WorkerApp:
 def build() -> WorkerApp:
     """Return the application that the environment describes."""
     configure()
-    settings = Settings()
-    _ = settings.redis  # a missing address ends the start with the mend, not a loop of errors
+    settings = of_app()
     registry = discover(settings)
     check_times(settings, registry)
     return create_app(settings, registry)

@@ -133,13 +133,13 @@ class WorkerRuntime:
                 loop.cancel()
 
     async def _watch_places(self) -> None:
-        """Leave when all places of a kind have been stuck for `STUCK_S`; the next process has new threads."""
+        """Leave when all places of a kind have been stuck for `FLOODGATE_STUCK_S`; the next process has new threads."""
         since_s = time.monotonic()
         while time.monotonic() - since_s < self._settings.stuck_s:
             await asyncio.sleep(WATCH_S)
             if not any(consumer.executor.stuck for consumer in self._consumers):
                 since_s = time.monotonic()
-        self._fail("runs past their deadline have held all places of a kind for STUCK_S")
+        self._fail("runs past their deadline have held all places of a kind for FLOODGATE_STUCK_S")
 
     async def _watch_resources(self) -> None:
         await self._resources.failed()
@@ -201,7 +201,10 @@ class WorkerRuntime:
 
     def _make_claimers(self) -> list[Consumer]:
         settings, table = self._settings, plans(self._registry, self._resources)
-        kinds: tuple[tuple[ExecutorKind, int], ...] = (("a", settings.worker_places), ("s", settings.worker_threads))
+        kinds: tuple[tuple[ExecutorKind, int], ...] = (
+            ("a", settings.worker_concurrency),
+            ("s", settings.worker_threads),
+        )
         lanes = {kind: self._lanes_of(kind) for kind, _ in kinds}
         process = f"{secrets.token_hex(6)}-{group_of(itertools.chain(*lanes.values()))}"
         consumers = []

@@ -12,7 +12,7 @@ from redis.exceptions import NoPermissionError
 
 from floodgate.broker.keys import Keys
 from floodgate.run.acl import apps
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import SystemFactory
 from shared import Context, queued
 

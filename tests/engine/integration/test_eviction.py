@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from floodgate.operations.metrics import EVICTS
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import System, SystemFactory
 from shared import queued
 from tests.engine.system.system import until_async

@@ -24,7 +24,7 @@ from floodgate.gateway.admission import Stage
 from floodgate.gateway.inbox import Inbox
 from floodgate.operations.metrics import Metrics
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import System, SystemFactory
 from shared import queued
 from tests.engine.proxying import Proxy

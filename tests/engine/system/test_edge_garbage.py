@@ -20,7 +20,7 @@ from floodgate.broker.keys import CATALOGUE, Keys
 from floodgate.declare.discovery import discover
 from floodgate.declare.registry import Handler, Registry
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.system import ODD, App, System, system, until
 
 NOT_TEXT = b"\xff\xfe"

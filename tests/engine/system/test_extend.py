@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from floodgate.declare.registry import Registry
 from floodgate.gateway.app import install
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from gateway_app import main
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.extended.extension import CLAIM, ORIGIN, SECRET
@@ -287,6 +287,6 @@ def test_without_a_scheme_the_docs_show_none() -> None:
 
 def test_the_gateway_that_comes_along_lets_everybody_in(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
     monkeypatch.setenv("REDIS_URL", redis_url)
-    monkeypatch.setenv("NAMESPACE", "any")
+    monkeypatch.setenv("FLOODGATE_NAMESPACE", "any")
     assert "/plain" in main.build().openapi()["paths"]
     assert asyncio.run(main.identify(Request({"type": "http", "headers": []}))) is None

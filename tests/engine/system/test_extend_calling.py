@@ -20,7 +20,7 @@ from floodgate.declare.discovery import discover
 from floodgate.gateway import Refused, call, caller_of
 from floodgate.gateway.app import install
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from shared import Caller
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.extended.handlers.routes import SECRET, whoami

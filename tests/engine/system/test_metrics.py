@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.leaks import leaks
 from tests.engine.scraping import Scrape, scrape
 from tests.engine.system.system import ODD, App, System, await_ready, system, until, until_async
@@ -26,7 +26,9 @@ PLACES = 2
 def counting(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One gateway and one worker with two places."""
     name = f"met{uuid.uuid4().hex[:10]}"
-    with system(tmp_path_factory.mktemp("met"), server.url, name, ODD, WORKER_PLACES=str(PLACES)) as running:
+    with system(
+        tmp_path_factory.mktemp("met"), server.url, name, ODD, FLOODGATE_WORKER_CONCURRENCY=str(PLACES)
+    ) as running:
         gateway = running.gateway(wait=False)
         await_ready(running.worker())
         await_ready(gateway)

@@ -61,7 +61,14 @@ def running(own: System, directory: Path, **env: str) -> Iterator[Gunicorn]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = directory / "gunicorn.log"
-    given = {**os.environ, **own.env, "HANDLERS": ODD, "GATEWAY_PORT": str(port), "WEB_CONCURRENCY": "2", **env}
+    given = {
+        **os.environ,
+        **own.env,
+        "FLOODGATE_HANDLERS": ODD,
+        "FLOODGATE_GATEWAY_PORT": str(port),
+        "WEB_CONCURRENCY": "2",
+        **env,
+    }
     with log.open("wb") as file:
         command = [sys.executable, "-m", "gunicorn", "-c", "gateway_app/gunicorn_conf.py"]
         process = subprocess.Popen(command, cwd=ROOT, env=given, stdout=file, stderr=file, start_new_session=True)
@@ -163,7 +170,7 @@ def test_the_operators_pages_of_a_listener_that_everybody_reaches(own: System, t
         if host is not None:
             assert gateway.status("/-/metrics", host) == 404
             assert gateway.status("/-/live", host) == gateway.status("/-/ready", host) == 200
-    with running(own, tmp_path, OPS_TOKEN=TOKEN) as gateway:
+    with running(own, tmp_path, FLOODGATE_OPS_TOKEN=TOKEN) as gateway:
         for at in filter(None, ("127.0.0.1", host)):
             assert gateway.status("/-/metrics", at) == 401
             assert gateway.status("/-/metrics", at, authorization=f"Bearer {TOKEN}x") == 401
@@ -174,7 +181,7 @@ def test_the_operators_pages_of_a_listener_that_everybody_reaches(own: System, t
 
 @pytest.mark.parametrize("app", ["gateway", "worker"])
 def test_both_apps_have_the_same_operators_pages_in_a_browser_too(own: System, app: str) -> None:
-    running_app = own.gateway(OPS_TOKEN=TOKEN) if app == "gateway" else own.worker(OPS_TOKEN=TOKEN)
+    running_app = own.gateway(FLOODGATE_OPS_TOKEN=TOKEN) if app == "gateway" else own.worker(FLOODGATE_OPS_TOKEN=TOKEN)
     with httpx.Client(base_url=running_app.url, headers={"accept": "text/html"}) as browser:
         asked = browser.get("/-/metrics")
         assert (asked.status_code, asked.headers["www-authenticate"]) == (401, 'Basic realm="operators"')

@@ -233,12 +233,12 @@ async def test_no_answer_repeats_what_was_sent() -> None:
 
 
 def test_a_token_is_long_enough_and_an_empty_one_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPS_TOKEN", "")
+    monkeypatch.setenv("FLOODGATE_OPS_TOKEN", "")
     assert Settings().ops_token is None
-    monkeypatch.setenv("OPS_TOKEN", "brief-secret")
+    monkeypatch.setenv("FLOODGATE_OPS_TOKEN", "brief-secret")
     with pytest.raises(ValidationError) as refused:
         Settings()
     assert "ops_token" in str(refused.value)
     assert "brief" not in str(refused.value)
-    monkeypatch.setenv("OPS_TOKEN", TOKEN)
+    monkeypatch.setenv("FLOODGATE_OPS_TOKEN", TOKEN)
     assert TOKEN not in repr(Settings())

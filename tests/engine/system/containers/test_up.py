@@ -99,7 +99,7 @@ def test_the_secrets_are_made_once_in_a_file_for_their_owner_alone(stack: Stack)
     assert ".env" in (stack.root / ".gitignore").read_text().splitlines()
     for fleet in FLEETS:
         for container in stack.containers(fleet):
-            assert f"OPS_TOKEN={secrets['OPS_TOKEN']}" in stack.inspect(container)["Config"]["Env"]
+            assert f"FLOODGATE_OPS_TOKEN={secrets['OPS_TOKEN']}" in stack.inspect(container)["Config"]["Env"]
     before = {service: stack.containers(service) for service in SERVICES}
     stack.make("up")
     assert kept.read_text() == text
@@ -228,27 +228,28 @@ def test_every_time_of_leaving_is_longer_than_what_it_waits_for(stack: Stack) ->
     ask = (
         "from floodgate.declare.discovery import discover; from floodgate.operations.settings import Settings;"
         "from {}_app import gunicorn_conf; import json; s = Settings(); h = discover(s).handlers;"
-        "print(json.dumps([gunicorn_conf.graceful_timeout, s.drain_s, max(x.timeout_s for x in h), s.unready_s]))"
+        "print(json.dumps([gunicorn_conf.graceful_timeout, s.drain_s, max(x.timeout_s for x in h),"
+        " s.shutdown_delay_s]))"
     )
     for fleet in FLEETS:
         container = stack.containers(fleet)[0]
         said = stack.inside(container, "python", "-c", ask.format(fleet))
-        graceful_s, drain_s, longest_s, unready_s = json.loads(said)
+        graceful_s, drain_s, longest_s, shutdown_delay_s = json.loads(said)
         assert stack.inspect(container)["Config"]["StopTimeout"] > graceful_s > drain_s > longest_s == 25
-        assert graceful_s > unready_s + drain_s
+        assert graceful_s > shutdown_delay_s + drain_s
 
 
 def test_a_second_fleet_with_a_level_limit_is_one_comment_away(stack: Stack) -> None:
     text = (stack.root / "docker-compose.yml").read_text()
     (stack.root / "light.yml").write_text(re.sub(r"^  # (worker-light:|  )", r"  \1", text, flags=re.MULTILINE))
     told = json.loads(stack.compose("-f", "light.yml", "config", "--format", "json"))["services"]
-    assert told["worker-light"]["environment"] == told["worker"]["environment"] | {"WORKER_MAX_LEVEL": "1"}
+    assert told["worker-light"]["environment"] == told["worker"]["environment"] | {"FLOODGATE_WORKER_MAX_LEVEL": "1"}
     assert told["worker-light"]["command"] == told["worker"]["command"]
     light = ("docker", "compose", "-f", "light.yml")
     try:
         stack.run("env", "WORKERS_LIGHT=1", *light, "up", "--detach", "--wait", "--no-deps", "worker-light")
         (container,) = stack.run(*light, "ps", "--quiet", "worker-light").split()
         assert_unprivileged(stack, container)
-        assert "WORKER_MAX_LEVEL=1" in stack.inspect(container)["Config"]["Env"]
+        assert "FLOODGATE_WORKER_MAX_LEVEL=1" in stack.inspect(container)["Config"]["Env"]
     finally:
         stack.run(*light, "rm", "--stop", "--force", "worker-light")

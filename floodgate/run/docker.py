@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 PUBLIC, OPERATORS = 8000, 8001
 """The balancer's ports inside its container."""
-
-
 FLEETS = {"gateway": "GATEWAYS", "worker": "WORKERS"}
 """What comes in numbers, and the variable that says how many."""
 
@@ -45,13 +43,15 @@ class Plan:
     image: str
     """Of both apps."""
     namespace: str
+    settings: frozenset[str]
+    """The variables of the apps."""
     redis: Redis
     start_s: float
     """What an app may take to be ready."""
 
 
 def need_docker() -> None:
-    """Raise `Failed` with the mend where there is no engine, or no Compose v2."""
+    """Raise `Failed` with the repair where there is no engine, or no Compose v2."""
     try:
         subprocess.run(["docker", "compose", "version"], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -122,16 +122,16 @@ def plan() -> Plan:
     services, redis = told["services"], Redis(**told["x-make"]["redis"])
     ports = {port["target"]: int(port["published"]) for port in services["balancer"]["ports"]}
     gateways, workers = (int(services[fleet]["deploy"]["replicas"]) for fleet in ("gateway", "worker"))
-    given, image = services["worker"]["environment"], services["gateway"]["image"]
-    handlers = given.get("HANDLERS") or "shared.handlers"
+    given = services["worker"]["environment"]
     return Plan(
-        ports[PUBLIC],
-        ports[OPERATORS],
-        handlers,
-        gateways,
-        workers,
-        image,
-        given["NAMESPACE"],
-        redis,
-        float(told["x-make"]["start_s"]),
+        port=ports[PUBLIC],
+        ops_port=ports[OPERATORS],
+        handlers=given.get("FLOODGATE_HANDLERS") or "shared.handlers",
+        gateways=gateways,
+        workers=workers,
+        image=services["gateway"]["image"],
+        namespace=given["FLOODGATE_NAMESPACE"],
+        settings=frozenset(given),
+        redis=redis,
+        start_s=float(told["x-make"]["start_s"]),
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from floodgate.run.embedded import EmbeddedServer, ServerFailed
+from floodgate.run.embedded_server import EmbeddedServer, ServerFailed
 
 ROOT = Path(__file__).parents[3]
 
@@ -113,7 +113,7 @@ def test_it_never_outlives_the_process_that_started_it(ending: signal.Signals | 
     if ending is not None and sys.platform != "linux":
         return  # elsewhere `atexit` alone ends it
     program = (
-        "from floodgate.run.embedded import EmbeddedServer\n"
+        "from floodgate.run.embedded_server import EmbeddedServer\n"
         "server = EmbeddedServer().start()\nprint(server.pid, flush=True)\ninput()\n"
     )
     owner = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Pins the images of Dockerfile and docker-compose.yml to what their tags mean today: a part of `make lock`.
+"""Pins the images of Dockerfile and docker-compose.yml to what their tags mean today: `make lock` does it too.
 
 A tag moves, a digest does not. Where there is no Docker, or its registry does not
 answer, the pin that is there stays, and so does a tag without one. Must not know what
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,13 +41,9 @@ def ask(image: str) -> str | None:
     return digest
 
 
-def main() -> int:
+def pin() -> int:
     """Pin all images; return 0, since an unreachable registry is no mistake."""
     for path in FILES:
         text = path.read_text(encoding="utf-8")
         path.write_text(pinned(text, ask), encoding="utf-8")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

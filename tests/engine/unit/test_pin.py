@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from floodgate.run.pinning import FILES, IMAGE, pinned
+from floodgate.run.pin import FILES, IMAGE, pinned
 
 ROOT = Path(__file__).parents[3]
 DIGEST, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
@@ -33,18 +33,15 @@ def test_every_image_of_others_is_found() -> None:
 
 
 def test_the_program_asks_docker_and_goes_on_without(tmp_path: Path) -> None:
-    (tmp_path / "floodgate/run").mkdir(parents=True)
-    for path in (
-        *FILES,
-        *map(Path, ("floodgate/__init__.py", "floodgate/run/__init__.py", "floodgate/run/pinning.py")),
-    ):
+    shutil.copytree(ROOT / "floodgate", tmp_path / "floodgate")
+    for path in FILES:
         shutil.copy(ROOT / path, tmp_path / path)
     docker = tmp_path / "bin/docker"
     docker.parent.mkdir()
     docker.write_text(f'#!/bin/sh\ncase "$*" in *" redis:8-alpine") echo {DIGEST};; *) exit 1;; esac\n')
     docker.chmod(0o755)
     done = subprocess.run(
-        [sys.executable, "-m", "floodgate.run.pinning"],
+        [sys.executable, "-m", "floodgate", "pin"],
         cwd=tmp_path,
         env=os.environ | {"PATH": f"{docker.parent}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from floodgate.run.composing import Failed
-from floodgate.run.rolling import roll
+from floodgate.broker.keys import FORMAT
+from floodgate.run.docker import Failed
+from floodgate.run.roll import ASK_FORMAT, check_format, replace
 
+ROOT = Path(__file__).parents[3]
 DOCKER = """#!{python} -IS
 import json, pathlib, re, sys
 path = pathlib.Path({state!r})
@@ -31,6 +34,9 @@ elif "up" in words:
         state["fails"] = "never"
         path.write_text(json.dumps(state))
         sys.exit("container is unhealthy")
+elif "-c" in words:
+    answer = state["formats"]["new" if "run" in words else "old"]
+    print(answer) if answer.isdigit() else sys.exit(answer)
 elif words[0] == "exec":
     print(f"MemTotal: 9 kB\\nMemAvailable:  {{state['free_mib'] * 1024}} kB")
 elif words[0] in ("stop", "rm"):
@@ -64,8 +70,13 @@ class Engine:
     def __getitem__(self, name: str) -> object:
         return json.loads(self._state.read_text())[name]
 
+    def set_formats(self, old: str, new: str) -> None:
+        self.set(2000)
+        state = json.loads(self._state.read_text()) | {"formats": {"old": old, "new": new}}
+        self._state.write_text(json.dumps(state))
+
     def roll(self) -> None:
-        roll(self.said.append, self._undo)
+        replace(self.said.append, self._undo)
 
     def _undo(self) -> None:
         self.undone += 1
@@ -106,3 +117,23 @@ def test_when_a_new_one_does_not_get_healthy_the_new_leave_and_the_old_stay(engi
     assert (engine["worker"], engine["gateway"]) == (["oldw1", "oldw2", "oldw3"], ["oldg1", "oldg2"])
     assert "old" not in str(engine["log"])
     assert engine.undone == 1
+
+
+def test_where_what_runs_keeps_its_keys_in_another_format_the_way_is_named(engine: Engine) -> None:
+    engine.set_formats("2", "2")
+    check_format("next")
+    for old in ("1", "ModuleNotFoundError: No module named 'floodgate'"):
+        engine.set_formats(old, "2")
+        with pytest.raises(Failed, match=r"cannot serve side by side.*: make down up$"):
+            check_format("next")
+
+
+def test_a_container_that_cannot_be_asked_for_its_format_is_a_failure_of_its_own(engine: Engine) -> None:
+    engine.set_formats("container is restarting", "2")
+    with pytest.raises(Failed, match=r"^container is restarting$"):
+        check_format("next")
+
+
+def test_the_code_says_its_format() -> None:
+    said = subprocess.run([sys.executable, *ASK_FORMAT[1:]], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout == f"{FORMAT}\n"

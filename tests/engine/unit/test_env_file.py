@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from floodgate.run.secret import PASSWORDS, TOKEN, keep_secrets
+from floodgate.run.env_file import PASSWORDS, TOKEN, keep_secrets
 
 
 def test_without_a_file_one_is_made_that_its_owner_alone_can_read(tmp_path: Path) -> None:
@@ -18,7 +18,9 @@ def test_without_a_file_one_is_made_that_its_owner_alone_can_read(tmp_path: Path
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("text", ["WORKERS=8\n", "WORKERS=8", "#OPS_TOKEN=x\n", "OPS_TOKEN=\n", "OPS_TOKEN=  # none\n"])
+@pytest.mark.parametrize(
+    "text", ["WORKERS=8\n", "WORKERS=8", "#OPS_TOKEN=x\n", "OPS_TOKEN=\n", "OPS_TOKEN=\nA=8\n", "OPS_TOKEN=  # none\n"]
+)
 def test_a_file_without_a_token_keeps_what_it_has_and_gets_one(tmp_path: Path, text: str) -> None:
     path = tmp_path / ".env"
     path.write_text(text)

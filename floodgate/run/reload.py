@@ -25,7 +25,7 @@ def watched(root: Path, handlers: str) -> list[Path]:
 async def mistake(environment: Mapping[str, str]) -> str | None:
     """Build both apps in a fresh interpreter, the user's part included; return what it prints when that fails."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "floodgate.run.declared"),
+        *(sys.executable, "-m", "floodgate", "declared"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -64,7 +64,7 @@ async def until_it_builds(directories: list[Path], environment: Mapping[str, str
             error = await mistake(environment)
             if error is None:
                 return
-            say(f"the apps cannot be built; mend this and it goes on:\n{error}")
+            say(f"the apps cannot be built; repair this and it goes on:\n{error}")
             await change
         finally:
             change.cancel()

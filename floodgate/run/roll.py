@@ -1,4 +1,4 @@
-"""The order in which `make roll` replaces containers, so that every request has somebody who knows it.
+"""The order in which `make roll` replaces containers, so that every request has a worker that knows its route.
 
 New workers beside the old, new gateways beside the old, then the old gateways leave,
 then the old workers. Must not know how the image is made.
@@ -9,15 +9,37 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from floodgate.run.composing import Failed, bring, containers, docker, is_healthy, show_log
+from floodgate.run.docker import Failed, bring, containers, docker, is_healthy, show_log
 
 FLEETS = ("worker", "gateway")
 UNITS = {"B": 2**-20, "KiB": 2**-10, "MiB": 1, "GiB": 2**10}
 MARGIN = 0.8
 """Of the memory that is available: the engine, and whatever else runs there, want some meanwhile."""
 
+ASK_FORMAT = ("python", "-c", "from floodgate.broker.keys import FORMAT; print(FORMAT)")
+"""In a container of an app: the version of what it keeps in Redis."""
 
-def roll(say: Callable[[str], None], undo: Callable[[], object]) -> None:
+
+def check_format(candidate: str) -> None:
+    """Raise `Failed` where what runs keeps its keys in Redis in another format than an image.
+
+    The two would not see each other's tasks, so nobody would serve what the old ones have accepted.
+    """
+    new = docker("compose", "run", "--rm", "--no-deps", "-T", "gateway", *ASK_FORMAT, APP_TAG=candidate).strip()
+    try:
+        old = docker("exec", containers("gateway", running=True)[0], *ASK_FORMAT).strip()
+    except Failed as error:
+        if "No module named" not in str(error):
+            raise
+        old = "an older one"  # a release from before this module had its place
+    if old != new:
+        raise Failed(
+            f"what runs keeps its keys in Redis in format {old}, the code as it is now in format {new}: "
+            "they cannot serve side by side. Replace all at once, at a quiet hour: make down up"
+        )
+
+
+def replace(say: Callable[[str], None], undo: Callable[[], object]) -> None:
     """Replace all workers and gateways by ones of the image as it is now.
 
     Raises `Failed` when one of the new does not get healthy: they leave, `undo` is

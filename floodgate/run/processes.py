@@ -1,7 +1,7 @@
-"""One app of the development system: uvicorn with two processes, and its lines on our terminal.
+"""Child processes that end with us: one app of `make dev` as uvicorn with two processes, and any other command.
 
-Owns starting, reloading and stopping it, as a process group of its own. Must not
-know what the apps do.
+Owns starting, reloading and stopping an app as a process group of its own, with its lines
+on our terminal. Must not know what the apps do.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
-
-from floodgate.run.children import bound_to_us
 
 PROCESSES = 2
 HOST = "127.0.0.1"
@@ -42,10 +40,10 @@ class App:
     """A running uvicorn master; `ended` is set when it is gone."""
 
     def __init__(
-        self, service: Service, process: asyncio.subprocess.Process, lines: asyncio.StreamReader, figures: str
+        self, service: Service, process: asyncio.subprocess.Process, lines: asyncio.StreamReader, metrics_dir: str
     ) -> None:
         self.name = service.name
-        self._figures = figures
+        self._metrics_dir = metrics_dir
         self._process = process
         mark = f"{service.name:8}| "
         self._mark = f"\x1b[{service.colour}m{mark}\x1b[0m" if sys.stdout.isatty() else mark
@@ -57,16 +55,16 @@ class App:
         command = [sys.executable, "-m", "uvicorn", "--factory", service.factory, "--log-level", "warning"]
         command += ["--host", HOST, "--port", str(service.port), "--workers", str(PROCESSES)]
         command += ["--timeout-worker-healthcheck", str(START_S), "--timeout-graceful-shutdown", str(round(drain_s))]
-        figures = tempfile.mkdtemp(prefix="floodgate-figures-")
+        metrics_dir = tempfile.mkdtemp(prefix="floodgate-metrics-")
         ours, theirs = _pair()
         try:
             # A session of its own: Ctrl-C reaches us alone, and the gateway ends while the worker still answers it.
             process = await asyncio.create_subprocess_exec(
-                *bound_to_us(command, signal.SIGTERM),
+                *with_parent_death_signal(command, signal.SIGTERM),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,
-                env={**environment, "METRICS_DIR": figures},
+                env={**environment, "FLOODGATE_METRICS_DIR": metrics_dir},
                 start_new_session=True,
             )
         finally:
@@ -75,12 +73,12 @@ class App:
         await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(ours, "rb", buffering=0)
         )
-        return cls(service, process, lines, figures)
+        return cls(service, process, lines, metrics_dir)
 
     async def ended(self) -> int:
         """Wait for the end of the master and return its exit code."""
         code = await self._process.wait()
-        shutil.rmtree(self._figures, ignore_errors=True)
+        shutil.rmtree(self._metrics_dir, ignore_errors=True)
         return code
 
     def reload(self) -> None:
@@ -123,3 +121,23 @@ class App:
 def _pair() -> tuple[int, int]:
     """Return our and the child's end: of a terminal if ours is one, so that logs are for people; else of a pipe."""
     return pty.openpty() if sys.stdout.isatty() else os.pipe()
+
+
+# Asks Linux for a signal when the parent's thread ends, and becomes the command. A program of its own instead of
+# `preexec_fn`, which may deadlock where the parent has threads. The parent may have ended before the request was made.
+_BIND = """
+import ctypes, os, sys
+PR_SET_PDEATHSIG = 1
+parent, sig = map(int, sys.argv[1:3])
+ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, sig)
+if os.getppid() != parent:
+    sys.exit(1)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+def with_parent_death_signal(command: list[str], sig: signal.Signals) -> list[str]:
+    """Return a command that gets `sig` when this thread ends (Linux; elsewhere the command itself)."""
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-I", "-S", "-c", _BIND, str(os.getpid()), str(int(sig)), *command]

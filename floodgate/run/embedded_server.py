@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from floodgate.run.children import bound_to_us
+from floodgate.run.processes import with_parent_death_signal
 
 HOST = "127.0.0.1"
 READY_S = 10.0
@@ -90,7 +90,7 @@ class EmbeddedServer:
         if self.alive:
             raise ServerFailed("the server is running already")
         self._directory.mkdir(exist_ok=True)
-        command = bound_to_us([str(self._binary), *self._options(), *self._args], signal.SIGKILL)
+        command = with_parent_death_signal([str(self._binary), *self._options(), *self._args], signal.SIGKILL)
         with self._log.open("ab") as log:
             # A session of its own: Ctrl-C at the terminal is for the apps, which still need the server to drain.
             self._process = subprocess.Popen(
