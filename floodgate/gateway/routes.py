@@ -27,11 +27,12 @@ from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler, Registry
+from floodgate.declare.typed_arguments import dependant_of
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.identity import Identity, within
 from floodgate.gateway.middleware import RequestMiddleware, RequestRecord, record_of
 from floodgate.gateway.outcomes import Failure, Outcome
-from floodgate.gateway.payload import PayloadBuilder, dependant_of, in_time, limited
+from floodgate.gateway.payload import PayloadBuilder, in_time, limited
 from floodgate.gateway.request_options import OptionsReader
 from floodgate.gateway.responses import documented, respond
 

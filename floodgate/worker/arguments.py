@@ -1,8 +1,8 @@
 """How one handler is fed, prepared once at start.
 
 FastAPI's own validation reads the raw arguments again, so the handler gets real
-types by exactly the rules by which the gateway accepted them. Must not know
-queues: a task in, keyword arguments out.
+types by exactly the rules by which the gateway accepted them; those of a `call` have
+their types already. Must not know queues: a task in, keyword arguments out.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fastapi.routing import APIRoute
 
 from floodgate.broker.envelopes import Task
 from floodgate.declare.registry import Handler, Registry
+from floodgate.declare.typed_arguments import TYPED, TypedArguments
 from floodgate.errors import DeclarationError
 from floodgate.worker.resources import Resources
 from floodgate.worker.serialization import Serializer
@@ -43,11 +44,15 @@ class Plan:
     handler: Handler
     render: Serializer
     _read: Callable[[Task], Awaitable[dict[str, Any]]]
+    _typed: TypedArguments
     _resources: Resources
 
     async def arguments(self, task: Task) -> dict[str, Any]:
         """Return the keyword arguments; raises FastAPI's `RequestValidationError`."""
-        arguments = await self._read(task) if self.handler.signature.parameters else {}
+        if task.headers == TYPED:
+            arguments = self._typed.load(task.body)
+        else:
+            arguments = await self._read(task) if self.handler.signature.parameters else {}
         for name, resource in self.handler.resources.items():
             arguments[name] = self._resources.get(resource)
         return arguments
@@ -55,12 +60,10 @@ class Plan:
 
 def plans(registry: Registry, resources: Resources) -> Mapping[str, Plan]:
     """Return the worker's route table: route to plan."""
-    return {
-        handler.route: Plan(handler, Serializer(handler), _reader(handler), resources) for handler in registry.handlers
-    }
+    return {handler.route: _plan(handler, resources) for handler in registry.handlers}
 
 
-def _reader(handler: Handler) -> Callable[[Task], Awaitable[dict[str, Any]]]:
+def _plan(handler: Handler, resources: Resources) -> Plan:
     async def capture(**values: Any) -> Response:
         return _Captured(values)
 
@@ -69,7 +72,8 @@ def _reader(handler: Handler) -> Callable[[Task], Awaitable[dict[str, Any]]]:
         route = APIRoute(handler.path, capture, methods=[handler.method], response_model=None)
     except (AssertionError, FastAPIError) as error:
         raise DeclarationError(f"{handler.source}: {handler.name}: {error}") from error
-    return _whole(handler, route) if route.dependant.body_params else _head(handler, route.dependant)
+    read = _whole(handler, route) if route.dependant.body_params else _head(handler, route.dependant)
+    return Plan(handler, Serializer(handler), read, TypedArguments(route.dependant), resources)
 
 
 def _whole(handler: Handler, route: APIRoute) -> Callable[[Task], Awaitable[dict[str, Any]]]:
