@@ -68,22 +68,26 @@ def _edit(name: str, old: str, new: str) -> None:
 def _turns_by(flow: str) -> tuple[Edit, ...]:
     """Let all flows with the same `flow` (an expression of Lua) wait in one line."""
     return (
-        ("admit", "pool(k.lane), k.flow", f"pool(k.lane), {flow}"),
-        ("admit", "math.min(num(s[2]) or 0, f.virtual + (helds[k.keep] + 1) * f.step)", "num(s[2]) or 0"),
+        ("admit", "pool_of(class.lane), class.flow", f"pool_of(class.lane), {flow}"),
+        (
+            "admit",
+            "math.min(num(s[2]) or 0, turn.virtual + (tenant_inflight[class.tenant] + 1) * turn.step)",
+            "num(s[2]) or 0",
+        ),
     )
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
     "prediction": (("admit", "if too_long then", "if false then"),),
     "falling-bound": (("admit", "if full > budget then", "if false then"),),
-    "tenant-turns": _turns_by("string.match(k.flow, '^[^|]*|[^|]*')"),
-    "tenant-share": (("admit", "k.keep and flow_of(k).sharers > 1", "false"),),
-    "pool-places": (("admit", "runs = runs, room = room }", "runs = runs, room = nil }"),),
+    "tenant-turns": _turns_by("string.match(class.flow, '^[^|]*|[^|]*')"),
+    "tenant-share": (("admit", "class.tenant and turn_of(class).sharers > 1", "false"),),
+    "pool-places": (("admit", "running = running, free = free,", "running = running, free = nil,"),),
     "route-turns": _turns_by("'all'"),
-    "running-limit": (("declare", "if ARGV[i + 2] ~= '0' then", "if false then"),),
+    "running-limit": (("declare", "if max_running ~= '0' then", "if false then"),),
     # Four look at the deadline of what waits: the gateway (for whoever waits on a connection), claim, executor, reap.
     "deadlines": (
-        ("claim", "or t.deadline <= now or is_for_nobody", "or is_for_nobody"),
+        ("claim", "or t.deadline <= now or is_abandoned", "or is_abandoned"),
         ("reap", "call('ZRANGEBYSCORE', slots, '-inf', now, ", "call('ZRANGEBYSCORE', slots, '-inf', now - 3000, "),
     ),
 }
