@@ -3,125 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
-import httpx
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
-from starlette.requests import HTTPConnection
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from floodgate.errors import ConfigurationError, FloodgateError, Unavailable
-from floodgate.gateway import Refused, call, join
+from floodgate.gateway import call, join
 from floodgate.gateway.app import GatewayApp, install
 from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.gateway.rate_limit import RateLimited
 from floodgate.testing import System, SystemFactory
-from shared import HTTPError, queued
+from shared import HTTPError
+from tests.engine import joining
+from tests.engine.joining import answer, application, quick
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it would rather have httpx2
     from fastapi.testclient import TestClient
 
 T = TypeVar("T")
-ROOT = Path(__file__).parents[3]
-START_S = 20
-TRACE = "JOIN_TRACE"
-"""Names the file that the lifespan writes to."""
-CLASHES = "JOIN_CLASHES"
-
-
-@queued("/quick/{n}", 100)
-async def quick(n: int) -> int:
-    return n
-
-
-@queued("/static", 100)
-async def static() -> str:
-    return "queued"
-
-
-@queued("/slow", 100, method="POST")
-async def slow() -> str:
-    await asyncio.sleep(0.8)
-    return "answered"
-
-
-@queued("/detached", 100, async_timeout_s=5)
-async def detached() -> str:
-    return "done"
-
-
-def trace(text: str) -> None:
-    if path := os.environ.get(TRACE):
-        with Path(path).open("a") as file:
-            file.write(text + "\n")
-
-
-@contextlib.asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-    """Work through the queue at the start and at the end."""
-    connection = HTTPConnection({"type": "http", "app": app, "headers": [], "path": "/", "query_string": b""})
-    limit_s = time.monotonic() + START_S
-    while True:
-        try:
-            app.state.first = await call(quick, n=1, request=connection)
-            break
-        except Refused:  # no worker yet
-            assert time.monotonic() < limit_s
-            await asyncio.sleep(0.05)
-    trace(f"begins after a call: {app.state.first}")
-    yield {"given": "by the lifespan"}
-    trace(f"ends after a call: {await call(quick, n=2, request=connection)}")
-
-
-def answer() -> str:
-    return "given"
-
-
-def application(**options: Any) -> FastAPI:
-    app = FastAPI(lifespan=lifespan, **options)
-
-    @app.middleware("http")
-    async def note(request: Request, call_next: Callable[[Request], Any]) -> Response:
-        response: Response = await call_next(request)
-        if request.url.path == "/slow":
-            trace("slow has answered")
-        response.headers["x-mine"] = f"{response.status_code} {'x-request-id' in response.headers}"
-        return response
-
-    @app.get("/plain")
-    async def plain(request: Request, found: Annotated[str, Depends(answer)]) -> dict[str, Any]:
-        return {"found": found, "state": request.state.given, "url": str(request.url_for("quick", n=3))}
-
-    return app
-
-
-def build() -> FastAPI:
-    """What the servers of these tests run."""
-    app = join(application())
-    if os.environ.get(CLASHES):
-        app.add_api_route("/static", answer)
-    return app
 
 
 @pytest.fixture
 async def beside(floodgate: SystemFactory) -> AsyncIterator[System]:
     """A worker, and a gateway of its own."""
-    async with floodgate(__name__, gateway=lambda: join(FastAPI())) as system:
+    async with floodgate(joining.__name__, gateway=lambda: join(FastAPI())) as system:
         yield system
 
 
@@ -333,92 +246,3 @@ async def test_a_mounted_application_is_told_where_a_call_works(beside: System) 
     install(app, beside.settings, beside.registry)
     with pytest.raises(LookupError, match="belongs to a mounted application"):
         await under_test_client(app, lambda client: client.get("/sub/calls"))
-
-
-Start = Callable[..., subprocess.Popen[bytes]]
-
-
-@pytest.fixture(params=["uvicorn", "gunicorn"])
-def start(request: pytest.FixtureRequest, beside: System, tmp_path: Path) -> Iterator[Start]:
-    """Starts this module's application under a server, on a port of its own."""
-    processes: list[subprocess.Popen[bytes]] = []
-    given = {
-        "REDIS_URL": beside.settings.redis,
-        "FLOODGATE_NAMESPACE": beside.settings.namespace,
-        "FLOODGATE_HANDLERS": __name__,
-        "FLOODGATE_LEASE_S": "1",
-        "FLOODGATE_SHUTDOWN_DELAY_S": "0",
-        "PYTHONPATH": str(ROOT),
-        TRACE: str(tmp_path / "trace"),
-    }
-    target = f"{__name__}:build"
-
-    def run(port: int, **more: str) -> subprocess.Popen[bytes]:
-        (tmp_path / "conf.py").write_text(
-            "from floodgate.operations.server import configuration\n"
-            "from floodgate.operations.settings import Settings\n"
-            f"globals().update(configuration('{target}()', {port}, Settings()))\n"
-        )
-        command = {
-            "uvicorn": ["uvicorn", "--factory", target, "--port", str(port)],
-            "gunicorn": ["gunicorn", "-c", str(tmp_path / "conf.py")],
-        }[request.param]
-        with (tmp_path / "log").open("wb") as log:
-            environment = os.environ | given | more
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", *command],
-                    cwd=tmp_path,
-                    env=environment,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            )
-        return processes[-1]
-
-    yield run
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-async def test_under_a_server_the_user_s_lifespan_ends_after_the_drain(start: Start, tmp_path: Path) -> None:
-    port = free_port()
-    process = start(port)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-        limit_s = time.monotonic() + START_S
-        while not await ready(client):
-            assert time.monotonic() < limit_s, (tmp_path / "log").read_text()
-            await asyncio.sleep(0.1)
-        assert (await client.get("/static")).json() == "queued"
-        assert (await client.get("/plain")).json()["state"] == "by the lifespan"
-        under_way = asyncio.create_task(client.post("/slow"))
-        await asyncio.sleep(0.3)
-        process.terminate()
-        assert (await under_way).json() == "answered"
-    await asyncio.to_thread(process.wait, 10)
-    assert (tmp_path / "trace").read_text().splitlines() == [
-        "begins after a call: 1",
-        "slow has answered",
-        "ends after a call: 2",
-    ]
-
-
-async def test_under_a_server_a_hidden_route_ends_the_start_with_the_reason(start: Start, tmp_path: Path) -> None:
-    process = start(free_port(), **{CLASHES: "yes"})
-    assert await asyncio.to_thread(process.wait, START_S) != 0
-    assert "GET /static is a queued route" in (tmp_path / "log").read_text()
-
-
-async def ready(client: httpx.AsyncClient) -> bool:
-    with contextlib.suppress(httpx.TransportError):
-        return (await client.get("/-/ready")).status_code == 200
-    return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
