@@ -63,7 +63,7 @@ async def caller_of(request: HTTPConnection) -> Caller | None:
 
 
 def record_for(request: HTTPConnection) -> RequestRecord:
-    """Return the facts of a request; a WebSocket, which has no line in the log, gets an id here."""
+    """Return the record of a request; a WebSocket, which has no line in the log, gets an id here."""
     record: RequestRecord = request.scope.setdefault(SCOPE_KEY, RequestRecord(secrets.token_hex(8)))
     return record
 
