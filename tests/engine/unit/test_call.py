@@ -23,7 +23,7 @@ from floodgate.gateway.call import CallCodec, CallCodecs
 from floodgate.gateway.payload import Payload
 from floodgate.gateway.request_options import RequestOptions
 from shared import Context
-from tests.engine.unit.calling_values import (
+from tests.engine.unit.call_values import (
     HIDDEN,
     ONE_PARAMETER,
     PLAIN,
