@@ -85,7 +85,7 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
     options = codec.options_reader.options(request, caller, honor_prefer=False)
     payload = codec.payload(arguments, record.request_id, caller, options)
     leaving = await _leaving(request)
-    dispatcher: Dispatcher = request.app.state.dispatcher
+    dispatcher: Dispatcher = request.app.engine.dispatcher
     meter, rate_limiter, route = dispatcher.metrics.of(codec.handler), dispatcher.rate_limiter, codec.handler.route
     meter.offered()
     answer = rate_limiter.over_rate(route) or rate_limiter.cached(route, options)
@@ -98,7 +98,7 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
 
 
 def _find(function: Callable[..., Any], request: HTTPConnection) -> CallCodec:
-    call_codecs: CallCodecs | None = getattr(request.app.state, "call_codecs", None)
+    call_codecs: CallCodecs | None = getattr(request.app, "call_codecs", None)
     if call_codecs is None:
         raise LookupError("this request belongs to a mounted application; `call` works from the gateway's own routes")
     return call_codecs.find(function)

@@ -57,7 +57,7 @@ async def caller_of(request: HTTPConnection) -> Caller | None:
     if not asked.done:
         async with asked.lock:  # several calls of one route may be the first
             if not asked.done:
-                record.caller = await request.app.state.identity(request)
+                record.caller = await request.app.identity(request)
                 asked.done = True
     return record.caller
 
