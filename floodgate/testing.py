@@ -193,8 +193,9 @@ class System(httpx.AsyncClient):
         self._left: list[Worker] = []
         self._lost: dict[Function, int] = {}
         self._late: dict[Function, float] = {}
-        self._dispatch = app.state.dispatcher.dispatch
-        app.state.dispatcher.dispatch = self._dispatch_with_own_deadline
+        assert app.engine, "its lifespan runs"
+        self._dispatch = app.engine.dispatcher.dispatch
+        app.engine.dispatcher.dispatch = self._dispatch_with_own_deadline  # type: ignore[method-assign]
 
     def full(self, function: Function) -> AbstractAsyncContextManager[None]:
         """Take all free places of a handler's route while the block lasts: 503."""

@@ -1,8 +1,8 @@
 """Turns a task into the keyword arguments of its handler; all that can be is prepared once, at start.
 
-FastAPI's own validation reads the raw arguments again, so the handler gets typed
-values by exactly the rules by which the gateway accepted them. Must not know
-queues: a task in, keyword arguments out.
+FastAPI's own validation reads the raw arguments again, so the handler gets real
+types by exactly the rules by which the gateway accepted them; those of a `call` have
+their types already. Must not know queues: a task in, keyword arguments out.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fastapi.routing import APIRoute
 
 from floodgate.broker.envelopes import Task
 from floodgate.declare.registry import Handler, Registry
+from floodgate.declare.typed_arguments import TYPED, TypedArguments
 from floodgate.errors import DeclarationError
 from floodgate.worker.resources import Resources
 from floodgate.worker.serialization import Serializer
@@ -43,11 +44,15 @@ class HandlerCall:
     handler: Handler
     serialize: Serializer
     _read: Callable[[Task], Awaitable[dict[str, Any]]]
+    _typed: TypedArguments
     _resources: Resources
 
     async def arguments(self, task: Task) -> dict[str, Any]:
         """Return the keyword arguments; raises FastAPI's `RequestValidationError`."""
-        arguments = await self._read(task) if self.handler.signature.parameters else {}
+        if task.headers == TYPED:
+            arguments = self._typed.load(task.body)
+        else:
+            arguments = await self._read(task) if self.handler.signature.parameters else {}
         for name, resource in self.handler.resources.items():
             arguments[name] = self._resources.get(resource)
         return arguments
@@ -55,13 +60,10 @@ class HandlerCall:
 
 def handler_calls(registry: Registry, resources: Resources) -> Mapping[str, HandlerCall]:
     """Return what is called for the tasks of each route."""
-    return {
-        handler.route: HandlerCall(handler, Serializer(handler), _reader(handler), resources)
-        for handler in registry.handlers
-    }
+    return {handler.route: _handler_call(handler, resources) for handler in registry.handlers}
 
 
-def _reader(handler: Handler) -> Callable[[Task], Awaitable[dict[str, Any]]]:
+def _handler_call(handler: Handler, resources: Resources) -> HandlerCall:
     async def capture(**values: Any) -> Response:
         return _Captured(values)
 
@@ -70,7 +72,9 @@ def _reader(handler: Handler) -> Callable[[Task], Awaitable[dict[str, Any]]]:
         route = APIRoute(handler.path, capture, methods=[handler.method], response_model=None)
     except (AssertionError, FastAPIError) as error:
         raise DeclarationError(f"{handler.source}: {handler.name}: {error}") from error
-    return _body_reader(handler, route) if route.dependant.body_params else _head_reader(handler, route.dependant)
+    has_body = bool(route.dependant.body_params)
+    read = _body_reader(handler, route) if has_body else _head_reader(handler, route.dependant)
+    return HandlerCall(handler, Serializer(handler), read, TypedArguments(route.dependant), resources)
 
 
 def _body_reader(handler: Handler, route: APIRoute) -> Callable[[Task], Awaitable[dict[str, Any]]]:

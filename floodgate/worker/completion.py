@@ -34,7 +34,7 @@ class CompletionBatcher:
     """Gathers the ends of all runs of a worker process and sends them in batches."""
 
     def __init__(self, pool: Pool, keys: Keys, clock: RedisClock, metrics: WorkerMetrics) -> None:
-        self._pipeline = Pipeline(pool, self._on_open)
+        self._pipeline = Pipeline(pool, self)
         self._keys = keys
         self._clock = clock
         self._metrics = metrics
@@ -112,7 +112,7 @@ class CompletionBatcher:
             backoff.reset()
             self._forget(batch)
 
-    async def _on_open(self, pipeline: Pipeline) -> None:
+    async def on_open(self, pipeline: Pipeline) -> None:
         self._metrics.connects.opened("complete")
 
     def _batch(self) -> list[Completion]:

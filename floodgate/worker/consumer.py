@@ -87,7 +87,7 @@ class Consumer:
         self.leaving = False
         self._full = asyncio.Event()
         """Set while nothing can be claimed."""
-        self._pipeline = Pipeline(pool, self._on_open)
+        self._pipeline = Pipeline(pool, self)
         self._listening = Pipeline(pool)
 
     @property
@@ -145,7 +145,7 @@ class Consumer:
                     await asyncio.sleep(backoff.next_s())
         await self._pipeline.close()
 
-    async def _on_open(self, pipeline: Pipeline) -> None:
+    async def on_open(self, pipeline: Pipeline) -> None:
         self._metrics.connects.opened("claim")
         if self.leaving:
             return

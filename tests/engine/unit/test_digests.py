@@ -14,7 +14,7 @@ from fastapi import Body, Cookie, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from floodgate.broker.envelopes import VERSION
-from floodgate.gateway.payload import dependant_of
+from floodgate.declare.typed_arguments import dependant_of
 from tests.engine.conformance.sealed import sealed
 
 ROOT = Path(__file__).parents[3]
@@ -96,6 +96,10 @@ DIFFERENT: dict[str, tuple[Callable[[], str], Callable[[], str]]] = {
     "alias of a field": (
         lambda: digest(model(a=(int, Field(alias="x")))),
         lambda: digest(model(a=(int, Field(alias="y")))),
+    ),
+    "name of a field with an alias": (
+        lambda: digest(model(a=(int, Field(alias="x")))),
+        lambda: digest(model(b=(int, Field(alias="x")))),
     ),
     "alias of a result's field": (
         lambda: digest(result=model(a=(int, Field(serialization_alias="x")))),

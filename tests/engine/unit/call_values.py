@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 from floodgate.broker.envelopes import Task, pack_task, unpack_task
 from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Handler, Registry, declared_in
-from floodgate.gateway.call_codec import CallCodec
+from floodgate.gateway.call import CallCodec
 from floodgate.gateway.payload import Payload
 from floodgate.gateway.request_options import RequestOptions
 from floodgate.worker.arguments import handler_calls
