@@ -81,7 +81,7 @@ class Gauges:
                 ("ZCARD", keys.running(route)),
                 ("ZCARD", keys.parked(route)),
                 ("ZCARD", keys.stranded(route)),
-                ("HMGET", keys.figures(route), "limit", "override"),
+                ("HMGET", keys.statistics(route), "limit", "override"),
             ]
         now_ms = self._clock.now_ms()
         return [

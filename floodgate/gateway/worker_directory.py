@@ -78,12 +78,12 @@ class WorkerDirectory:
                 pipe.time()  # the first survey may come before any script has told the time
                 pipe.hgetall(self._keys.contracts())
                 pipe.smembers(self._keys.lanes())
-                pipe.hexists(self._keys.figures(first), "limit")
+                pipe.hexists(self._keys.statistics(first), "limit")
                 at, contracts, lanes, declared = await pipe.execute()
                 self._clock.observe(_ms(at))
                 names = sorted(lane.decode("ascii", "replace") for lane in lanes)
                 pipe.time()
-                pipe.hmget(self._keys.reap(), "last", "grace", "gap")
+                pipe.hmget(self._keys.reap(), "last", "registration_grace_until", "gap")
                 for lane in names:
                     pipe.zrevrange(self._keys.serving(lane), 0, 0, withscores=True)
                 at, reap, *tops = await pipe.execute()

@@ -204,7 +204,7 @@ class Consumer:
         """Return what it claimed, and what woke it."""
         call = self._call(BLOCK_S + 1.0)
         wakes = [self._keys.wake(lane) for lane in self.lanes]
-        block = ("BLPOP", self._keys.bell(self.name), *wakes, str(BLOCK_S))
+        block = ("BLPOP", self._keys.control(self.name), *wakes, str(BLOCK_S))
         rung, reply = await self._pipeline.exchange([block, call.evalsha], BLOCK_S + SLACK_S)
         claimed = self._read(await self._pipeline.result(call, reply, CALL_S))
         self._metering.claims.brought(len(claimed.tasks))
@@ -217,7 +217,7 @@ class Consumer:
 
     async def _listen_while_full(self) -> None:
         """Hear the bell while no claim is parked on it; on a connection of its own, since room ends no `BLPOP`."""
-        bell = ("BLPOP", self._keys.bell(self.name), str(LISTEN_S))
+        bell = ("BLPOP", self._keys.control(self.name), str(LISTEN_S))
         backoff = Backoff()
         try:
             while True:
@@ -239,12 +239,12 @@ class Consumer:
         """Stop what the bell names. Its rest is fetched without waiting."""
         if isinstance(rung, Exception) and str(rung).startswith("WRONGTYPE"):
             log.error("garbage in the place of a bell or a baton: dropped", extra=fields(consumer=self.name))
-            await pipeline.exchange([("DEL", self._keys.bell(self.name))], CALL_S)
+            await pipeline.exchange([("DEL", self._keys.control(self.name))], CALL_S)
             await asyncio.sleep(MEND_S)
             return
-        if not isinstance(rung, list) or rung[0] != self._keys.bell(self.name).encode():
+        if not isinstance(rung, list) or rung[0] != self._keys.control(self.name).encode():
             return
-        (rest,) = await pipeline.exchange([("LPOP", self._keys.bell(self.name), 1000)], CALL_S)
+        (rest,) = await pipeline.exchange([("LPOP", self._keys.control(self.name), 1000)], CALL_S)
         items = (rung[1], *(rest if isinstance(rest, list) else ()))
         for item in items:
             self.executor.stop_task(item.decode("ascii", "replace"))

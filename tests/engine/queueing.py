@@ -18,7 +18,7 @@ from redis import Redis
 
 from floodgate.broker import commands as calls
 from floodgate.broker.envelopes import unpack_reply
-from floodgate.broker.keys import Keys
+from floodgate.broker.keys import FORMAT, Keys
 from floodgate.broker.scripts import Script
 from tests.engine.envelopes import (
     BUDGET_MS,
@@ -86,7 +86,7 @@ class Queue:
         self.client, self.keys, self._edits = client, Keys(namespace), tuple(edits)
         self._kinds: dict[str, calls.AdmissionClass] = {}
         """Of every request so far, by id."""
-        self._slot = f"{{{namespace}:1}}"
+        self._slot = f"{{{namespace}:{FORMAT}}}"
         """The hash tag of the prefix, so that the key that tells the time is in the same Cluster slot."""
         self.now_ms = START_MS
 
@@ -266,22 +266,22 @@ class Queue:
         return self._members(self.keys.slots(route))
 
     def waiting(self, lane: str = LANE) -> list[str]:
-        found: Any = self.client.zrange(self.keys.waiting(lane), 0, -1)
+        found: Any = self.client.zrange(self.keys.of("waiting", lane), 0, -1)
         return [id.decode() for id in found]
 
     def running(self, route: str = ROUTE) -> set[str]:
         return self._members(self.keys.running(route))
 
     def tasks(self) -> set[str]:
-        found: Any = self.client.hkeys(self.keys.tasks())
+        found: Any = self.client.hkeys(self.keys.of("tasks"))
         return {id.decode() for id in found}
 
-    def baton(self, lane: str = LANE) -> int:
+    def marker(self, lane: str = LANE) -> int:
         length: Any = self.client.llen(self.keys.wake(lane))
         return int(length)
 
-    def take_baton(self, lane: str = LANE) -> bool:
-        """Do what BLPOP does for a parked claimer."""
+    def take_marker(self, lane: str = LANE) -> bool:
+        """Do what BLPOP does for a parked consumer."""
         return self.client.lpop(self.keys.wake(lane)) is not None
 
     def parked(self, route: str = ROUTE) -> list[str]:
@@ -291,30 +291,30 @@ class Queue:
     def stranded(self, route: str = ROUTE) -> set[str]:
         return {member.rpartition("#")[2] for member in self._members(self.keys.stranded(route))}
 
-    def held(self, tenant: str, route: str = ROUTE) -> set[str]:
-        return self._members(self.keys.held(f"{route}|{tenant}"))
+    def tenant_inflight(self, tenant: str, route: str = ROUTE) -> set[str]:
+        return self._members(self.keys.of("tenant_inflight", f"{route}|{tenant}"))
 
     def virtual(self) -> float | None:
-        return self.client.zscore(self.keys.clock(POOL), "")
+        return self.client.zscore(self.keys.of("clock", POOL), "")
 
     def tags(self, key: str) -> list[float]:
         """Return the start tags of what waits in a lane, or is parked."""
         found: Any = self.client.zrange(key, 0, -1, withscores=True)
         return [tag for _, tag in found]
 
-    def figures(self, route: str = ROUTE) -> dict[str, float]:
+    def statistics(self, route: str = ROUTE) -> dict[str, float]:
         """Return the numbers of a route by field."""
-        found: Any = self.client.hgetall(self.keys.figures(route))
+        found: Any = self.client.hgetall(self.keys.statistics(route))
         return {name.decode(): float(value) for name, value in found.items()}
 
-    def figure(self, **fields: float) -> None:
-        """Put figures there, as if they had been measured; `later_mean` is the one of detached tasks."""
+    def measured(self, **fields: float) -> None:
+        """Put statistics there, as if they had been measured; `later_mean` is the one of detached tasks."""
         named: Any = {name.replace("later_", "~"): value for name, value in fields.items()}
-        self.client.hset(self.keys.figures(ROUTE), mapping=named)
+        self.client.hset(self.keys.statistics(ROUTE), mapping=named)
 
     def result(self, id: str) -> str | None:
         """Return the outcome that is kept of a detached task."""
-        found: Any = self.client.get(self.keys.result(id))
+        found: Any = self.client.get(self.keys.of("result", id))
         return None if found is None else outcome(found)[1]
 
     def replies(self, inbox: str = "box") -> list[tuple[str, str]]:
@@ -325,7 +325,7 @@ class Queue:
 
     def dead(self) -> list[dict[str, bytes]]:
         """Return the copies of lost tasks, oldest first."""
-        found: Any = self.client.xrange(self.keys.dead())
+        found: Any = self.client.xrange(self.keys.of("dead"))
         return [{name.decode(): value for name, value in fields.items()} for _, fields in found]
 
     def snapshot(self) -> Snapshot:

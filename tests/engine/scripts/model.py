@@ -45,7 +45,7 @@ class Model:
     kept: dict[str, str] = field(default_factory=dict)
     registered: dict[str, int] = field(default_factory=dict)
     lanes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """By claimer."""
+    """By consumer."""
     agreed: Mapping[str, str] = field(default_factory=dict)
     """Lane → the lane of another release that sees its route alike."""
     most: dict[str, int] = field(default_factory=dict)

@@ -18,7 +18,7 @@ def test_the_answer_of_a_detached_task_is_kept_and_sent(queue: Queue) -> None:
     queue.claim()
     queue.complete(lease("1"))
     assert queue.result(task_id("1")) == "done"
-    assert 0 < queue.client.ttl(queue.keys.result(task_id("1"))) <= RESULT_S
+    assert 0 < queue.client.ttl(queue.keys.of("result", task_id("1"))) <= RESULT_S
     assert queue.replies() == [(task_id("1"), "done")]
     assert queue.slots() == queue.tasks() == set()
 
@@ -34,7 +34,7 @@ def test_a_completion_that_is_repeated_keeps_the_first_answer(queue: Queue) -> N
     queue.admit("1", async_response=True)
     queue.claim()
     queue.complete(lease("1"))
-    queue.client.delete(queue.keys.result(task_id("1")))
+    queue.client.delete(queue.keys.of("result", task_id("1")))
     assert queue.complete(lease("1")) == [False]
     assert queue.result(task_id("1")) is None
 
@@ -161,14 +161,14 @@ def test_a_look_changes_nothing(queue: Queue) -> None:
 
 @pytest.mark.leaves_garbage
 def test_a_look_at_garbage_knows_nothing(queue: Queue) -> None:
-    queue.client.rpush(queue.keys.result(task_id("1")), "garbage")
-    queue.client.hset(queue.keys.tasks(), task_id("1"), b"garbage")
+    queue.client.rpush(queue.keys.of("result", task_id("1")), "garbage")
+    queue.client.hset(queue.keys.of("tasks"), task_id("1"), b"garbage")
     assert queue.look(task_id("1")).progress is Progress.UNKNOWN
 
 
 @pytest.mark.leaves_garbage
 def test_garbage_in_the_place_of_a_result_is_replaced(queue: Queue) -> None:
-    queue.client.rpush(queue.keys.result(task_id("1")), "garbage")
+    queue.client.rpush(queue.keys.of("result", task_id("1")), "garbage")
     queue.admit("1", async_response=True)
     queue.claim()
     assert queue.complete(lease("1")) == [True]

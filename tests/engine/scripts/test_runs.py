@@ -22,21 +22,21 @@ def test_a_claim_leases_what_waits_and_hands_over_the_blob(queue: Queue) -> None
     assert queue.slots() == {task_id("1")}
 
 
-def test_a_ghost_claim_takes_nothing_and_leaves_the_baton(queue: Queue) -> None:
+def test_a_ghost_claim_takes_nothing_and_leaves_the_marker(queue: Queue) -> None:
     queue.admit("1")
-    queue.take_baton()
+    queue.take_marker()
     assert queue.claimed(late_ms=-1) == []
     assert queue.waiting() == [task_id("1")]
-    assert queue.baton() == 1
+    assert queue.marker() == 1
 
 
 def test_who_is_not_registered_takes_nothing_and_is_told(queue: Queue) -> None:
     queue.admit("1")
-    queue.take_baton()
+    queue.take_marker()
     reply = queue.claim(consumer=W2)
     assert not reply.registered
     assert reply.tasks == ()
-    assert queue.baton() == 1
+    assert queue.marker() == 1
 
 
 def test_a_claim_takes_its_room_its_share_and_its_bytes(queue: Queue) -> None:
@@ -50,14 +50,14 @@ def test_a_claim_takes_its_room_its_share_and_its_bytes(queue: Queue) -> None:
     assert queue.claimed(5, room=0) == []
 
 
-def test_work_that_is_left_keeps_its_baton_and_an_empty_lane_gets_none(queue: Queue) -> None:
+def test_work_that_is_left_keeps_its_marker_and_an_empty_lane_gets_none(queue: Queue) -> None:
     queue.admit("1", "2")
-    queue.take_baton()
+    queue.take_marker()
     queue.claim(1, room=1)
-    assert queue.baton() == 1
-    queue.take_baton()
+    assert queue.marker() == 1
+    queue.take_marker()
     queue.claim(2)
-    assert queue.baton() == 0
+    assert queue.marker() == 0
 
 
 def test_what_expired_while_it_waited_is_answered_and_not_run(queue: Queue) -> None:
@@ -100,13 +100,13 @@ def test_a_completion_whose_lease_is_gone_changes_nothing(queue: Queue) -> None:
 
 
 def test_the_mean_follows_the_samples_and_a_late_run_counts_a_whole_budget(queue: Queue) -> None:
-    figures = queue.keys.figures(ROUTE)
+    statistics = queue.keys.statistics(ROUTE)
 
     def run(serial: int, **report: Any) -> tuple[float, int]:
         queue.admit(str(serial))
         queue.claim(serial)
         queue.complete(lease(str(serial), serial), **report)
-        mean, seen = queue.client.hmget(figures, "mean", "seen")
+        mean, seen = queue.client.hmget(statistics, "mean_ms", "samples")
         return float(mean or 0), int(seen or 0)
 
     assert run(1, sample=False) == (0, 0)
@@ -115,7 +115,7 @@ def test_the_mean_follows_the_samples_and_a_late_run_counts_a_whole_budget(queue
     mean, seen = run(4, run_ms=50, in_time=False, budget_ms=BUDGET_MS)
     assert mean == pytest.approx(200 + (BUDGET_MS - 200) / 3, rel=1e-4)
     assert seen == 3
-    queue.client.hset(figures, mapping={"mean": 100, "seen": 20})
+    queue.client.hset(statistics, mapping={"mean_ms": 100, "samples": 20})
     assert run(5, run_ms=300) == (110, 20)
 
 
@@ -134,31 +134,31 @@ def test_renewal_extends_what_it_names_and_says_what_is_gone(queue: Queue) -> No
 
 
 def test_places_are_the_sum_over_the_lanes_claimers(queue: Queue) -> None:
-    assert queue.client.hget(queue.keys.places(), LANE) == b"10"
+    assert queue.client.hget(queue.keys.of("concurrency"), LANE) == b"10"
     assert queue.register(W2).joined
     assert not queue.register(W2).joined
-    assert queue.client.hget(queue.keys.places(), LANE) == b"14"
+    assert queue.client.hget(queue.keys.of("concurrency"), LANE) == b"14"
     queue.leave()
-    assert queue.client.hget(queue.keys.places(), LANE) == b"4"
+    assert queue.client.hget(queue.keys.of("concurrency"), LANE) == b"4"
 
 
 def test_leaving_ends_the_registration_and_rings_the_own_bell(queue: Queue) -> None:
     queue.leave()
-    queue.client.hdel(queue.keys.places(), "")
-    assert queue.client.exists(queue.keys.serving(LANE), queue.keys.places()) == 0
-    assert queue.client.lrange(queue.keys.bell(WORKER), 0, -1) == [b"leave"]
-    assert 0 < queue.client.ttl(queue.keys.bell(WORKER)) <= 60
+    queue.client.hdel(queue.keys.of("concurrency"), "")
+    assert queue.client.exists(queue.keys.serving(LANE), queue.keys.of("concurrency")) == 0
+    assert queue.client.lrange(queue.keys.control(WORKER), 0, -1) == [b"leave"]
+    assert 0 < queue.client.ttl(queue.keys.control(WORKER)) <= 60
 
 
 def test_what_had_not_started_goes_back_uncounted(queue: Queue) -> None:
     queue.admit("1", tries=1)
     queue.claim()
-    queue.take_baton()
+    queue.take_marker()
     assert queue.release(lease("1"), started=False) == [True]
     assert queue.release(lease("1"), started=False) == [False]
     assert queue.running() == set()
     assert queue.slots() == {task_id("1")}
-    assert queue.baton() == 1
+    assert queue.marker() == 1
     assert [(t.id, t.tries_used) for t in queue.claim(2).tasks] == [(task_id("1"), 0)]
 
 
@@ -178,8 +178,8 @@ def test_a_started_task_without_tries_left_is_lost_with_a_copy(queue: Queue) -> 
     queue.release(lease("1"), started=True)
     assert queue.replies() == [(task_id("1"), "lost")]
     assert queue.slots() == queue.tasks() == set()
-    assert queue.client.xlen(queue.keys.dead()) == 1
-    assert queue.client.ttl(queue.keys.dead()) > 0
+    assert queue.client.xlen(queue.keys.of("dead")) == 1
+    assert queue.client.ttl(queue.keys.of("dead")) > 0
 
 
 def test_what_goes_back_past_its_deadline_is_expired(queue: Queue) -> None:
@@ -207,7 +207,7 @@ def test_a_claim_that_never_arrived_goes_back_uncounted_at_join(queue: Queue) ->
     assert queue.join(1, lease("1")) == {lease("2", 2)}
     assert queue.waiting() == [task_id("2")]
     assert queue.running() == {lease("1")}
-    assert queue.baton() == 1
+    assert queue.marker() == 1
 
 
 def test_a_lease_whose_end_was_lost_counts_as_a_try_at_join(queue: Queue) -> None:
