@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from floodgate.broker.clock import RedisClock
-from floodgate.broker.commands import AdmissionClass, AdmitReply, AdmitRequest, admit
+from floodgate.broker.commands import AdmissionClass, AdmitCode, AdmitReply, AdmitRequest, admit
 from floodgate.broker.envelopes import join_task, pack_header
 from floodgate.broker.keys import Keys, flow_of
-from floodgate.broker.lifecycle import AdmitCode
 from floodgate.broker.pipeline import Pipeline
 from floodgate.errors import FloodgateError, StoreFull, Unavailable
 from floodgate.gateway.metrics import GatewayMetrics
@@ -199,7 +198,7 @@ class AdmissionBatcher:
             self._keys,
             valid_until_ms=valid_until_ms,
             requests=[admission for _, admission in batch],
-            missed=self._refusals.take_missed({entry.handler.route for entry, _ in batch}),
+            suppressed=self._refusals.take_missed({entry.handler.route for entry, _ in batch}),
         )
         try:
             reply = await self._pipeline.run(call, CALL_S)

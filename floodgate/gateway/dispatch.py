@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from floodgate.broker.commands import cancel
+from floodgate.broker.commands import CancelCode, cancel
 from floodgate.broker.connection import Client, run
 from floodgate.broker.envelopes import TaskOutcome, TaskReply
 from floodgate.broker.keys import Keys
-from floodgate.broker.lifecycle import CancelCode
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError
 from floodgate.gateway.async_results import AsyncResults
@@ -166,11 +165,11 @@ class Dispatcher:
                     if entry.accept_on_admit:
                         entry.accept()
                 raise
-            for entry, code in zip(waiting, reply.codes, strict=True):
+            for entry, code in zip(waiting, reply.results, strict=True):
                 entry.moving = False
                 if code is CancelCode.REMOVED and not entry.answer.done():
                     self._admit_again(entry)
-                elif code is CancelCode.REMOVED_AFTER_A_TRY:
+                elif code is CancelCode.REMOVED_AFTER_START:
                     entry.settle(lost(entry))
                 elif entry.accept_on_admit:
                     entry.accept()

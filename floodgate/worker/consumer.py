@@ -16,7 +16,7 @@ from typing import Any
 
 from floodgate.broker.backoff import Backoff
 from floodgate.broker.clock import RedisClock
-from floodgate.broker.commands import MAX_BATCH, Call, Claimed, ClaimReply, Released, claim, join, release
+from floodgate.broker.commands import MAX_BATCH, Call, Claimed, ClaimReply, Released, claim, reclaim, release
 from floodgate.broker.connection import Pool
 from floodgate.broker.envelopes import unpack_task
 from floodgate.broker.eviction import Eviction
@@ -152,7 +152,7 @@ class Consumer:
             return
         await self._eviction.look(pipeline)
         await self._heartbeat.renew(self)
-        call = join(self._keys, consumer=self.name, last_serial=self._last_read, known=self.leases().keys())
+        call = reclaim(self._keys, consumer=self.name, last_serial=self._last_read, known=self.leases().keys())
         reply = await pipeline.run(call, CALL_S)
         self._clock.observe(reply.now_ms)
 
@@ -171,8 +171,8 @@ class Consumer:
             backoff.reset()
             # The share of a claim may leave work behind; then its baton lies there and parking returns at once.
             parked = True
-            if reply.garbage:
-                log.error("garbage in the queue dropped", extra=fields(count=reply.garbage))
+            if reply.malformed:
+                log.error("malformed tasks in the queue dropped", extra=fields(count=reply.malformed))
             # First the start: a bell may ring for a task of the same turn, and what follows may fail.
             for claimed in reply.tasks:
                 self._start(claimed)
@@ -187,7 +187,7 @@ class Consumer:
             valid_until_ms=self._clock.now_ms() + round(valid_s * 1000),
             consumer=self.name,
             serial=self._serial,
-            room=min(self.executor.room, MOST_TASKS),
+            free=min(self.executor.room, MOST_TASKS),
             lease_ms=self._lease_ms,
             max_bytes=CLAIM_BYTES,
             pool=self._pool_name,
@@ -262,4 +262,4 @@ class Consumer:
         else:
             left_s = (task.deadline_ms - self._clock.now_ms()) / 1000
             self._metering.routes[task.route].started()
-            self.executor.start(lease, claimed.id, task, claimed.tries_used, left_s)
+            self.executor.start(lease, claimed.id, task, claimed.attempts_used, left_s)

@@ -111,7 +111,7 @@ class Heartbeat:
                 log.warning("renewal failed", extra=fields(consumer=holder.name, reason=str(error)))
 
     def _heed(self, holder: Holder, reply: RenewReply) -> None:
-        for lease in reply.unwanted:
+        for lease in reply.cancelled:
             holder.stop(lease)
         # Not those of runs that ended meanwhile: their `complete` overtook the renewal.
         if gone := sum(holder.stop(lease) for lease in reply.gone):

@@ -155,19 +155,23 @@ class Queue:
             calls.renew(self.keys, consumer=consumer, register_ms=ms, lease_ms=lease_ms, lanes=lanes, leases=named)
         )
 
-    def admit(self, *ids: str, late_ms: int = 1000, missed: Mapping[str, int] = {}, **task: Any) -> calls.AdmitReply:
-        return self.ask(*(self.request(id, **task) for id in ids), late_ms=late_ms, missed=missed)
+    def admit(
+        self, *ids: str, late_ms: int = 1000, suppressed: Mapping[str, int] = {}, **task: Any
+    ) -> calls.AdmitReply:
+        return self.ask(*(self.request(id, **task) for id in ids), late_ms=late_ms, suppressed=suppressed)
 
     def request(self, id: str, **task: Any) -> calls.AdmitRequest:
         """Return a request made now, for `ask`."""
         return admission(self.now_ms, id, **task)
 
     def ask(
-        self, *requests: calls.AdmitRequest, late_ms: int = 1000, missed: Mapping[str, int] = {}
+        self, *requests: calls.AdmitRequest, late_ms: int = 1000, suppressed: Mapping[str, int] = {}
     ) -> calls.AdmitReply:
         """Send one batch of different requests."""
         self._kinds.update((request.id, request.kind) for request in requests)
-        return self.send(calls.admit(self.keys, valid_until_ms=self.now_ms + late_ms, requests=requests, missed=missed))
+        return self.send(
+            calls.admit(self.keys, valid_until_ms=self.now_ms + late_ms, requests=requests, suppressed=suppressed)
+        )
 
     def codes(self, *ids: str, **task: Any) -> list[int]:
         """Admit and return the codes alone."""
@@ -182,7 +186,7 @@ class Queue:
         serial: int = 1,
         *,
         consumer: str = WORKER,
-        room: int = 10,
+        free: int = 10,
         lanes: Sequence[str] = (LANE,),
         late_ms: int = 4000,
         max_bytes: int = BATCH_BYTES,
@@ -195,7 +199,7 @@ class Queue:
                 valid_until_ms=self.now_ms + late_ms,
                 consumer=consumer,
                 serial=serial,
-                room=room,
+                free=free,
                 lease_ms=lease_ms,
                 max_bytes=max_bytes,
                 pool=pool,
@@ -212,7 +216,7 @@ class Queue:
 
     def report_all(self, *reports: calls.Completion) -> list[bool]:
         """Send one batch of different reports."""
-        return list(self.send(calls.complete(self.keys, reports)).held)
+        return list(self.send(calls.complete(self.keys, reports)).results)
 
     def report(self, lease: str, **report: Any) -> calls.Completion:
         """Return what a worker says of a run: of the flow, lane and budget that its task was admitted with."""
@@ -221,20 +225,20 @@ class Queue:
         return completion(lease, **{**known, **report})
 
     def cancel(self, *ids: str) -> list[int]:
-        return [int(code) for code in self.send(calls.cancel(self.keys, ids)).codes]
+        return [int(code) for code in self.send(calls.cancel(self.keys, ids)).results]
 
-    def look(self, id: str) -> calls.LookReply:
-        return self.send(calls.look(self.keys, id))
+    def poll(self, id: str) -> calls.PollReply:
+        return self.send(calls.poll(self.keys, id))
 
     def release(self, *leases: str, started: bool) -> list[bool]:
         items = [
             calls.Released(lease, lease.rpartition("#")[2], route_of(lease.rpartition("#")[2]), started)
             for lease in leases
         ]
-        return list(self.send(calls.release(self.keys, items)).held)
+        return list(self.send(calls.release(self.keys, items)).results)
 
-    def join(self, last_serial: int, *known: str, consumer: str = WORKER) -> set[str]:
-        return set(self.send(calls.join(self.keys, consumer=consumer, last_serial=last_serial, known=known)).gone)
+    def reclaim(self, last_serial: int, *known: str, consumer: str = WORKER) -> set[str]:
+        return set(self.send(calls.reclaim(self.keys, consumer=consumer, last_serial=last_serial, known=known)).results)
 
     def reap(self, batch: int = 256, lease_ms: int = LEASE_MS, **more: Any) -> calls.ReapReply:
         return self.send(

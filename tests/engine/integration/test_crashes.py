@@ -21,8 +21,8 @@ from tests.engine.snapshot import ids
 
 OTHER = "ba9876543210"
 MOST_RUNNING = 2
-FIRST_LINE = "local call, P, touched, garbage = redis.call, KEYS[1], {}, 0"
-STOPPED = """local calls, P, touched, garbage = 0, KEYS[1], {{}}, 0
+FIRST_LINE = "local call, P = redis.call, KEYS[1]"
+STOPPED = """local calls, P = 0, KEYS[1]
 local function call(...)
   calls = calls + 1
   if calls == {at} then error('stopped here') end
@@ -45,7 +45,7 @@ def filled(client: Redis, namespace: str) -> Queue:
         *(queue.request(name, tenant="t", tries=TRIES.get(name, 1)) for name in "13"),
         queue.request("2", async_response=True),
     )
-    queue.claim(1, room=2)
+    queue.claim(1, free=2)
     queue.ask(queue.request("4"), queue.request("5", budget_ms=100), queue.request("6", async_response=True))
     queue.ask(*(queue.request(name, route=OTHER) for name in "78"), queue.request("9", route=OTHER, budget_ms=100))
     queue.ask(queue.request("gone1", route=OTHER, inbox="gone"))
@@ -85,7 +85,7 @@ ACTIONS: dict[str, tuple[Action, Action]] = {
     "complete": (lambda q: q.cancel(task_id("3")), lambda q: q.complete(lease("1"), lease("3"))),
     "cancel": (lambda q: None, lambda q: q.cancel(task_id("1"), task_id("4"), task_id("7", OTHER))),
     "release": (lambda q: None, lambda q: q.release(lease("1"), lease("3"), started=True)),
-    "join": (lambda q: q.cancel(task_id("3")), lambda q: q.join(0)),
+    "reclaim": (lambda q: q.cancel(task_id("3")), lambda q: q.reclaim(0)),
     "renew": (lambda q: None, lambda q: q.register("w2.a.4")),
     "declare": (lambda q: None, lambda q: q.declare(9, started_ms=START_MS, max_running=1)),
     "reap": (late, lambda q: q.reap()),

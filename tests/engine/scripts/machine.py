@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from redis import Redis
 
-from floodgate.broker.lifecycle import State
 from tests.engine.queueing import LEASE_MS, START_MS, Queue, task_id
 from tests.engine.scripts.invariants import ALL, LANES, NEW_LANES, check
-from tests.engine.scripts.model import Known, Model
+from tests.engine.scripts.model import Known, Model, State
 
 ROUTES = ("aaaaaaaaaaaa", "bbbbbbbbbbbb")
 """Each on its lane; how many of the second may run is bounded."""
@@ -126,10 +125,10 @@ class QueueMachine(RuleBasedStateMachine):
             (code,) = self.queue.cancel(id)
             assert code == (2 if task.state is State.RUNNING else 3 if task.used else 1)
             if code != 2:
-                self.model.end(id, State.CANCELLED, "cancel")
+                self.model.end(id, State.CANCELLED)
                 self.follow("cancel")
             else:
-                task.unwanted = True
+                task.cancelled = True
 
     def ghosts(self, pick: int, other: int) -> None:
         route = ROUTES[pick % 2]
@@ -148,7 +147,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.queue.take_marker(lane)
         before = self.model.waiting(*lanes)
         pool = lanes[0].rpartition(":")[0]
-        reply = self.queue.claim(self.serial, consumer=consumer, room=room, lanes=lanes, pool=pool)
+        reply = self.queue.claim(self.serial, consumer=consumer, free=room, lanes=lanes, pool=pool)
         assert len(reply.tasks) <= room
         assert reply.registered == (consumer in self.model.registered)
         assert reply.registered or not reply.tasks
@@ -156,15 +155,15 @@ class QueueMachine(RuleBasedStateMachine):
         if reply.registered and before and not (self.model.expired(now_ms) | gone) & before:
             assert reply.tasks, "work, room and nothing taken"
         for claimed in reply.tasks:
-            assert claimed.tries_used == self.model.tasks[claimed.id].used
+            assert claimed.attempts_used == self.model.tasks[claimed.id].used
             self.model.run(claimed.id, f"{consumer}#{self.serial}#{claimed.id}", now_ms)
         left = {id for lane in ALL for id in self.queue.waiting(lane)}
         expired = self.model.expired(now_ms)
         for id in expired - left:
-            self.model.end(id, State.EXPIRED, "claim")
+            self.model.end(id, State.EXPIRED)
         assert not gone - expired & {claimed.id for claimed in reply.tasks}
         for id in gone - expired - left:
-            self.model.end(id, State.DROPPED, "claim")
+            self.model.end(id, State.DROPPED)
         self.follow("claim")
         if heard:
             self.read_serial[consumer] = self.serial
@@ -184,7 +183,7 @@ class QueueMachine(RuleBasedStateMachine):
             held = lease in self.model.held(consumer)
             assert self.queue.complete(lease, **self.inbox_of(lease)) == [held]
             if held:
-                self.model.end(lease.rpartition("#")[2], State.DONE, "complete")
+                self.model.end(lease.rpartition("#")[2], State.DONE)
                 self.follow("complete")
             if other % 2:  # its answer was lost: it is repeated blindly
                 assert self.queue.complete(lease) == [False]
@@ -201,7 +200,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.publish(contract, **{f"r{ROUTES[0]}": contract, f"r{ROUTES[1]}": "agreed"})
         reply = self.queue.register(consumer, lanes=LANES_OF[consumer], leases=sorted(leases))
         assert set(reply.gone) == leases - set(held)
-        assert set(reply.unwanted) == {lease for lease in leases & set(held) if held[lease].unwanted}
+        assert set(reply.cancelled) == {lease for lease in leases & set(held) if held[lease].cancelled}
         self.model.renew(consumer, leases, self.queue.now_ms)
         if other % 4:  # else it runs on for a while, not knowing
             self.heard[consumer] -= set(reply.gone)
@@ -216,7 +215,7 @@ class QueueMachine(RuleBasedStateMachine):
             started = bool(task and task.started)
             assert self.queue.release(lease, started=started) == [task is not None]
             if task:
-                self.model.give_back(lease, started, self.queue.now_ms, "release")
+                self.model.give_back(lease, started, self.queue.now_ms)
                 self.follow("release")
         self.heard[consumer].clear()
 
@@ -238,9 +237,9 @@ class QueueMachine(RuleBasedStateMachine):
         consumer = CONSUMERS[OFTEN[pick % 5]]
         known, read = self.heard[consumer], self.read_serial[consumer]
         missing = set(self.model.held(consumer)) - known
-        assert self.queue.join(read, *known, consumer=consumer) == missing
+        assert self.queue.reclaim(read, *known, consumer=consumer) == missing
         for lease in missing:
-            self.model.give_back(lease, int(lease.split("#")[1]) <= read, self.queue.now_ms, "join")
+            self.model.give_back(lease, int(lease.split("#")[1]) <= read, self.queue.now_ms)
         self.follow("join")
 
     def forget(self, pick: int, other: int) -> None:
@@ -273,7 +272,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.model.presences[gateway] = self.queue.now_ms + LEASE_MS
         reply = self.queue.reap(gateway=gateway)
         assert reply.ran == self.model.reap(self.queue.now_ms)
-        assert reply.garbage == 0
+        assert reply.malformed == 0
         if reply.ran:
             self.follow("reap")
             self.taken_markers.clear()

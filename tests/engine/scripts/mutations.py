@@ -251,7 +251,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
             "math.max(run, budget) b.in_time = b.in_time + 1\n",
         ),
         Mutation("no sample, no mean", "complete", "if sampled then", "if true then"),
-        Mutation("a failure is not late", "complete", "elseif sample == '2' then", "elseif false then"),
+        Mutation("a failure is not late", "complete", "elseif failed == '1' then", "elseif false then"),
         Mutation("a quick failure is no whole completion", "complete", "math.min(1, failure.run / usual)", "1"),
         Mutation(
             "a slow failure is no more than one", "complete", "math.min(1, failure.run / usual)", "failure.run / usual"
@@ -275,12 +275,12 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation(
             "a large answer is not sent as well", "complete", "== 'string' then\n    bytes", "== '' then\n    bytes"
         ),
-        Mutation("a result has ended", "look", "if type(result) == 'string' then", "if false then"),
-        Mutation("what is told to stop is unknown", "look", " or attempts_of(id) == CANCELLED", ""),
-        Mutation("what waits does not run", "look", "call('ZSCORE', P .. 'waiting:' .. t.lane, id) or", ""),
-        Mutation("nor what is parked", "look", "call('ZSCORE', P .. 'parked:' .. t.route, id)", "nil"),
+        Mutation("a result has ended", "poll", "if type(result) == 'string' then", "if false then"),
+        Mutation("what is told to stop is unknown", "poll", " or attempts_of(id) == CANCELLED", ""),
+        Mutation("what waits does not run", "poll", "call('ZSCORE', P .. 'waiting:' .. t.lane, id) or", ""),
+        Mutation("nor what is parked", "poll", "call('ZSCORE', P .. 'parked:' .. t.route, id)", "nil"),
         Mutation(
-            "nor what stands aside", "look", "or call('ZSCORE', P .. 'stranded:'", "or call('ZSCORE', P .. 'slot:'"
+            "nor what stands aside", "poll", "or call('ZSCORE', P .. 'stranded:'", "or call('ZSCORE', P .. 'slot:'"
         ),
         Mutation("without a connection nothing is sent", "complete", "if process == '' then return end", ""),
     ),

@@ -133,7 +133,7 @@ class Simulation:
                 if consumer.room > 0 and any(self.queue.take_marker(lane) for lane in consumer.lanes):
                     woken = True
                     serial = next(self._serials)
-                    reply = self.queue.claim(serial, consumer=consumer.name, room=consumer.room, lanes=consumer.lanes)
+                    reply = self.queue.claim(serial, consumer=consumer.name, free=consumer.room, lanes=consumer.lanes)
                     for task in reply.tasks:
                         arrival, lease = self._open.get(task.id), f"{consumer.name}#{serial}#{task.id}"
                         assert arrival is not None

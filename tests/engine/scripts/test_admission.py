@@ -9,8 +9,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from floodgate.broker.commands import read_contracts
-from floodgate.broker.lifecycle import AdmitCode, CancelCode
+from floodgate.broker.commands import AdmitCode, CancelCode, read_contracts
 from floodgate.run.embedded import EmbeddedServer
 from tests.engine.queueing import BUDGET_MS, LANE, POOL, ROUTE, START_MS, WORKER, Queue, admission, lease, task_id
 
@@ -95,7 +94,7 @@ def test_turns_are_taken_by_start_tag_not_by_age(queue: Queue) -> None:
     queue.declare(limit=9, started_ms=START_MS)
     queue.admit("a1", "a2", "a3", "a4")
     queue.admit("b1", route=OTHER)
-    assert set(queue.claimed(room=2)) == {task_id("a1"), task_id("b1", OTHER)}
+    assert set(queue.claimed(free=2)) == {task_id("a1"), task_id("b1", OTHER)}
 
 
 def test_a_dearer_route_gets_fewer_turns(queue: Queue) -> None:
@@ -104,7 +103,7 @@ def test_a_dearer_route_gets_fewer_turns(queue: Queue) -> None:
     queue.client.hset(queue.keys.statistics(ROUTE), mapping={"mean_ms": 100, "samples": 20})
     queue.admit("a1", "a2", "a3")
     queue.admit("b1", "b2", "b3", route=OTHER)
-    first = queue.claimed(room=4)
+    first = queue.claimed(free=4)
     assert sorted(first) == sorted([task_id("a1"), *(task_id(f"b{i}", OTHER) for i in (1, 2, 3))])
 
 
@@ -112,7 +111,7 @@ def test_a_flow_that_was_idle_starts_at_the_virtual_time_and_not_before_it(queue
     queue.declare(limit=9, route=OTHER)
     queue.declare(limit=9, started_ms=START_MS)
     queue.admit("a1", "a2", "a3", "a4", "a5", "a6")
-    queue.claim(room=4)
+    queue.claim(free=4)
     queue.admit("b1", "b2", "b3", "b4", route=OTHER)
     assert queue.waiting().index(task_id("a5")) <= 2
 
@@ -130,7 +129,7 @@ def test_what_waits_again_after_a_try_says_so_when_it_is_removed(queue: Queue) -
     queue.admit("1", tries=2)
     queue.claim()
     queue.release(lease("1"), started=True)
-    assert queue.cancel(task_id("1")) == [CancelCode.REMOVED_AFTER_A_TRY]
+    assert queue.cancel(task_id("1")) == [CancelCode.REMOVED_AFTER_START]
     assert queue.client.exists(queue.keys.of("attempts")) == 0
 
 
@@ -145,10 +144,10 @@ def test_a_removed_task_gives_its_turn_back(queue: Queue) -> None:
 def test_what_runs_and_is_cancelled_keeps_its_slot_until_its_handler_ends(queue: Queue) -> None:
     queue.admit("1")
     queue.claim()
-    assert queue.cancel(task_id("1")) == [CancelCode.TOLD]
+    assert queue.cancel(task_id("1")) == [CancelCode.NOTIFIED]
     assert queue.client.lrange(queue.keys.control(WORKER), 0, -1) == [task_id("1").encode()]
     assert queue.slots() == {task_id("1")}
-    assert queue.register(leases=[lease("1")]).unwanted == (lease("1"),)
+    assert queue.register(leases=[lease("1")]).cancelled == (lease("1"),)
     assert queue.complete(lease("1")) == [True]
     assert queue.slots() == queue.tasks() == set()
     assert queue.client.exists(queue.keys.of("attempts")) == 0
@@ -165,13 +164,13 @@ def test_a_full_redis_refuses_admissions_and_goes_on_with_everything_else(namesp
         with pytest.raises(OutOfMemoryError):
             queue.admit("4")
         queue.declare(contract="c0ffee")
-        assert len(queue.claimed(room=2)) == 2
+        assert len(queue.claimed(free=2)) == 2
         queue.register(leases=[lease("1"), lease("2")])
         assert queue.cancel(task_id("3")) == [CancelCode.REMOVED]
         assert queue.complete(lease("1")) == [True]
         assert queue.release(lease("2"), started=False) == [True]
         assert queue.claimed(2) == [task_id("2")]
-        assert queue.join(1) == {lease("2", 2)}
+        assert queue.reclaim(1) == {lease("2", 2)}
         assert queue.reap().ran
         assert queue.slots() == {task_id("2")}
 

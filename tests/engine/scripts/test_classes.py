@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from floodgate.broker.lifecycle import AdmitCode
+from floodgate.broker.commands import AdmitCode
 from tests.engine.queueing import START_MS, Queue, task_id
 
 FULL = AdmitCode.FULL
@@ -69,6 +69,6 @@ def test_turns_go_by_weight(queue: Queue) -> None:
     queue.measured(mean_ms=64, samples=20)
     queue.ask(*(queue.request(f"b{i}", weight=1) for i in range(9)))
     queue.ask(*(queue.request(f"c{i}", weight=64) for i in range(9)))
-    first = queue.claimed(room=10)
+    first = queue.claimed(free=10)
     assert sum(id.startswith(task_id("c")) for id in first) == 9
     assert first[0] == task_id("b0")

@@ -9,7 +9,7 @@ import math
 
 import pytest
 
-from floodgate.broker.lifecycle import AdmitCode
+from floodgate.broker.commands import AdmitCode
 from tests.engine.queueing import LANE, ROUTE, START_MS, Queue, lease, task_id
 
 LATE, FULL = AdmitCode.LATE, AdmitCode.FULL
@@ -126,7 +126,7 @@ def test_a_long_stall_closes_the_door(queue: Queue) -> None:
 def test_a_completion_opens_the_door_again(queue: Queue) -> None:
     loaded(queue)
     queue.admitted(60)
-    queue.claim(room=10)
+    queue.claim(free=10)
     queue.advance(3000)
     queue.register()
     assert queue.codes("later") == [LATE]

@@ -11,26 +11,26 @@ from tests.engine.queueing import BUDGET_MS, ROUTE, START_MS, WORKER, Queue, lea
 OTHER = "ba9876543210"
 
 
-def run(queue: Queue, *names: str, serial: int = 1, room: int = 10) -> None:
+def run(queue: Queue, *names: str, serial: int = 1, free: int = 10) -> None:
     """Admit, and let a parked worker take what there is room for."""
     queue.admit(*names)
     queue.take_marker()
-    queue.claim(serial, room=room)
+    queue.claim(serial, free=free)
 
 
 # The mark: since when nothing has come free while some wait
 
 
 def test_a_claim_that_leaves_a_queue_sets_the_mark_and_the_next_lets_it_stand(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=1)
+    run(queue, "1", "2", "3", free=1)
     assert queue.statistics()["last_completion_at"] == START_MS
     queue.advance(500)
-    queue.claim(2, room=1)
+    queue.claim(2, free=1)
     assert queue.statistics()["last_completion_at"] == START_MS
 
 
 def test_a_claim_that_empties_the_queue_takes_the_mark_away(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=1)
+    run(queue, "1", "2", "3", free=1)
     queue.claim(2)
     assert "last_completion_at" not in queue.statistics()
 
@@ -72,7 +72,7 @@ def test_an_admission_to_an_empty_queue_takes_the_mark_away(queue: Queue) -> Non
 
 
 def test_every_completion_moves_the_mark_while_some_wait(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=2)
+    run(queue, "1", "2", "3", free=2)
     queue.take_marker()
     queue.advance(300)
     queue.complete(lease("1"))
@@ -99,7 +99,7 @@ def test_a_queue_that_nobody_has_seen_standing_is_no_backlog(queue: Queue) -> No
 
 
 def test_the_pace_is_measured_while_some_wait_for_the_places_that_come_free(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=2)
+    run(queue, "1", "2", "3", free=2)
     queue.advance(300)
     queue.complete(lease("1"), lease("2"))
     statistics = queue.statistics()
@@ -111,7 +111,7 @@ def test_the_pace_is_measured_while_some_wait_for_the_places_that_come_free(queu
 
 
 def test_the_pace_fades_over_two_seconds(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=1)
+    run(queue, "1", "2", "3", free=1)
     queue.measured(completed=50, busy_ms=5000)
     queue.advance(500)
     queue.complete(lease("1"))
@@ -121,7 +121,7 @@ def test_the_pace_fades_over_two_seconds(queue: Queue) -> None:
 
 
 def test_the_pace_fades_over_four_run_times_where_these_are_longer(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=1)
+    run(queue, "1", "2", "3", free=1)
     queue.measured(completed=50, busy_ms=5000, mean_ms=1000, samples=20)
     queue.advance(500)
     queue.complete(lease("1"), run_ms=1000)
@@ -129,7 +129,7 @@ def test_the_pace_fades_over_four_run_times_where_these_are_longer(queue: Queue)
 
 
 def test_the_pace_of_an_earlier_queue_is_forgotten_over_ten_seconds(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=1)
+    run(queue, "1", "2", "3", free=1)
     queue.measured(completed=50, busy_ms=5000, measured_at=START_MS - 10_000)
     queue.advance(500)
     queue.complete(lease("1"))
@@ -140,7 +140,7 @@ def test_the_pace_of_an_earlier_queue_is_forgotten_over_ten_seconds(queue: Queue
 
 
 def test_only_answers_in_time_are_done(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=2)
+    run(queue, "1", "2", "3", free=2)
     queue.advance(300)
     queue.complete(lease("1"), in_time=False)
     statistics = queue.statistics()
@@ -148,7 +148,7 @@ def test_only_answers_in_time_are_done(queue: Queue) -> None:
 
 
 def test_who_left_is_neither_done_nor_a_sample(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=2)
+    run(queue, "1", "2", "3", free=2)
     queue.cancel(task_id("1"))
     queue.advance(300)
     queue.complete(lease("1"))
@@ -159,7 +159,7 @@ def test_who_left_is_neither_done_nor_a_sample(queue: Queue) -> None:
 
 def test_without_a_sample_there_is_no_mean(queue: Queue) -> None:
     queue.declare(1000, started_ms=START_MS)
-    run(queue, "1", "2", "3", room=2)
+    run(queue, "1", "2", "3", free=2)
     queue.complete(lease("1"), lease("2"), sample=False)
     assert "mean_ms" not in queue.statistics()
     queue.take_marker()
@@ -167,7 +167,7 @@ def test_without_a_sample_there_is_no_mean(queue: Queue) -> None:
 
 
 def test_a_report_whose_lease_is_gone_changes_no_figure(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=1)
+    run(queue, "1", "2", "3", free=1)
     before = queue.statistics()
     queue.advance(300)
     queue.complete(lease("9"))
@@ -197,7 +197,7 @@ def test_the_marker_is_looked_at_before_the_first_write(queue: Queue) -> None:
 
 
 def test_a_clock_that_stepped_back_measures_no_negative_time(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=1)
+    run(queue, "1", "2", "3", free=1)
     queue.measured(completed=10, busy_ms=1000)
     queue.advance(-5000)
     queue.complete(lease("1"))
@@ -245,7 +245,7 @@ def test_a_late_run_counts_its_whole_budget_or_its_time_if_that_was_longer(queue
 
 
 def test_a_quick_failure_is_no_sample_and_as_much_of_a_completion_as_it_took_of_a_run(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=2)
+    run(queue, "1", "2", "3", free=2)
     queue.measured(mean_ms=200, samples=20)
     queue.advance(300)
     queue.complete(lease("1"), run_ms=50, failed=True)
@@ -254,7 +254,7 @@ def test_a_quick_failure_is_no_sample_and_as_much_of_a_completion_as_it_took_of_
 
 
 def test_a_failure_that_took_longer_is_a_sample_and_a_whole_completion(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=2)
+    run(queue, "1", "2", "3", free=2)
     queue.measured(mean_ms=200, samples=20)
     queue.advance(300)
     queue.complete(lease("1"), run_ms=400, failed=True)
@@ -263,7 +263,7 @@ def test_a_failure_that_took_longer_is_a_sample_and_a_whole_completion(queue: Qu
 
 
 def test_quick_failures_alone_are_weighed_by_a_quarter_of_the_budget(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=2)
+    run(queue, "1", "2", "3", free=2)
     queue.advance(300)
     queue.complete(lease("1"), run_ms=BUDGET_MS // 8, failed=True)
     statistics = queue.statistics()
@@ -278,7 +278,7 @@ def test_a_late_failure_counts_its_whole_budget(queue: Queue) -> None:
 
 
 def test_a_failure_of_a_client_that_left_is_no_sample(queue: Queue) -> None:
-    run(queue, "1", "2", "3", room=2)
+    run(queue, "1", "2", "3", free=2)
     queue.cancel(task_id("1"))
     queue.advance(300)
     queue.complete(lease("1"), run_ms=50, failed=True)

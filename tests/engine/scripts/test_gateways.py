@@ -122,7 +122,7 @@ def test_after_a_gap_nobody_is_gone_for_one_lease(reaped: Queue) -> None:
     reaped.advance(2 * LEASE_MS)
     time_for(reaped, 1000)
     time_for(reaped, LEASE_MS - 1000)
-    assert reaped.claimed(room=1) == gone[:1]
+    assert reaped.claimed(free=1) == gone[:1]
     time_for(reaped, 1000)
     assert reaped.claimed(2) == []
     assert reaped.replies(GONE) == [(gone[1], "dropped")]

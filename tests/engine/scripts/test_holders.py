@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from floodgate.broker.lifecycle import AdmitCode
+from floodgate.broker.commands import AdmitCode
 from tests.engine.queueing import LANE, LEASE_MS, POOL, ROUTE, START_MS, WORKER, Queue, lease, task_id
 
 LATE = AdmitCode.LATE
@@ -41,7 +41,7 @@ def busy(queue: Queue, runs: int = 10, *, mean_ms: int = OTHER_MEAN_MS, consumer
     queue.measured(mean_ms=20, samples=20)
     queue.admit(*(f"o{i}" for i in range(runs)), route=OTHER)
     for serial in range(90, 99):  # of a lane that others serve too, a claim takes its share
-        queue.claim(serial, consumer=consumer, room=runs)
+        queue.claim(serial, consumer=consumer, free=runs)
     queue.take_marker()
     assert len(queue.running(OTHER)) == runs
     return queue
@@ -65,7 +65,7 @@ def test_whatever_ends_a_run_ends_its_note(queue: Queue) -> None:
     assert len(notes(queue)) == 3
     queue.release(lease("2"), started=True)
     assert len(notes(queue)) == 2
-    queue.join(1, lease("4"))
+    queue.reclaim(1, lease("4"))
     assert set(notes(queue)) == {task_id("4")}
 
 
@@ -228,7 +228,7 @@ def test_what_was_taken_since_the_sum_counts_as_its_own(queue: Queue) -> None:
     busy(queue, 9).admit("1", budget_ms=60_000)
     queue.admit("2", budget_ms=60_000)  # has to wait: summed
     queue.take_marker()
-    queue.claim(99, room=1)
+    queue.claim(99, free=1)
     assert queue.statistics(ROUTE)["mean_ms"] == 20
     assert queue.admitted(40, first=10, budget_ms=1000) == int((1000 - 20) / 3 * 2 / 20) - 1
 
@@ -239,12 +239,12 @@ def test_what_was_taken_since_the_sum_counts_as_its_own(queue: Queue) -> None:
 @pytest.mark.leaves_garbage
 def test_garbage_in_the_place_of_notes_loses_no_answer(reaped: Queue) -> None:
     reaped.admit("1", "2", "3")
-    reaped.claim(room=1)
+    reaped.claim(free=1)
     reaped.client.set(reaped.keys.of("holders", ".a"), "garbage")
     assert reaped.complete(lease("1")) == [True]
     assert reaped.replies() == [(task_id("1"), "done")]
     reaped.client.set(reaped.keys.of("holders", ".a"), "garbage")
-    assert reaped.claimed(2, room=1) == [task_id("2")]
+    assert reaped.claimed(2, free=1) == [task_id("2")]
     reaped.client.set(reaped.keys.of("holders", ".a"), "garbage")
     assert reaped.codes("4") == [0]
     reaped.client.set(reaped.keys.of("holders", ".a"), "garbage")

@@ -94,7 +94,7 @@ def test_garbage_that_would_let_too_many_run_is_dropped_by_reap(queue: Queue) ->
     queue.client.zadd(queue.keys.parked(ROUTE), {"nonsense": "inf", task_id("9"): 1e12})
     queue.advance(1000)
     queue.register(leases=[lease("1"), lease("2")])
-    assert queue.reap().garbage == 2
+    assert queue.reap().malformed == 2
     queue.complete(lease("1"))
     assert counts(queue) == (1, 1, 2)
 

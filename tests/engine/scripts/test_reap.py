@@ -44,7 +44,7 @@ def test_a_task_of_a_dead_worker_goes_to_another_as_a_try(reaped: Queue) -> None
     assert reaped.running() == set()
     assert reaped.marker() == 1
     reply = reaped.claim(1, consumer=W2)
-    assert [(t.id, t.tries_used) for t in reply.tasks] == [(task_id("1"), 1)]
+    assert [(t.id, t.attempts_used) for t in reply.tasks] == [(task_id("1"), 1)]
 
 
 def test_a_post_of_a_dead_worker_is_lost_within_a_lease_and_a_second(reaped: Queue) -> None:
@@ -206,7 +206,7 @@ def test_an_idle_queue_keeps_no_clock_and_no_lane_that_nobody_serves(reaped: Que
 def test_flows_behind_the_virtual_time_are_trimmed(reaped: Queue) -> None:
     reaped.declare(limit=9, started_ms=START_MS)
     reaped.admit("1", "2", "3", "4")
-    reaped.claim(room=2)
+    reaped.claim(free=2)
     reaped.client.zadd(reaped.keys.of("clock", POOL), {"old|8|": -5})
     reaped.pass_time(1000, alive=[WORKER])
     assert reaped.client.zscore(reaped.keys.of("clock", POOL), "old|8|") is None
@@ -253,7 +253,7 @@ def test_a_task_that_cannot_be_read_is_dropped_counted_and_frees_its_slot(reaped
     reaped.client.hset(reaped.keys.of("tasks"), task_id("1"), blob)
     reply = reaped.claim()
     assert [t.id for t in reply.tasks] == [task_id("2")]
-    assert reply.garbage == 1
+    assert reply.malformed == 1
     assert reaped.slots() == reaped.tasks() == {task_id("2")}
 
 

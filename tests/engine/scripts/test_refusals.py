@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from floodgate.broker.lifecycle import AdmitCode
+from floodgate.broker.commands import AdmitCode
 from tests.engine.queueing import LANE, POOL, ROUTE, START_MS, Queue, lease, task_id
 from tests.engine.scripts.test_door import loaded, wide
 
@@ -41,7 +41,7 @@ def test_a_refusal_without_a_queue_holds_for_no_time(queue: Queue) -> None:
 def test_retry_after_grows_with_the_queue_and_with_those_refused_before(queue: Queue) -> None:
     loaded(queue, completed=100, busy_ms=10_000)
     queue.admitted(32)
-    results = queue.admit("a", "b", missed={ROUTE: 10}).results
+    results = queue.admit("a", "b", suppressed={ROUTE: 10}).results
     assert [v.retry_after_ms for v in results] == [(34 + 2 * 11) / 0.01, (34 + 2 * 12) / 0.01]
 
 
@@ -57,7 +57,7 @@ def test_those_refused_are_forgotten_over_ten_seconds(queue: Queue) -> None:
 def test_what_the_gateway_refused_from_memory_counts_once_for_its_route(queue: Queue) -> None:
     wide(queue)
     asked = [queue.request(str(i), budget_ms=9000 + i) for i in range(3)]
-    queue.ask(*asked, missed={ROUTE: 7})
+    queue.ask(*asked, suppressed={ROUTE: 7})
     assert queue.statistics()["refused"] == 7
 
 

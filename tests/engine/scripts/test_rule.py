@@ -46,7 +46,7 @@ class Traffic:
         marker, now = self.queue.marker() > 0, self.queue.now_ms
         self.rule.virtual, self.rule.tags = self.queue.virtual(), self.queue.tags(self.queue.keys.of("waiting", LANE))
         self.rule.parked_tags = {route: self.queue.tags(self.queue.keys.parked(route)) for route in ROUTES}
-        reply = self.queue.ask(*(self._request(ask) for ask in asked), missed=missed)
+        reply = self.queue.ask(*(self._request(ask) for ask in asked), suppressed=missed)
         judged = self.rule.admit(now, marker, asked, missed)
         self._compare(judged, reply.results)
         self.results += [judgement.code for judgement in judged]
@@ -56,7 +56,7 @@ class Traffic:
             self.queue.take_marker()
         room = min(10 - len(self.running), self.random.choice((1, 3, 10)))
         self.serial += 1
-        reply = self.queue.claim(self.serial, room=room)
+        reply = self.queue.claim(self.serial, free=room)
         taken = [task.id for task in reply.tasks]
         self.running |= {id: f"{WORKER}#{self.serial}#{id}" for id in taken}
         self.rule.claim(self.queue.now_ms, taken, self._dropped())
@@ -87,7 +87,7 @@ class Traffic:
             )
             for end in ended
         ]
-        assert all(self.queue.send(calls.complete(self.queue.keys, reports)).held)
+        assert all(self.queue.send(calls.complete(self.queue.keys, reports)).results)
         self.rule.complete(self.queue.now_ms, saturated, ended)
 
     def cancel(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from floodgate.broker.lifecycle import CancelCode
+from floodgate.broker.commands import CancelCode
 from tests.engine.queueing import LANE, LEASE_MS, POOL, ROUTE, START_MS, WORKER, Queue, lease, task_id
 
 W2 = "w2.a.4"
@@ -72,7 +72,7 @@ def test_a_completion_whose_lease_is_gone_brings_nobody(queue: Queue) -> None:
 def test_a_cancelled_run_keeps_its_place_until_it_ends(queue: Queue) -> None:
     bounded(queue).admit("1", "2", "3")
     queue.claim()
-    assert queue.cancel(task_id("1")) == [CancelCode.TOLD]
+    assert queue.cancel(task_id("1")) == [CancelCode.NOTIFIED]
     assert counts(queue) == (2, 0, 1)
     queue.complete(lease("1"))
     assert counts(queue) == (1, 1, 0)
@@ -113,9 +113,9 @@ def test_what_was_lost_makes_way(queue: Queue) -> None:
     queue.release(lease("1"), started=True)
     assert counts(queue) == (1, 1, 0)
     queue.admit("4")
-    queue.join(1, lease("2"))
+    queue.reclaim(1, lease("2"))
     assert counts(queue) == (1, 1, 1)
-    queue.join(1)
+    queue.reclaim(1)
     assert counts(queue) == (0, 2, 0)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from floodgate.broker.commands import AdmitCode
 from floodgate.broker.keys import INFLIGHT_S, flow_of
-from floodgate.broker.lifecycle import AdmitCode
 from tests.engine.queueing import LEASE_MS, POOL, ROUTE, START_MS, WORKER, Queue, lease, task_id
 
 LATE, FULL, SHARE = AdmitCode.LATE, AdmitCode.FULL, AdmitCode.SHARE
@@ -62,7 +62,7 @@ def test_tenants_take_turns(queue: Queue) -> None:
     limited(queue, 1000)
     queue.admitted(9, tenant="noisy")
     queue.admit("polite", tenant="b")
-    assert task_id("polite") in queue.claimed(room=2)
+    assert task_id("polite") in queue.claimed(free=2)
 
 
 def test_parked_tasks_of_tenants_follow_in_turn(queue: Queue) -> None:
@@ -91,7 +91,7 @@ def ends(queue: Queue) -> dict[str, list[Callable[[], object]]]:
         "release, lost": [lambda: release(started=True)],
         "release, expired": [lambda: queue.advance(20_000), release],
         "release, cancelled": [cancel, release],
-        "join, lost": [lambda: queue.join(1)],
+        "join, lost": [lambda: queue.reclaim(1)],
         "reap, lost": [lambda: queue.pass_time(LEASE_MS + 3000)],
         "reap, cancelled": [cancel, lambda: queue.pass_time(LEASE_MS + 3000)],
         "reap, a stray": [
@@ -118,7 +118,7 @@ def test_every_end_before_a_run_gives_the_tenants_share_back(queue: Queue) -> No
     queue.cancel(task_id("1"))
     assert queue.tenant_inflight("a") == {task_id("2"), task_id("3")}
     queue.advance(2000)
-    queue.claim(room=1)
+    queue.claim(free=1)
     assert queue.tenant_inflight("a") == {task_id("3")}
     queue.pass_time(2000, alive=[WORKER])
     assert queue.tenant_inflight("a") == queue.slots() == set()
@@ -186,7 +186,7 @@ def test_garbage_in_the_place_of_a_tenants_tasks_hurts_nobody(queue: Queue) -> N
     queue.client.set(key, "garbage")
     reply = queue.ask(queue.request("1", tenant="a"), queue.request("2"))
     assert [int(v.code) for v in reply.results] == [0, 0]
-    assert reply.garbage == 1
+    assert reply.malformed == 1
     assert queue.tenant_inflight("a") == {task_id("1")}
     queue.claim()
     queue.client.set(key, "garbage")
@@ -245,7 +245,7 @@ def test_flows_that_have_had_their_turn_are_forgotten_while_others_wait(queue: Q
     queue.measured(mean_ms=100, samples=20, completed=100_000, busy_ms=10_000)
     for serial in range(1, 61):
         queue.admit(f"{serial}", f"{serial}b", tenant=f"t{serial}")
-        queue.claim(serial, room=1)
+        queue.claim(serial, free=1)
         if serial % 10 == 0:
             queue.advance(1000)
             queue.register()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from floodgate.broker.commands import AdmitCode
 from floodgate.broker.keys import INFLIGHT_S, flow_of
-from floodgate.broker.lifecycle import AdmitCode
 from tests.engine.queueing import LANE, POOL, ROUTE, START_MS, WORKER, Queue, task_id
 
 LATE, SHARE = AdmitCode.LATE, AdmitCode.SHARE
@@ -139,7 +139,7 @@ def test_garbage_in_the_place_of_turns_hurts_nobody(queue: Queue) -> None:
     queue.client.set(queue.keys.of("turns", SHARERS), "garbage")
     reply = queue.ask(queue.request("1", tenant="a"), queue.request("2"))
     assert [int(v.code) for v in reply.results] == [0, 0]
-    assert reply.garbage == 1
+    assert reply.malformed == 1
 
 
 def test_every_route_forgets_the_turns_of_an_earlier_clock(queue: Queue) -> None:
