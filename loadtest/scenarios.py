@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loadtest.openapi import Operation
-from loadtest.traffic import Task
+from floodgate.peak.openapi import Operation
+from floodgate.peak.traffic import Task
 
 HEADERS: dict[str, str] = {}
 """Sent with every request, e.g. `{"X-API-Key": "…"}`."""

@@ -16,17 +16,18 @@ from pathlib import Path
 
 from redis import Redis
 
+from benchmarks import notes
+from benchmarks.ablation import VARIABLE
+from benchmarks.arrivals import Request, Stream, arrivals
+from benchmarks.notes import Run
+from benchmarks.openloop import Generator, generator
+from benchmarks.overload_measuring import admitted, refused
 from floodgate.broker.keys import Keys
-from loadtest import overload_notes
-from loadtest.arrivals import Request, Stream, arrivals
-from loadtest.openloop import Generator, generator
-from loadtest.overload_measuring import admitted, percentile, refused
-from loadtest.overload_notes import Run
-from loadtest.overload_without import VARIABLE
+from floodgate.peak.statistics import percentile
 from tests.engine.leaks import leaks
 from tests.engine.system.system import System, await_ready, system
 
-HANDLERS = "loadtest.overload_handlers.controls"
+HANDLERS = "benchmarks.handlers.controls"
 PLACES = 16
 PATIENCE_S = 12.0
 SEED = 1
@@ -41,11 +42,11 @@ def started(directory: Path, url: str, without: str = "", **env: str) -> Iterato
     """One gateway and one worker, without what is named; afterwards no key is left behind."""
     directory.mkdir(exist_ok=True)
     name = f"control{uuid.uuid4().hex[:10]}"
-    given = {VARIABLE: without, overload_notes.VARIABLE: str(directory / "runs"), "WORKER_PLACES": str(PLACES)}
+    given = {VARIABLE: without, notes.VARIABLE: str(directory / "runs"), "WORKER_PLACES": str(PLACES)}
     given |= {"LEASE_S": "5", "DRAIN_S": "9"}
     with system(directory, url, name, HANDLERS, **(given | env)) as running:
-        gateway = running.gateway(wait=False, factory="loadtest.overload_without:gateway")
-        await_ready(running.worker(factory="loadtest.overload_without:worker"))
+        gateway = running.gateway(wait=False, factory="benchmarks.ablation:gateway")
+        await_ready(running.worker(factory="benchmarks.ablation:worker"))
         await_ready(gateway)
         yield running
     with contextlib.closing(Redis.from_url(url)) as client:
@@ -79,7 +80,7 @@ class Side:
     def runs(self, requests: Sequence[Request]) -> list[tuple[Request, Run]]:
         """Return what handlers noted for these requests."""
         known = {request.id: request for request in requests}
-        noted = overload_notes.read(Path(self.system.env[overload_notes.VARIABLE]))
+        noted = notes.read(Path(self.system.env[notes.VARIABLE]))
         return [(known[run.request_id], run) for run in noted if run.request_id in known]
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from benchmarks.concurrent_clients import crowd
+from benchmarks.redis_server import Server
+from benchmarks.statistics import Figure, missed, table
+from benchmarks.testbed import ACCESS_LOG, BARE, App, app
+from benchmarks.wrk import WrkFailed, load
 from floodgate.run.embedded import EmbeddedServer
-from loadtest.bench_apps import ACCESS_LOG, BARE, App, app
-from loadtest.bench_crowd import crowd
-from loadtest.bench_figures import Figure, missed, table
-from loadtest.bench_server import Server
-from loadtest.bench_wrk import WrkFailed, load
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 150
@@ -29,7 +29,7 @@ SCRIPT = "for i = 1, 50 do redis.call('INCR', KEYS[1]) end"
 
 def bench(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "loadtest.bench", *arguments],
+        [sys.executable, "-m", "benchmarks.bench", *arguments],
         cwd=ROOT,
         env={**os.environ, **env},
         capture_output=True,

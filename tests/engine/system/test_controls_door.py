@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from benchmarks.arrivals import Request, Stream
+from benchmarks.database import BEST
 from floodgate.run.children import bound_to_us
 from floodgate.run.embedded import EmbeddedServer
-from loadtest.arrivals import Request, Stream
-from loadtest.database import BEST
 from tests.engine.system.controls import (
     PLACES,
     Lacking,
@@ -212,7 +212,9 @@ def _most_at_once(side: Side, load: list[Request]) -> int:
 
 @contextlib.contextmanager
 def _database(path: str) -> Iterator[None]:
-    process = subprocess.Popen(bound_to_us([sys.executable, "-m", "loadtest.database", path], signal.SIGKILL), cwd=ROOT)
+    process = subprocess.Popen(
+        bound_to_us([sys.executable, "-m", "benchmarks.database", path], signal.SIGKILL), cwd=ROOT
+    )
     try:
         limit_s = time.monotonic() + 5
         while not Path(path).exists() and time.monotonic() < limit_s:

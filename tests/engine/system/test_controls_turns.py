@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.arrivals import Request, Stream
+from benchmarks.overload_fairness import max_min
+from benchmarks.overload_measuring import jain
+from floodgate.peak.statistics import share
 from floodgate.run.embedded import EmbeddedServer
-from loadtest.arrivals import Request, Stream
-from loadtest.overload_measuring import jain, share
-from loadtest.overload_turns import max_min
 from tests.engine.system.controls import Lacking, Side, answered, beside, broken, latency_s, started, turned_away
 from tests.engine.system.system import System
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import overload_rows
-from loadtest.arrivals import Request
-from loadtest.compare_spike import BASE_PER_S, SPIKE_PER_S, Timing, figures
-from loadtest.overload_measuring import in_time
+from benchmarks import records
+from benchmarks.arrivals import Request
+from benchmarks.compare_spike import BASE_PER_S, SPIKE_PER_S, Timing, figures
+from benchmarks.overload_measuring import in_time
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 90
@@ -22,7 +22,7 @@ LIMIT_S = 90
 @pytest.mark.locust
 @pytest.mark.timeout(LIMIT_S + 5)
 def test_the_same_spike_ends_one_and_is_carried_by_the_other(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "loadtest.compare", "--short", "--directory", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.compare", "--short", "--directory", str(tmp_path)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
     # A busy machine makes the spike unsound (2), but not the difference.
@@ -37,7 +37,7 @@ def test_the_same_spike_ends_one_and_is_carried_by_the_other(tmp_path: Path) -> 
 
 def _good(rows: Path) -> int:
     """Return how many were answered in time, of what was sent from the spike on."""
-    requests, _ = overload_rows.read(rows)
+    requests, _ = records.read(rows)
     return sum(in_time(request, 2) for request in requests if request.phase == 0 and request.intended_s > 2.5)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import capacity_page
-from loadtest.capacity_curves import Curve, Part, Point, median
-from loadtest.capacity_page import NoMark
+from benchmarks import capacity_page
+from benchmarks.capacity_curves import Curve, Part, Point, median
+from benchmarks.capacity_page import NoMark
 
 
 def part(*curves: Curve) -> Part:

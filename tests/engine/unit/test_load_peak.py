@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import thresholds
-from loadtest.peak_figures import Outcome, Rule, by_route, figures, judged, pace
-from loadtest.peak_plan import BadPlan, Plan, plan
-from loadtest.peak_rows import Asked, Row, Tail, Writer, note_asked, read, read_asked
-from loadtest.queue_looks import Look, parse
-from loadtest.shapes import SHAPES, TIMES
-from loadtest.thresholds import BadThresholds, Bounds, Thresholds
+from floodgate.peak import thresholds
+from floodgate.peak.plan import BadPlan, Plan, plan
+from floodgate.peak.queue_samples import Look, parse
+from floodgate.peak.records import Asked, Row, Tail, Writer, note_asked, read, read_asked
+from floodgate.peak.shapes import SHAPES, TIMES
+from floodgate.peak.statistics import Outcome, Rule, by_route, figures, judged, pace
+from floodgate.peak.thresholds import BadThresholds, Bounds, Thresholds
 
 HOUR = [at / 3600 for at in range(3600)]
 

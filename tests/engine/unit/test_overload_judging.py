@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
-from loadtest import overload_rows
-from loadtest.arrivals import Request, Stream, arrivals
-from loadtest.overload_accidents import leaver_lines
-from loadtest.overload_edges import back_to_normal_s
-from loadtest.overload_judging import Line, Outcome, Soundness, Verdict, spread, table
-from loadtest.overload_measuring import breaches, jain, measure, percentile
-from loadtest.overload_notes import Run, read
-from loadtest.overload_plan import PROFILES, SAT, Phase, Timing, plan, streams
-from loadtest.overload_predictions import predictions
-from loadtest.overload_refusals import Window, cost_s
-from loadtest.overload_sampling import Sample, over_limit
-from loadtest.overload_turns import max_min
+from benchmarks import records
+from benchmarks.arrivals import Request, Stream, arrivals
+from benchmarks.notes import Run, read
+from benchmarks.overload_edges import back_to_normal_s
+from benchmarks.overload_fairness import max_min
+from benchmarks.overload_faults import leaver_lines
+from benchmarks.overload_judging import Line, Outcome, Soundness, Verdict, spread, table
+from benchmarks.overload_measuring import breaches, jain, measure
+from benchmarks.overload_plan import PROFILES, SAT, Phase, Timing, plan, streams
+from benchmarks.overload_refusals import Window, cost_s
+from benchmarks.predictions import predictions
+from benchmarks.sampler import Sample, over_limit
+from floodgate.peak.statistics import percentile
 
 DEADLINE_S = 2.0
 SOUND = Soundness("block 1", achieved=1.0, lag_p99_s=0.001, generator_busy=0.2, sat_spread=0.01, sat_spread_limit=0.03)
@@ -271,8 +272,8 @@ def test_notes_tell_start_and_end_of_every_run_and_a_line_cut_short_is_left_out(
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     sent = [request(3, 101.0, status=503, reason="Too busy", retry_after_s=2.0), request(4, 102.0, status=0, left=True)]
-    overload_rows.write(tmp_path / "rows.csv", sent, 100.0)
-    rows, origin_s = overload_rows.read(tmp_path / "rows.csv")
+    records.write(tmp_path / "rows.csv", sent, 100.0)
+    rows, origin_s = records.read(tmp_path / "rows.csv")
     assert origin_s == 100
     assert [(r.id, r.intended_s, r.status, r.reason, r.left) for r in rows] == [
         ("3.0", 1.0, 503, "Too busy", False),

@@ -1,0 +1,143 @@
+"""The pictures of a run: what became of the load, latencies, the queue, processor time.
+
+Owns what is drawn. Must not know where a picture is shown.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt  # type: ignore[import-not-found, unused-ignore]
+from matplotlib.ticker import ScalarFormatter  # type: ignore[import-not-found, unused-ignore]
+
+from floodgate.peak import processes, queue_samples, style
+from floodgate.peak.result import Result
+from floodgate.peak.statistics import Judged, Outcome, percentile
+from floodgate.peak.style import BAD, BLUE, GOOD, INK, OFFERED, QUIET, REFUSED
+
+WIDTH = 9.0
+BIN_S = 1.0
+SPAN_S = 2.0
+"""Percentiles are of so much time: a second of a slow load has too few requests for a p99."""
+LEAST_MS = 0.1
+COLOURS = {"gateway": BLUE, "worker": GOOD, "Redis": BAD, "locust": QUIET}
+
+
+def draw(directory: Path, found: Result) -> list[Path]:
+    """Draw what there is to draw, and return the files in the order in which they tell the story."""
+    style.set_style()
+    zero_s = found.asked[0].at_s
+    drawn = [_time_line(directory / "timeline.png", found, zero_s), _latency(directory / "latency.png", found, zero_s)]
+    if looks := queue_samples.read(directory):
+        drawn.append(_queue(directory / "queue.png", looks, zero_s))
+    if used := processes.read(directory):
+        drawn.append(_processes(directory / "processes.png", used, zero_s, found.asked[-1].at_s - zero_s))
+    return drawn
+
+
+def _time_line(file: Path, found: Result, zero_s: float) -> Path:
+    """Draw the offered load by its turns, and the answers by when they came."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
+    asked = [(each.at_s - zero_s, each.users / found.plan.period_s) for each in found.asked]
+    axes.step(*zip(*asked, strict=True), where="post", color=OFFERED, linestyle=":", label="asked for")
+    last_s = max(row.done_s for row, _ in found.judged) - zero_s
+    edges = [number * BIN_S for number in range(int(last_s / BIN_S) + 2)]
+    sorts = (
+        ("in time", GOOD, {Outcome.GOOD}),
+        ("refused", REFUSED, {Outcome.REFUSED}),
+        ("late or in error", BAD, {Outcome.LATE, Outcome.ERROR}),
+    )
+    for label, colour, outcomes in sorts:
+        times = [row.done_s - zero_s for row, outcome in found.judged if outcome in outcomes]
+        if times or colour is GOOD:
+            axes.hist(
+                times,
+                edges,
+                weights=[1 / BIN_S] * len(times),
+                histtype="step",
+                color=colour,
+                linewidth=1.6,
+                label=label,
+            )
+    axes.set(title="What became of the load", ylabel="requests/s", xlim=(0, last_s), ylim=(0, None))
+    axes.set_xlabel("seconds")
+    axes.legend(loc="upper left", ncols=4, bbox_to_anchor=(0, -0.16))
+    return style.save(figure, file)
+
+
+def _latency(file: Path, found: Result, zero_s: float) -> Path:
+    """Draw what was admitted and what was refused apart: a mean of both would tell of neither."""
+    figure, both = plt.subplots(2, 1, figsize=(WIDTH, 5.2), sharex=True, sharey=True)
+    sorts = (
+        ("Latency of what was admitted", GOOD, set(Outcome) - {Outcome.REFUSED}),
+        ("Latency of refusals", REFUSED, {Outcome.REFUSED}),
+    )
+    for axes, (title, colour, outcomes) in zip(both, sorts, strict=True):
+        chosen = [each for each in found.judged if each[1] in outcomes and each[0].status]
+        points = [(row.due_s - zero_s, max(LEAST_MS, row.latency_s * 1000)) for row, _ in chosen]
+        axes.scatter([at for at, _ in points], [ms for _, ms in points], s=3, color=colour, alpha=0.35, linewidths=0)
+        for share, dashes in ((0.5, "-"), (0.99, "--")):
+            line = _percentiles(chosen, share, zero_s)
+            axes.plot([at for at, _ in line], [ms for _, ms in line], dashes, color=INK, linewidth=1, label=_p(share))
+        axes.set(title=title, yscale="log", ylabel="ms")
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        if points:
+            axes.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 1), borderaxespad=0)
+        else:
+            axes.text(0.5, 0.5, "none", transform=axes.transAxes, color=QUIET, ha="center")
+    both[-1].set_xlabel("seconds, by the turn of each request")
+    figure.tight_layout()
+    return style.save(figure, file)
+
+
+def _percentiles(chosen: Sequence[Judged], share: float, zero_s: float) -> list[tuple[float, float]]:
+    spans = itertools.groupby(chosen, key=lambda each: int((each[0].due_s - zero_s) / SPAN_S))
+    return [
+        ((number + 0.5) * SPAN_S, max(LEAST_MS, percentile((row.latency_s for row, _ in group), share) * 1000))
+        for number, group in spans
+    ]
+
+
+def _p(share: float) -> str:
+    return f"p{share * 100:g}"
+
+
+def _queue(file: Path, looks: Sequence[queue_samples.Look], zero_s: float) -> Path:
+    """Draw waiting and running of each route against its limit, the fullest routes first."""
+    routes = sorted({look.route for look in looks}, key=lambda route: -max(_full(look, route) for look in looks))[:6]
+    figure, grid = plt.subplots(len(routes), 1, figsize=(WIDTH, 1.7 * len(routes) + 0.6), sharex=True, squeeze=False)
+    for axes, route in zip(grid[:, 0], routes, strict=True):
+        mine = [look for look in looks if look.route == route]
+        at = [look.at_s - zero_s for look in mine]
+        axes.stackplot(
+            at,
+            [look.running for look in mine],
+            [look.waiting for look in mine],
+            colors=(GOOD, REFUSED),
+            labels=("running", "waiting"),
+            alpha=0.85,
+        )
+        axes.plot(at, [look.limit for look in mine], color=BAD, linestyle=":", label="limit")
+        axes.set(title=route, ylabel="requests", ylim=(0, None))
+    grid[0, 0].legend(loc="upper right", ncols=3)
+    grid[-1, 0].set_xlabel("seconds")
+    figure.tight_layout()
+    return style.save(figure, file)
+
+
+def _full(look: queue_samples.Look, route: str) -> float:
+    return (look.waiting + look.running) / (look.limit or 1) if look.route == route else 0.0
+
+
+def _processes(file: Path, looks: Sequence[processes.Look], zero_s: float, end_s: float) -> Path:
+    """Draw the processor time of each kind of process."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.6))
+    for name in sorted({look.name for look in looks}):
+        mine = [look for look in looks if look.name == name and look.at_s > zero_s]
+        at = [look.at_s - zero_s for look in mine]
+        axes.plot(at, [look.cores for look in mine], color=COLOURS.get(name, INK), label=name)
+    axes.set(title="Processor time", ylabel="cores", xlabel="seconds", xlim=(0, end_s), ylim=(0, None))
+    axes.legend(loc="upper left", ncols=4, bbox_to_anchor=(0, -0.22))
+    return style.save(figure, file)

@@ -1,1 +1,0 @@
-"""The handlers of the benchmark; found with HANDLERS=loadtest.bench_handlers."""

@@ -1,1 +1,0 @@
-"""The handler of the comparison; found with HANDLERS=loadtest.compare_handlers."""
