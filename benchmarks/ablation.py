@@ -1,7 +1,7 @@
 """Both apps, less one of their controls: what shows that a control does what is said of it.
 
 Owns the switches: an edit of a script's text, or another function in the place of
-the app's own, before the app is built. `OVERLOAD_WITHOUT` names some, with commas
+the app's own, before the app is built. `BENCH_ABLATION` names some, with commas
 between; only the two factories here read it. Must not know what a lack leads to.
 """
 
@@ -27,7 +27,7 @@ from floodgate.worker.executor import Executor
 from gateway_app.main import build as build_gateway
 from worker_app.main import build as build_worker
 
-VARIABLE = "OVERLOAD_WITHOUT"
+VARIABLE = "BENCH_ABLATION"
 STARTED_LATE_S = 1.0
 """What is left to a handler that is started although its time is over."""
 

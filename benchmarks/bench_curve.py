@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks import echo
-from benchmarks.bench_run import Lab, Sample
-from benchmarks.statistics import Figure
+from benchmarks.bench_run import BenchRun, Sample
+from benchmarks.statistics import Metric
 from benchmarks.testbed import ACCESS_LOG, BARE, System, app, running
 from floodgate.peak.statistics import grid
 
@@ -62,20 +62,20 @@ class Round:
         return value(self.samples[kind, what]) / to(self.samples["bare+log", what])
 
 
-def measure(lab: Lab) -> list[Figure]:
+def measure(bench: BenchRun) -> list[Metric]:
     """Run all rounds and return what is judged of them."""
     with contextlib.ExitStack() as stack:
-        queue = stack.enter_context(running(lab.server))
+        queue = stack.enter_context(running(bench.server))
         logged, bare = (
-            System(lab.server, stack.enter_context(app("gateway", BARE, env)), ()) for env in (ACCESS_LOG, {})
+            System(bench.server, stack.enter_context(app("gateway", env, target=BARE))) for env in (ACCESS_LOG, {})
         )
-        probes = _probes(dict(zip(KINDS, (queue, logged, bare, queue), strict=True)), lab.short)
+        probes = _probes(dict(zip(KINDS, (queue, logged, bare, queue), strict=True)), bench.short)
         for probe in probes:
             if probe.connections == BUSY:
-                lab.warm(probe.system, probe.path, json_body=probe.json_body)
-        lab.learn(queue, "/queue")
-        rounds = [_round(lab, probes, number) for number in range(lab.rounds)]
-    lab.notes.append(_by_connections(rounds))
+                bench.warm(probe.system, probe.path, json_body=probe.json_body)
+        bench.learn(queue, "/queue")
+        rounds = [_round(bench, probes, number) for number in range(bench.rounds)]
+    bench.notes.append(_by_connections(rounds))
     return [*_curve(rounds), *_plain(rounds), *_commands(rounds)]
 
 
@@ -94,44 +94,44 @@ def _probes(systems: dict[str, System], short: bool) -> list[Probe]:
     ]
 
 
-def _round(lab: Lab, probes: Sequence[Probe], number: int) -> Round:
-    taken = Round(_echo_us(lab, number), {})
+def _round(bench: BenchRun, probes: Sequence[Probe], number: int) -> Round:
+    taken = Round(_echo_us(bench, number), {})
     for probe in probes if number % 2 == 0 else reversed(probes):
         what = probe.kind if probe.what.isdigit() else f"{probe.kind} {probe.what}"
-        taken.samples[probe.kind, probe.what] = lab.sample(
+        taken.samples[probe.kind, probe.what] = bench.sample(
             what, number, probe.system, [probe.path], probe.connections, probe.json_body
         )
     return taken
 
 
-def _echo_us(lab: Lab, number: int) -> float:
-    echo_us = echo.p50_us(lab.server.url, min(lab.seconds, 2.0))
-    lab.note("echo", number, p50_us=echo_us)
-    lab.say(f"round {number + 1}: echo: p50 {echo_us / 1000:.3f} ms")
+def _echo_us(bench: BenchRun, number: int) -> float:
+    echo_us = echo.p50_us(bench.server.url, min(bench.seconds, 2.0))
+    bench.note("echo", number, p50_us=echo_us)
+    bench.say(f"round {number + 1}: echo: p50 {echo_us / 1000:.3f} ms")
     return echo_us
 
 
-def _curve(rounds: Sequence[Round]) -> list[Figure]:
-    figures = [
-        _figure(rounds, "gateway µs", count, _gateway_us, _gateway_us, at_most=most)
+def _curve(rounds: Sequence[Round]) -> list[Metric]:
+    metrics = [
+        _metric(rounds, "gateway µs", count, _gateway_us, _gateway_us, at_most=most)
         for count, most in GATEWAY_AT_MOST.items()
     ]
-    figures += [
-        _figure(rounds, "requests/s", count, _per_s, _per_s, at_least=least) for count, least in PER_S_AT_LEAST.items()
+    metrics += [
+        _metric(rounds, "requests/s", count, _per_s, _per_s, at_least=least) for count, least in PER_S_AT_LEAST.items()
     ]
-    figures += [_figure(rounds, "p99", count, _p99_us, _p99_us, at_most=most) for count, most in P99_AT_MOST.items()]
+    metrics += [_metric(rounds, "p99", count, _p99_us, _p99_us, at_most=most) for count, most in P99_AT_MOST.items()]
     for name, value in (("worker µs", _worker_us), ("Redis µs", _redis_us)):
-        figures += [
-            _figure(rounds, name, count, value, _gateway_us, at_most=most) for count, most in OTHERS_AT_MOST.items()
+        metrics += [
+            _metric(rounds, name, count, value, _gateway_us, at_most=most) for count, most in OTHERS_AT_MOST.items()
         ]
     p50 = tuple(r.samples["queue", "1"].load.p50_us / r.echo_us for r in rounds)
     return [
-        *(figure for figure in figures if figure.rounds),
-        Figure("p50 at 1 / Redis echo", p50, at_most=P50_ECHOES_AT_MOST),
+        *(metric for metric in metrics if metric.values),
+        Metric("p50 at 1 / Redis echo", p50, at_most=P50_ECHOES_AT_MOST),
     ]
 
 
-def _figure(
+def _metric(
     rounds: Sequence[Round],
     name: str,
     count: int,
@@ -140,33 +140,33 @@ def _figure(
     *,
     at_most: float | None = None,
     at_least: float | None = None,
-) -> Figure:
+) -> Metric:
     """Return a ratio of the queue; without rounds where a short run does not ask at so many connections."""
     measured = [r for r in rounds if ("queue", str(count)) in r.samples]
     ratios = tuple(r.ratio("queue", str(count), value, to) for r in measured)
     beside = "" if value is to else "gateway µs of "
-    return Figure(f"{name} at {count} / {beside}bare+log", ratios, at_most=at_most, at_least=at_least)
+    return Metric(f"{name} at {count} / {beside}bare+log", ratios, at_most=at_most, at_least=at_least)
 
 
-def _plain(rounds: Sequence[Round]) -> list[Figure]:
+def _plain(rounds: Sequence[Round]) -> list[Metric]:
     """Return what plain routes pay for standing beside queued ones, and queued ones of other kinds."""
 
     def gateway(kind: str, what: str) -> tuple[float, ...]:
         return tuple(r.ratio(kind, what, _gateway_us, _gateway_us) for r in rounds)
 
     return [
-        Figure(f"gateway µs at {BUSY}, plain route / bare+log", gateway("direct", str(BUSY)), at_most=PLAIN_AT_MOST),
-        Figure(f"   bare / bare+log at {BUSY}", gateway("bare", str(BUSY))),
+        Metric(f"gateway µs at {BUSY}, plain route / bare+log", gateway("direct", str(BUSY)), at_most=PLAIN_AT_MOST),
+        Metric(f"   bare / bare+log at {BUSY}", gateway("bare", str(BUSY))),
         *(
-            Figure(f"gateway µs at {BUSY}, {title} / bare+log", gateway("queue", shape), at_most=SHAPES_AT_MOST)
+            Metric(f"gateway µs at {BUSY}, {title} / bare+log", gateway("queue", shape), at_most=SHAPES_AT_MOST)
             for shape, (title, _, _) in SHAPES.items()
         ),
     ]
 
 
-def _commands(rounds: Sequence[Round]) -> list[Figure]:
+def _commands(rounds: Sequence[Round]) -> list[Metric]:
     commands = tuple(r.samples["queue", str(BUSY)].cost.commands for r in rounds)
-    return [Figure(f"commands to Redis per request at {BUSY}", commands, at_most=1, is_count=True)]
+    return [Metric(f"commands to Redis per request at {BUSY}", commands, at_most=1, is_count=True)]
 
 
 def _by_connections(rounds: Sequence[Round]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from benchmarks.redis_server import Server
-from benchmarks.statistics import Figure
+from benchmarks.statistics import Metric
 from benchmarks.testbed import Cost, System
 from benchmarks.wrk import Load, load
 
@@ -32,7 +32,7 @@ class Sample:
 
 
 @dataclass(slots=True)
-class Lab:
+class BenchRun:
     """One run of the benchmark; `rounds` of `seconds` each."""
 
     server: Server
@@ -41,7 +41,7 @@ class Lab:
     short: bool = False
     runs: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """Tables that are shown beside the figures."""
+    """Tables that are shown beside the metrics."""
     errors: int = 0
     """Answers other than 200, broken connections and time-outs, over all runs."""
     unanswered: int = 0
@@ -72,13 +72,7 @@ class Lab:
             busy.result()
 
     def sample(
-        self,
-        what: str,
-        at_round: int,
-        system: System,
-        paths: Sequence[str],
-        connections: int,
-        json_body: str = "",
+        self, what: str, at_round: int, system: System, paths: Sequence[str], connections: int, json_body: str = ""
     ) -> Sample:
         """Run wrk once and note everything about it."""
         start = system.read()
@@ -96,15 +90,15 @@ class Lab:
         """Keep something for the JSON."""
         self.runs.append({"what": what, "round": at_round + 1, **values})
 
-    def losses(self) -> list[Figure]:
+    def losses(self) -> list[Metric]:
         """Return what must be nothing, over all parts."""
         return [
-            Figure("answers other than 200, socket errors", (float(self.errors),), at_most=0, is_count=True),
-            Figure("requests without an answer", (float(self.unanswered),), at_most=0, is_count=True),
+            Metric("answers other than 200, socket errors", (float(self.errors),), at_most=0, is_count=True),
+            Metric("requests without an answer", (float(self.unanswered),), at_most=0, is_count=True),
         ]
 
 
-def dearer(name: str, more: Sequence[Cost], less: Sequence[Cost], at_most: float | None = None) -> list[Figure]:
+def dearer(name: str, more: Sequence[Cost], less: Sequence[Cost], at_most: float | None = None) -> list[Metric]:
     """Compare processor time per request round by round: all processes together, then each."""
     pairs = list(zip(more, less, strict=True))
 
@@ -112,8 +106,8 @@ def dearer(name: str, more: Sequence[Cost], less: Sequence[Cost], at_most: float
         return tuple(value(m) / value(n) for m, n in pairs)
 
     return [
-        Figure(name, each(lambda cost: cost.total_us), at_most=at_most),
-        Figure("   gateway", each(lambda cost: cost.gateway_us)),
-        Figure("   worker", each(lambda cost: cost.worker_us)),
-        Figure("   Redis", each(lambda cost: cost.redis_us)),
+        Metric(name, each(lambda cost: cost.total_us), at_most=at_most),
+        Metric("   gateway", each(lambda cost: cost.gateway_us)),
+        Metric("   worker", each(lambda cost: cost.worker_us)),
+        Metric("   Redis", each(lambda cost: cost.redis_us)),
     ]

@@ -1,21 +1,24 @@
-"""The parts of `make capacity`: what grows, and how each point is measured.
+"""The parts of `make capacity`: what grows, how each point is measured, and how the curves are kept.
 
 Every point is measured several times, in an order that rotates, and its median
-counts. Runs the systems of the benchmark; must not know where the figures go.
+counts. Runs the systems of the benchmark; must not know where the curves are shown.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import json
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Self
 
-from benchmarks.bench_run import Lab
-from benchmarks.capacity_curves import Curve, Part, Point, median
-from benchmarks.concurrent_clients import crowd
-from benchmarks.testbed import BARE, System, app, running
+from benchmarks.bench_run import BenchRun
+from benchmarks.concurrent_clients import concurrent_clients
+from benchmarks.testbed import BARE, CONCURRENCY, Setup, System, app, running
 from benchmarks.wrk import Load, load
 
 THREADS = (1, 4, 16, 64, 256)
@@ -28,22 +31,95 @@ FEW = 16
 """Connections with a payload: sixteen megabytes under way are enough."""
 PLACES, HOLD_S = 8, 0.05
 """A worker with eight places for handlers of 50 ms answers 160 requests a second: it waits, and computes little."""
-CROWD_PLACES, CROWD_HOLD_S = 200, 0.1
+WAITING_PLACES, WAITING_HOLD_S = 200, 0.1
 SETTLE_S = 1.0
 SHORT = 1
 """So many points of each curve show that everything works."""
 
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measurement, or the median of several; `more` are figures of this curve only, by name."""
+
+    x: float
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+    more: Mapping[str, float] = field(default_factory=dict)
+    spread: float = 0.0
+    """How far the rates of the measurements were apart, as a share of their median."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Points of one kind, e.g. of the queued handler and of the same one called directly."""
+
+    name: str
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the capacity run: its curves over what grows, and how they were measured."""
+
+    name: str
+    title: str
+    grows: str
+    """What `x` is: the head of the table's first column, and the label of the axis."""
+    how: str
+    curves: Sequence[Curve]
+    machine: str
+
+    @property
+    def image(self) -> str:
+        """Returns the file name of the picture."""
+        return f"capacity-{self.name}.png"
+
+    @property
+    def spread(self) -> float:
+        """Return the widest spread of a point: what the machine, or whatever else ran there, did to the figures."""
+        return max(point.spread for curve in self.curves for point in curve.points)
+
+    def write(self, directory: Path) -> Path:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = directory / f"{self.name}.json"
+        file.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        return file
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        told = json.loads(file.read_text())
+        told["curves"] = [
+            Curve(curve["name"], [Point(**point) for point in curve["points"]]) for curve in told["curves"]
+        ]
+        return cls(**told)
+
+
+def median(points: Sequence[Point]) -> Point:
+    """Return the median of each figure of several measurements of one point."""
+    rates = [point.per_s for point in points]
+    per_s = statistics.median(rates)
+    return Point(
+        points[0].x,
+        per_s,
+        statistics.median(point.p50_ms for point in points),
+        statistics.median(point.p99_ms for point in points),
+        {name: statistics.median(point.more[name] for point in points) for name in points[0].more},
+        (max(rates) - min(rates)) / per_s if per_s else 0.0,
+    )
+
+
 Measure = Callable[[], Point]
 
 
-def threads(lab: Lab) -> Part:
+def threads(bench: BenchRun) -> Part:
     """Measure latency against request threads, beside the same handler without a queue."""
-    with running(lab.server) as system:
-        _warm(lab, system, "/direct", "/queue")
+    with running(bench.server) as system:
+        _warm(bench, system, "/direct", "/queue")
         curves = _curves(
-            lab,
+            bench,
             {
-                name: [_wrk(system, (f"/{path}",), count, lab.seconds, count) for count in _of(lab, THREADS)]
+                name: [_wrk(system, (f"/{path}",), count, bench.seconds, count) for count in _of(bench, THREADS)]
                 for name, path in (("queued", "queue"), ("called directly", "direct"))
             },
         )
@@ -54,19 +130,22 @@ def threads(lab: Lab) -> Part:
         "A handler that answers at once; each thread sends its next request when it has its answer. One gateway "
         "process, one worker process. Beside it the same handler as a plain route of the same gateway.",
         curves,
-        lab.machine,
+        bench.machine,
     )
 
 
-def nodes(lab: Lab) -> Part:
+def nodes(bench: BenchRun) -> Part:
     """Measure the most requests per second against service nodes, each a worker process."""
-    env = {"BENCH_HOLD_S": str(HOLD_S), "WORKER_PLACES": str(PLACES)}
+    env = {"BENCH_HOLD_S": str(HOLD_S), CONCURRENCY: str(PLACES)}
     with contextlib.ExitStack() as stack:
-        systems = {count: stack.enter_context(running(lab.server, env, workers=count)) for count in _of(lab, WORKERS)}
+        systems = {
+            count: stack.enter_context(running(bench.server, Setup(env=env, workers=count)))
+            for count in _of(bench, WORKERS)
+        }
         for system in systems.values():
-            _warm(lab, system, "/queue-hold")
-        each = [_wrk(system, ("/queue-hold",), PLACES * n, lab.seconds, n) for n, system in systems.items()]
-        curves = _curves(lab, {"handlers that wait 50 ms, 8 places each": each})
+            _warm(bench, system, "/queue-hold")
+        each = [_wrk(system, ("/queue-hold",), PLACES * n, bench.seconds, n) for n, system in systems.items()]
+        curves = _curves(bench, {"handlers that wait 50 ms, 8 places each": each})
     return Part(
         "nodes",
         "Maximum requests per second against service nodes",
@@ -75,20 +154,23 @@ def nodes(lab: Lab) -> Part:
         "process; as many request threads as places. Behind the wait is no processor, so workers add up until the "
         "gateway's is used up.",
         curves,
-        lab.machine,
+        bench.machine,
     )
 
 
-def routes(lab: Lab) -> Part:
+def routes(bench: BenchRun) -> Part:
     """Measure what more routes cost, all asked in turn."""
     with contextlib.ExitStack() as stack:
-        systems = {n: stack.enter_context(running(lab.server, {"BENCH_ROUTES": str(n)})) for n in _of(lab, ROUTES)}
-        bare = {n: stack.enter_context(app("gateway", BARE, {"BENCH_ROUTES": str(n)})) for n in systems}
+        systems = {
+            n: stack.enter_context(running(bench.server, Setup(env={"BENCH_ROUTES": str(n)})))
+            for n in _of(bench, ROUTES)
+        }
+        bare = {n: stack.enter_context(app("gateway", {"BENCH_ROUTES": str(n)}, target=BARE)) for n in systems}
         for system in systems.values():
-            _warm(lab, system, "/route/0")
-        queued = [_wrk(system, _paths("/route/", n), BUSY, lab.seconds, n) for n, system in systems.items()]
-        plain = [_wrk(System(lab.server, bare[n], ()), _paths("/plain/", n), BUSY, lab.seconds, n) for n in bare]
-        curves = _curves(lab, {"queued": queued, "bare FastAPI": plain})
+            _warm(bench, system, "/route/0")
+        queued = [_wrk(system, _paths("/route/", n), BUSY, bench.seconds, n) for n, system in systems.items()]
+        plain = [_wrk(System(bench.server, bare[n]), _paths("/plain/", n), BUSY, bench.seconds, n) for n in bare]
+        curves = _curves(bench, {"queued": queued, "bare FastAPI": plain})
     return Part(
         "routes",
         "Routes",
@@ -96,38 +178,45 @@ def routes(lab: Lab) -> Part:
         f"Handlers that answer at once, {BUSY} request threads, all routes asked in turn. Beside it a bare FastAPI "
         "application with as many routes, which looks through them one by one.",
         curves,
-        lab.machine,
+        bench.machine,
     )
 
 
-def waiting(lab: Lab) -> Part:
+def waiting(bench: BenchRun) -> Part:
     """Measure what it costs, and does to another route, that thousands wait."""
-    env = {"BENCH_HOLD_S": str(CROWD_HOLD_S), "WORKER_PLACES": str(CROWD_PLACES)}
-    with running(lab.server, env) as system:
-        _warm(lab, system, "/queue")
+    env = {"BENCH_HOLD_S": str(WAITING_HOLD_S), CONCURRENCY: str(WAITING_PLACES)}
+    with running(bench.server, Setup(env=env)) as system:
+        _warm(bench, system, "/queue")
         curves = _curves(
-            lab, {"while others wait": [functools.partial(_crowded, lab, system, count) for count in _of(lab, WAITING)]}
+            bench,
+            {
+                "while others wait": [
+                    functools.partial(_while_others_wait, bench, system, count) for count in _of(bench, WAITING)
+                ]
+            },
         )
     return Part(
         "waiting",
         "Waiting requests",
         "waiting requests",
-        f"One route's handler takes {CROWD_HOLD_S:g} s on {CROWD_PLACES} places, and so many of its requests wait all "
-        "the time. Requests/s and processor time are theirs. The latencies are of a quick route on the same worker "
+        f"One route's handler takes {WAITING_HOLD_S:g} s on {WAITING_PLACES} places, and so many of its requests wait "
+        "all the time. Requests/s and processor time are theirs. The latencies are of a quick route on the same worker "
         "meanwhile: turns are shared by route, so it does not stand in their line; it waits until one of the places, "
         "which are all taken, comes free.",
         curves,
-        lab.machine,
+        bench.machine,
     )
 
 
-def payload(lab: Lab) -> Part:
+def payload(bench: BenchRun) -> Part:
     """Measure what larger bodies cost, there and back."""
-    with running(lab.server, {"HANDLERS": "benchmarks.handlers.echo"}) as system:
-        if not lab.short:
-            load(system.gateway.port, ["/echo"], FEW, 1, body_bytes=PAYLOADS[0])
-        each = [_wrk(system, ("/echo",), FEW, lab.seconds, size, body_bytes=size) for size in _of(lab, PAYLOADS)]
-        curves = _curves(lab, {"there and back": each})
+    with running(bench.server) as system:
+        if not bench.short:
+            load(system.gateway.port, ["/queue-echo"], FEW, 1, body_bytes=PAYLOADS[0])
+        each = [
+            _wrk(system, ("/queue-echo",), FEW, bench.seconds, size, body_bytes=size) for size in _of(bench, PAYLOADS)
+        ]
+        curves = _curves(bench, {"there and back": each})
     points = [replace(p, more={"MB/s each way": p.x * p.per_s / 1e6}) for p in curves[0].points]
     return Part(
         "payload",
@@ -136,34 +225,34 @@ def payload(lab: Lab) -> Part:
         f"A handler that answers with the body that it was sent, {FEW} request threads. A body goes through Redis "
         "once on its way to the worker, and an answer once on its way back.",
         [Curve(curves[0].name, points)],
-        lab.machine,
+        bench.machine,
     )
 
 
-PARTS: Mapping[str, Callable[[Lab], Part]] = {
+PARTS: Mapping[str, Callable[[BenchRun], Part]] = {
     part.__name__: part for part in (threads, nodes, routes, waiting, payload)
 }
 
 
-def _of(lab: Lab, points: Sequence[int]) -> Sequence[int]:
-    return points[:SHORT] if lab.short else points
+def _of(bench: BenchRun, points: Sequence[int]) -> Sequence[int]:
+    return points[:SHORT] if bench.short else points
 
 
-def _warm(lab: Lab, system: System, *paths: str) -> None:
-    if not lab.short:
-        lab.warm(system, *paths)
+def _warm(bench: BenchRun, system: System, *paths: str) -> None:
+    if not bench.short:
+        bench.warm(system, *paths)
 
 
-def _curves(lab: Lab, measures: Mapping[str, Sequence[Measure]]) -> list[Curve]:
+def _curves(bench: BenchRun, measures: Mapping[str, Sequence[Measure]]) -> list[Curve]:
     """Measure everything in every round, beginning with another point each time."""
     found: dict[tuple[str, int], list[Point]] = {}
-    for number in range(lab.rounds):
+    for number in range(bench.rounds):
         turns = [(name, index) for name, each in measures.items() for index in range(len(each))]
-        turn = number * len(turns) // lab.rounds
+        turn = number * len(turns) // bench.rounds
         for name, index in (*turns[turn:], *turns[:turn]):
             point = measures[name][index]()
             found.setdefault((name, index), []).append(point)
-            lab.say(f"round {number + 1}: {name}, {point.x:,.0f}: {point.per_s:,.0f}/s, p99 {point.p99_ms:.1f} ms")
+            bench.say(f"round {number + 1}: {name}, {point.x:,.0f}: {point.per_s:,.0f}/s, p99 {point.p99_ms:.1f} ms")
     return [Curve(name, [median(found[name, index]) for index in range(len(each))]) for name, each in measures.items()]
 
 
@@ -191,27 +280,27 @@ class NotAnswered(Exception):
     """Requests failed that had to be answered."""
 
 
-def _crowded(lab: Lab, system: System, count: int) -> Point:
+def _while_others_wait(bench: BenchRun, system: System, count: int) -> Point:
     """Return how a quick route does while `count` requests of another one wait, and what each of these costs."""
-    with crowd(system.gateway.port, "/queue-hold", count + CROWD_PLACES, repeat=True) as people:
-        people.all_sent()
-        settle_s = 0.0 if lab.short else SETTLE_S
-        time.sleep(settle_s + count * CROWD_HOLD_S / CROWD_PLACES)  # until everybody has waited once
-        start, before = system.read(), people.tally()
-        time.sleep(lab.seconds)
-        after = people.tally()
+    with concurrent_clients(system.gateway.port, "/queue-hold", count + WAITING_PLACES, repeat=True) as clients:
+        clients.all_sent()
+        settle_s = 0.0 if bench.short else SETTLE_S
+        time.sleep(settle_s + count * WAITING_HOLD_S / WAITING_PLACES)  # until everybody has waited once
+        start, before = system.read(), clients.tally()
+        time.sleep(bench.seconds)
+        after = clients.tally()
         answered = after.answered - before.answered
         cost_ms = system.cost_since(start, answered).total_us / 1000
-        quick = load(system.gateway.port, ["/queue"], 1, lab.seconds)
-        end = people.stop()
+        quick = load(system.gateway.port, ["/queue"], 1, bench.seconds)
+        end = clients.stop()
     if end.failed or end.unanswered:
         raise NotAnswered(f"{end.failed} of {end.sent} waiting requests failed: {end.example}")
     return Point(
         count,
-        answered / lab.seconds,
+        answered / bench.seconds,
         quick.p50_us / 1000,
         quick.p99_us / 1000,
-        {"processor ms": cost_ms, "wait s": count / (answered / lab.seconds)},
+        {"processor ms": cost_ms, "wait s": count / (answered / bench.seconds)},
     )
 
 

@@ -1,44 +1,52 @@
-"""Pictures of a run, from its rows, samples and notes: `python -m benchmarks.charts DIRECTORY`.
+"""The pictures: `python -m benchmarks.charts overload | compare | capacity DIRECTORY …`, from what a run has kept.
 
-Owns how they look. A process of its own after the run, so drawing costs the
-measurement nothing, and they can be drawn again.
+Owns what they show; colours and axes are those of the reports of `make peak`. A process of its own after the run,
+so drawing costs the measurement nothing, and they can be drawn again.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import matplotlib as mpl  # type: ignore[import-not-found, unused-ignore]
 import matplotlib.pyplot as plt  # type: ignore[import-not-found, unused-ignore]
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # type: ignore[import-not-found, unused-ignore]
 
-from benchmarks import records, sampler
-from benchmarks.arrivals import Request
-from benchmarks.overload_measuring import in_time, measure, refused
-from benchmarks.overload_plan import Phase
-from benchmarks.overload_progress import PLAN
-from benchmarks.predictions import predictions
+from benchmarks import compare as compare_run
+from benchmarks import sampler
+from benchmarks.arrivals import Request, read_records
+from benchmarks.capacity_parts import Part
+from benchmarks.handlers.plain import REPORT_TIMEOUT_S
+from benchmarks.notes import predictions
+from benchmarks.overload_plan import PLAN, Phase
+from benchmarks.statistics import in_time, measure, refused
+from floodgate.peak.charts import BAD, GOOD, INK, QUIET, REFUSED, save, set_style
 
-GOOD, BAD, QUIET = "#1b7f5c", "#c2452d", "#8a8f98"
 BIN_S = 1.0
 """Several service times of a profile: shorter bins show how the places beat in step."""
 BEFORE_S, AFTER_S = 8.0, 12.0
 """What the time line shows beside the peak."""
 BUCKETS = 60
+NAMES = {"direct": "Called directly in FastAPI", "queued": "The same handler, queued"}
+MOST_S = 2.6
+SHADE = "#dde2e8"
+COMPARE_SIZE = (10.4, 5.6)
+CAPACITY_SIZE = (8.6, 3.1)
+COLOURS = (GOOD, QUIET)
+MARGIN = 1.12
 
 
-def main(directory: Path) -> int:
+def overload(directory: Path) -> list[Path]:
     """Draw what there is to draw in every run below the directory."""
-    mpl.use("Agg")
-    plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 120, "font.size": 9}
     drawn: list[Path] = []
     for rows in sorted(directory.rglob("requests.csv")):
         run = rows.parent
-        requests, origin_s = records.read(rows)
+        requests, origin_s = read_records(rows)
         waits = list(predictions(run, requests, origin_s))
         if (run / PLAN).exists():
             told = json.loads((run / PLAN).read_text())
@@ -47,9 +55,7 @@ def main(directory: Path) -> int:
             drawn.append(_time_line(run, told, phases, requests, origin_s))
         if waits:
             drawn.append(_predictions(run, waits))
-    for file in drawn:
-        print(f"drawn: {file}")
-    return 0
+    return drawn
 
 
 def _curve(run: Path, told: dict[str, Any], phases: Sequence[Phase], requests: Sequence[Request]) -> Path:
@@ -66,8 +72,8 @@ def _curve(run: Path, told: dict[str, Any], phases: Sequence[Phase], requests: S
         axes.plot(*zip(*means, strict=True), color=colour, linewidth=1)
     axes.set(xlabel="offered load, requests/s", ylabel="requests/s", title=f"{told['profile']}: goodput and refusals")
     axes.set(xlim=(0, None), ylim=(0, None))
-    axes.legend(frameon=False)
-    return _saved(figure, run / "goodput.png")
+    axes.legend()
+    return save(figure, run / "goodput.png")
 
 
 def _time_line(
@@ -99,8 +105,8 @@ def _time_line(
     rate.set(ylabel="requests/s", xlabel="seconds from the begin of the peak", xlim=span)
     for axes in (latency, queue, rate):
         axes.axvspan(0, peak.end_s - peak.start_s, color=QUIET, alpha=0.12, linewidth=0)
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), markerscale=4)
-    return _saved(figure, run / "peak.png")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=4)
+    return save(figure, run / "peak.png")
 
 
 def _looks(run: Path, zero_s: float, span: tuple[float, float]) -> dict[float, list[tuple[int, int]]]:
@@ -128,25 +134,159 @@ def _predictions(run: Path, waits: Sequence[tuple[float, float]]) -> Path:
     most = max(*predicted, *real, 1.0)
     left.hist2d(predicted, real, bins=60, range=[[0, most], [0, most]], cmin=1, norm="log", cmap="viridis_r")
     left.plot([0, most], [0, most], color=BAD, linewidth=0.8, label="as predicted")
-    left.legend(frameon=False, loc="upper left")
-    left.set(
-        xlabel="predicted wait, ms",
-        ylabel="real wait, ms",
-        title=f"{len(waits)} answered requests",
-    )
+    left.legend(loc="upper left")
+    left.set(xlabel="predicted wait, ms", ylabel="real wait, ms", title=f"{len(waits)} answered requests")
     off = [after - before for before, after in waits]
     right.hist(off, bins=BUCKETS, color=GOOD)
     right.axvline(0, color=BAD, linewidth=0.8)
     right.set(xlabel="real less predicted wait, ms", ylabel="requests")
-    return _saved(figure, run / "predictions.png")
+    return save(figure, run / "predictions.png")
 
 
-def _saved(figure: Any, file: Path) -> Path:
-    figure.tight_layout()
-    figure.savefig(file)
-    plt.close(figure)
-    return file
+def compare(directory: Path, timing: compare_run.Timing) -> list[Path]:
+    """Draws the picture of both columns on one scale into the directory."""
+    plt.rcParams |= {"font.size": 10, "axes.titlesize": 12.5, "savefig.dpi": 110}
+    figure, grid = plt.subplots(2, 2, figsize=COMPARE_SIZE, sharex=True, sharey="row", height_ratios=(3, 2))
+    for column, (name, title) in enumerate(NAMES.items()):
+        requests, _ = read_records(directory / name / compare_run.ROWS)
+        _rate_curves(grid[0, column], requests, timing)
+        _latency_points(grid[1, column], requests, timing)
+        grid[0, column].set_title(title, pad=22, color=BAD if name == "direct" else GOOD)
+        grid[0, column].text(0, 1.035, _said(name, requests, timing), transform=grid[0, column].transAxes, color=INK)
+    grid[0, 0].set_ylabel("requests per second")
+    grid[1, 0].set_ylabel("latency, seconds")
+    figure.tight_layout(h_pad=1.4, w_pad=2.2)
+    file = save(figure, directory / compare_run.PICTURE)
+    return [file]
+
+
+def _said(name: str, requests: Sequence[Request], timing: compare_run.Timing) -> str:
+    """Return the sentence above a column, with its figures."""
+    _, during, after = compare_run.measure(requests, timing)
+    goodput, left = f"{during.goodput_per_s:.0f}/s in time during the spike", f"{after.goodput_per_s:.0f}/s"
+    if name == "direct":
+        return f"{goodput}, and {left} in the {timing.after_s:.0f} s after it"
+    return f"{goodput}, and everything after it"
+
+
+def _rate_curves(axes: Any, requests: Sequence[Request], timing: compare_run.Timing) -> None:
+    """Draw what was offered, and what came of it: in time, refused, failed."""
+    edges = [number * BIN_S for number in range(round(timing.end_s / BIN_S) + 1)]
+    steps = [(begin_s, per_s) for _, begin_s, _, per_s in timing.phases] + [(timing.end_s, timing.phases[-1][3])]
+    at, offered = zip(*steps, strict=True)
+    axes.fill_between(at, offered, step="post", color=SHADE, linewidth=0, label="offered")
+    sorts: tuple[tuple[Callable[[Request], bool], str, float, str], ...] = (
+        (lambda r: not refused(r) and not in_time(r, REPORT_TIMEOUT_S), BAD, 1.8, "too late"),
+        (refused, REFUSED, 1.8, "refused"),
+    )
+    for is_one, colour, width, label in sorts:
+        times = [request.done_s for request in requests if is_one(request)]
+        if len(times) > len(requests) / 200:
+            axes.plot(*_per_second(times, edges), color=colour, linewidth=width, label=label)
+    middles, rate = _per_second([r.done_s for r in requests if in_time(r, REPORT_TIMEOUT_S)], edges)
+    axes.fill_between(middles, rate, color=GOOD, alpha=0.28, linewidth=0)
+    axes.plot(middles, rate, color=GOOD, linewidth=2.4, label="answered in time")
+    axes.set(xlim=(0, timing.end_s), ylim=(0, max(offered) * 1.12))
+    axes.legend(loc="upper right", handlelength=1.4)
+
+
+def _per_second(times: Sequence[float], edges: Sequence[float]) -> tuple[list[float], list[float]]:
+    counts = [0] * (len(edges) - 1)
+    for at_s in times:
+        if 0 <= at_s < edges[-1]:
+            counts[int(at_s / BIN_S)] += 1
+    return [edge + BIN_S / 2 for edge in edges[:-1]], [count / BIN_S for count in counts]
+
+
+def _latency_points(axes: Any, requests: Sequence[Request], timing: compare_run.Timing) -> None:
+    """Draw every request at the moment of its sending, coloured by what became of it."""
+    for is_one, colour in (
+        (lambda r: not refused(r) and not in_time(r, REPORT_TIMEOUT_S), BAD),
+        (refused, REFUSED),
+        (lambda r: in_time(r, REPORT_TIMEOUT_S), GOOD),
+    ):
+        points = [(request.intended_s, request.latency_s) for request in requests if is_one(request)]
+        axes.scatter(
+            [at for at, _ in points], [min(s, MOST_S) for _, s in points], s=5, color=colour, alpha=0.45, linewidths=0
+        )
+    axes.axhline(REPORT_TIMEOUT_S, color=QUIET, linewidth=1, linestyle=":")
+    axes.text(timing.end_s, REPORT_TIMEOUT_S + 0.06, "time-out", color=QUIET, ha="right", va="bottom", fontsize=9)
+    axes.set(xlabel="seconds", ylim=(-0.08, MOST_S))
+
+
+def capacity(directory: Path, images: Path) -> list[Path]:
+    """Draws every part that was measured: requests per second beside latency, both over what grows."""
+    plt.rcParams |= {"savefig.dpi": 105}
+    images.mkdir(parents=True, exist_ok=True)
+    parts = map(Part.read, sorted(directory.glob("*.json")))
+    return [_capacity(part, images / part.image) for part in parts]
+
+
+def _capacity(part: Part, file: Path) -> Path:
+    figure, (rate, latency) = plt.subplots(1, 2, figsize=CAPACITY_SIZE)
+    for curve, colour in zip(part.curves, COLOURS, strict=False):
+        xs = [point.x for point in curve.points]
+        rate.plot(xs, [point.per_s for point in curve.points], "o-", color=colour, markersize=4, label=curve.name)
+        named = f", {curve.name}" if len(part.curves) > 1 else ""
+        latency.plot(xs, [p.p99_ms for p in curve.points], "o-", color=colour, markersize=4, label=f"p99{named}")
+        latency.plot(
+            xs, [p.p50_ms for p in curve.points], "o:", color=colour, markersize=3, label=f"p50{named}", linewidth=1.2
+        )
+    for axes, title in ((rate, "requests per second"), (latency, "latency, ms")):
+        _scale(axes, [point.x for point in part.curves[0].points])
+        axes.set(title=title, xlabel=part.grows)
+    rate.yaxis.set_major_formatter(FuncFormatter(_plain))
+    rate.set_ylim(0, MARGIN * max(point.per_s for curve in part.curves for point in curve.points))
+    if _latency_ratio(part) > 20:
+        latency.set_yscale("log")
+        latency.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        latency.yaxis.set_major_formatter(FuncFormatter(_plain))
+        latency.yaxis.set_minor_locator(NullLocator())
+    else:
+        latency.set_ylim(0, MARGIN * max(point.p99_ms for curve in part.curves for point in curve.points))
+    latency.legend(loc="best", fontsize=8)
+    if len(part.curves) > 1:
+        rate.legend(loc="best", fontsize=8)
+    figure.tight_layout(w_pad=2.5)
+    return save(figure, file)
+
+
+def _scale(axes: Any, xs: list[float]) -> None:
+    if max(xs) / min(xs) > 10:
+        axes.set_xscale("log")
+    else:  # twice as many are to be twice as far
+        axes.set_xlim(0, None)
+    axes.set_xticks(xs)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.tick_params(axis="x", labelcolor=INK)
+
+
+def _latency_ratio(part: Part) -> float:
+    values = [ms for curve in part.curves for point in curve.points for ms in (point.p50_ms, point.p99_ms)]
+    return max(values) / max(1e-9, min(values))
+
+
+def _plain(value: float, _: Any) -> str:
+    for size, unit in ((1e6, "M"), (1e4, "k")):
+        if value >= size:
+            return f"{value / (size if unit == 'M' else 1e3):g}{unit}"
+    return f"{value:,g}"
+
+
+def main(what: str, directory: str, *more: str) -> int:
+    """Draws the pictures of a kind."""
+    set_style()
+    if what == "compare":
+        drawn = compare(Path(directory), compare_run.Timing(*map(float, more)))
+    elif what == "capacity":
+        drawn = capacity(Path(directory), Path(*more))
+    else:
+        drawn = overload(Path(directory))
+    for file in drawn:
+        print(f"drawn: {os.path.relpath(file)}")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(*sys.argv[1:]))

@@ -1,8 +1,8 @@
 """`make compare`: one spike, twice, on one handler: called directly in FastAPI, and queued.
 
-Both ask the simulated database of profile P3, a process of its own that does most
-with eight calls at once. Prints the figures, draws the picture of the README.
-Exit code: 0, or 2 when the spike was not sent soundly.
+Owns the phases of the spike and the words for them. Both systems ask the simulated database of profile P3,
+a process of its own that does most with eight calls at once. Prints the metrics, draws the picture of the
+README. Exit code: 0, or 2 when the spike was not sent soundly.
 """
 
 from __future__ import annotations
@@ -12,35 +12,94 @@ import asyncio
 import contextlib
 import gc
 import math
-import os
-import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import uvloop
 
-from benchmarks.compare_spike import ROWS, Figures, Timing, figures, spike
-from benchmarks.handlers.compare import DATABASE
-from benchmarks.overload_system import cores, pinned
-from benchmarks.testbed import App, AppFailed, app
-from floodgate.peak.statistics import grid
-from floodgate.run.children import bound_to_us
-from floodgate.run.embedded import EmbeddedServer
+from benchmarks import redis_server
+from benchmarks.arrivals import Request, Stream, arrivals, read_records, write_records
+from benchmarks.database import VARIABLE as DATABASE
+from benchmarks.handlers.plain import REPORT_TIMEOUT_S
+from benchmarks.openloop import generator
+from benchmarks.statistics import Soundness, in_time, refused
+from benchmarks.testbed import (
+    BARE,
+    HOST,
+    ROOT,
+    App,
+    AppFailed,
+    Setup,
+    app,
+    cores,
+    database,
+    database_path,
+    pinned,
+    running,
+)
+from floodgate.peak.statistics import grid, percentile, share
 
-ROOT = Path(__file__).parents[1]
 DIRECTORY = Path(".cache/compare")
 PICTURE = "compare.png"
 PUBLISHED = ROOT / "docs/images" / PICTURE
-DIRECT = "benchmarks.compare_app:build()"
-READY_S = 10.0
-SHORT = Timing(before_s=2.0, spike_s=2.0, after_s=4.0)
 INVALID = 2
+BASE_PER_S = 40.0
+"""Half of what the database can answer at its best."""
+SPIKE_PER_S = 200.0
+SEED = 1
+LEAD_S = 0.5
+PATIENCE_S = 1.0
+"""Beyond the time-out: then a client has left without an answer."""
+SETTLE_S = 2.0
+"""After each change of load, what does not count in the metrics; the picture shows it."""
+TAIL_S = 3.0
+"""The load goes on for so long after what is shown: its end would look like a recovery."""
+ROWS = "requests.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long each part is, in s."""
+
+    before_s: float = 10.0
+    spike_s: float = 10.0
+    after_s: float = 20.0
+
+    @property
+    def end_s(self) -> float:
+        return self.before_s + self.spike_s + self.after_s
+
+    @property
+    def phases(self) -> tuple[tuple[str, float, float, float], ...]:
+        """Return name, begin, end and offered rate of each."""
+        spike_s, back_s = self.before_s, self.before_s + self.spike_s
+        return (
+            ("before", 0.0, spike_s, BASE_PER_S),
+            ("spike", spike_s, back_s, SPIKE_PER_S),
+            ("after", back_s, self.end_s, BASE_PER_S),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseMetrics:
+    """Of one phase; latencies are in s, of what was neither refused nor unanswered."""
+
+    phase: str
+    offered_per_s: float
+    goodput_per_s: float
+    refused_per_s: float
+    failed_per_s: float
+    p50_s: float
+    p99_s: float
+    refusal_p99_s: float
+
+
+SHORT = Timing(before_s=2.0, spike_s=2.0, after_s=4.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,14 +117,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 requests, sound = runner.run(spike(served.port, timing, directory / name / ROWS))
             print(f"  {sound}", flush=True)
             complaints += sound.complaints()
-            found[name] = figures(requests, timing)
+            found[name] = measure(requests, timing)
     except AppFailed as error:
         print(error, file=sys.stderr)
         return INVALID
     text = "\n".join([table(found), *complaints])
     (directory / "report.txt").write_text(f"{text}\n")
     print(f"\n{text}", flush=True)
-    command = [sys.executable, "-m", "benchmarks.compare_charts", str(directory), *map(str, asdict(timing).values())]
+    command = [sys.executable, "-m", "benchmarks.charts", "compare", str(directory), *map(str, asdict(timing).values())]
     drawn = subprocess.run(command, cwd=ROOT, check=False).returncode == 0
     if drawn and options.publish and not complaints:
         PUBLISHED.parent.mkdir(exist_ok=True)
@@ -73,8 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return INVALID if complaints or not drawn else 0
 
 
-def table(found: Mapping[str, Sequence[Figures]]) -> str:
-    """Return the figures of all phases, direct beside queued."""
+def table(found: Mapping[str, Sequence[PhaseMetrics]]) -> str:
+    """Return the metrics of all phases, direct beside queued."""
     rows = [("", "", "offered/s", "in time/s", "refused/s", "failed/s", "p50 ms", "p99 ms", "refusal p99 ms")]
     for name, phases in found.items():
         for number, each in enumerate(phases):
@@ -108,36 +167,66 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 @contextlib.contextmanager
 def _running(name: str, directory: Path) -> Iterator[App]:
-    """Run one of the two systems with a database of its own, on the core that the generator does not use."""
-    (directory / name).mkdir()
+    """Runs one of the two systems with a database of its own, on the core that the generator does not use."""
+    directory = directory / name
+    directory.mkdir()
     theirs, ours = cores()
-    # A socket's path has to be short.
-    env = {DATABASE: os.path.relpath(directory / name / "db", ROOT), "HANDLERS": "benchmarks.handlers.compare"}
-    env |= {"NAMESPACE": f"compare{secrets.token_hex(4)}"}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(pinned(ours))
-        stack.enter_context(_database(env[DATABASE]))
-        stack.enter_context(pinned(theirs))
         if name == "queued":
-            env["REDIS_URL"] = stack.enter_context(EmbeddedServer(unix=True)).url
-            stack.enter_context(app("worker", None, env))
-        served = stack.enter_context(app("gateway", None if name == "queued" else DIRECT, env))
+            with pinned(theirs):
+                server = stack.enter_context(redis_server.opened())
+            system = stack.enter_context(running(server, Setup(gateway=None, database=True, pinned=True), directory))
+            served = system.gateway
+        else:
+            stack.enter_context(database(directory, ours))
+            env = {DATABASE: database_path(directory)}
+            served = stack.enter_context(app("gateway", env, target=BARE, directory=directory, core=theirs))
         with pinned(ours):
             yield served
 
 
-@contextlib.contextmanager
-def _database(socket: str) -> Iterator[None]:
-    command = [sys.executable, "-m", "benchmarks.database", socket]
-    process = subprocess.Popen(bound_to_us(command, signal.SIGKILL), cwd=ROOT)
-    try:
-        until_s = time.monotonic() + READY_S
-        while not (ROOT / socket).exists() and time.monotonic() < until_s:
-            time.sleep(0.02)
-        yield
-    finally:
-        process.kill()
-        process.wait()
+async def spike(port: int, timing: Timing, file: Path) -> tuple[list[Request], Soundness]:
+    """Put the spike on a port; return its requests, with times from the start, and how soundly they were sent."""
+    streams = [
+        Stream(name, "/report", per_s, begin_s, end_s - begin_s) for name, begin_s, end_s, per_s in timing.phases
+    ]
+    streams.append(Stream("tail", "/report", BASE_PER_S, timing.end_s, TAIL_S))
+    planned = arrivals(streams, SEED)
+    async with generator(HOST, port, REPORT_TIMEOUT_S + PATIENCE_S) as opened:
+        start_s, used_s = time.monotonic() + LEAD_S, time.process_time()
+        await opened.run(planned, start_s)
+        busy = share(time.process_time() - used_s, time.monotonic() - start_s)
+    lag_s = percentile((request.lag_s for request in planned), 0.99)
+    sent = sum(request.sent_s == request.sent_s for request in planned)
+    write_records(file, planned, start_s)
+    requests, _ = read_records(file)
+    return requests, Soundness(file.parent.name, share(sent, len(planned)), lag_s, busy)
+
+
+def measure(requests: Sequence[Request], timing: Timing) -> list[PhaseMetrics]:
+    """Return the metrics of each phase, without its first moments; goodput counts by the time of the answer."""
+    found = []
+    for name, start_s, end_s, _ in timing.phases:
+        begin_s = start_s + min(SETTLE_S, (end_s - start_s) / 4)
+        seconds = end_s - begin_s
+        asked = [request for request in requests if begin_s <= request.intended_s < end_s]
+        good = sum(begin_s <= r.done_s < end_s for r in requests if in_time(r, REPORT_TIMEOUT_S))
+        away = [request.latency_s for request in asked if refused(request)]
+        answered = [r.latency_s for r in asked if not refused(r) and r.status]
+        failed = sum(not refused(request) and not in_time(request, REPORT_TIMEOUT_S) for request in asked)
+        found.append(
+            PhaseMetrics(
+                name,
+                len(asked) / seconds,
+                good / seconds,
+                len(away) / seconds,
+                failed / seconds,
+                percentile(answered, 0.5),
+                percentile(answered, 0.99),
+                percentile(away, 0.99),
+            )
+        )
+    return found
 
 
 if __name__ == "__main__":

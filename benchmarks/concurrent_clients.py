@@ -16,13 +16,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import cast
 
 import uvloop
 
+from benchmarks.openloop import Connection, Response
 from floodgate.run.children import bound_to_us
 
-CRLF = b"\r\n"
 OPENING = 50
 PAUSE_S = 0.05
 """After so many connections: a thousand a second is no peak of its own, and fills no backlog."""
@@ -30,7 +29,7 @@ CONNECT_S = 30.0
 PATIENCE_S = 60.0
 
 
-class CrowdFailed(Exception):
+class ClientsFailed(Exception):
     """A client is gone, or not answered."""
 
 
@@ -52,8 +51,8 @@ class Tally:
         return self.sent - self.answered - self.failed
 
 
-class Crowd:
-    """The handle to a running crowd."""
+class ConcurrentClients:
+    """The handle to the process of the clients."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -80,12 +79,12 @@ class Crowd:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise CrowdFailed("the crowd of clients ended; its lines above say why")
+            raise ClientsFailed("the process of the clients ended; its lines above say why")
         return Tally(**json.loads(line))
 
 
 @contextlib.contextmanager
-def crowd(port: int, path: str, count: int, *, repeat: bool) -> Iterator[Crowd]:
+def concurrent_clients(port: int, path: str, count: int, *, repeat: bool) -> Iterator[ConcurrentClients]:
     """Let so many clients ask for `path`; they are gone after the block."""
     command = [sys.executable, "-m", "benchmarks.concurrent_clients", str(port), path, str(count), str(int(repeat))]
     process = subprocess.Popen(
@@ -93,12 +92,12 @@ def crowd(port: int, path: str, count: int, *, repeat: bool) -> Iterator[Crowd]:
     )
     with process:
         try:
-            yield Crowd(process)
+            yield ConcurrentClients(process)
         finally:
             process.kill()
 
 
-class _Members:
+class _Clients:
     """The far side of the handle: all connections, and one tally."""
 
     def __init__(self, port: int, path: str, repeat: bool) -> None:
@@ -106,6 +105,19 @@ class _Members:
         self.repeat = repeat
         self.request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
         self.idle = asyncio.Event()
+
+    def ask(self, connection: Connection) -> None:
+        self.tally.sent += 1
+        connection.ask(self.request)
+
+    def answered(self, connection: Connection, response: Response) -> None:
+        if self.repeat and response.reusable:
+            self.ask(connection)
+        self.count("" if response.status == 200 else f"{response.status} {response.body[:300]!r}")
+
+    def lost(self, connection: Connection, reason: str) -> None:
+        if connection.waiting:
+            self.count(f"the connection broke: {reason}")
 
     def count(self, failure: str = "") -> None:
         now_s = time.monotonic()
@@ -120,77 +132,35 @@ class _Members:
             self.idle.set()
 
 
-class _Member(asyncio.Protocol):
-    """One connection with one request under way."""
-
-    def __init__(self, members: _Members) -> None:
-        self._members = members
-        self._transport: asyncio.Transport | None = None
-        self._received = b""
-        self._waiting = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its type
-
-    def ask(self) -> None:
-        assert self._transport is not None
-        self._waiting = True
-        self._members.tally.sent += 1
-        self._transport.write(self._members.request)
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, end, body = self._received.partition(CRLF * 2)
-        if not end or len(body) < _length(head):
-            return
-        self._received, self._waiting = b"", False
-        if self._members.repeat:
-            self.ask()
-        good = head.startswith(b"HTTP/1.1 200 ")
-        self._members.count("" if good else f"{head.split(CRLF)[0]!r} {body[:300]!r}")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._waiting:
-            self._waiting = False
-            self._members.count(f"the connection broke: {exc!r}")
-
-
-def _length(head: bytes) -> int:
-    for line in head.lower().split(CRLF):
-        if line.startswith(b"content-length:"):
-            return int(line.partition(b":")[2])
-    return 0
-
-
 async def _attend(port: int, path: str, count: int, repeat: bool) -> None:
-    members, loop = _Members(port, path, repeat), asyncio.get_running_loop()
+    clients, loop = _Clients(port, path, repeat), asyncio.get_running_loop()
 
     async def enter() -> None:
         try:
             async with asyncio.timeout(CONNECT_S):
-                _, member = await loop.create_connection(lambda: _Member(members), "127.0.0.1", port)
+                _, connection = await loop.create_connection(lambda: Connection(clients), "127.0.0.1", port)
         except OSError as error:  # a time-out is one
-            members.tally.sent += 1
-            members.count(f"cannot connect: {error!r}")
+            clients.tally.sent += 1
+            clients.count(f"cannot connect: {error!r}")
         else:
-            member.ask()
+            clients.ask(connection)
 
     async with asyncio.TaskGroup() as group:
         for number in range(1, count + 1):
             group.create_task(enter())
             if number % OPENING == 0:
                 await asyncio.sleep(PAUSE_S)
-    _say(members.tally)
+    _say(clients.tally)
     words = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(words), sys.stdin)
     while word := (await words.readline()).strip():
         if word == b"stop":
-            members.repeat = False
+            clients.repeat = False
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_S if members.tally.unanswered else 0):
-                    members.idle.clear()
-                    await members.idle.wait()
-        _say(members.tally)
+                async with asyncio.timeout(PATIENCE_S if clients.tally.unanswered else 0):
+                    clients.idle.clear()
+                    await clients.idle.wait()
+        _say(clients.tally)
 
 
 def _say(tally: Tally) -> None:

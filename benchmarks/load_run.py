@@ -1,7 +1,6 @@
-"""A running system with a generator in front: what parts and profiles put their loads on.
+"""A running system with the open-loop client in front: what parts and profiles put their loads on.
 
-Owns the run's directory, its numbering of requests, and how soundly the generator
-worked. Must not know what a load means.
+Owns the numbering of requests, and how soundly the client worked. Must not know what a load means.
 """
 
 from __future__ import annotations
@@ -15,13 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import notes, records, sampler
-from benchmarks.arrivals import Request, Stream, arrivals
+from benchmarks import notes, redis_server, sampler
+from benchmarks.arrivals import Request, Stream, arrivals, write_records
 from benchmarks.openloop import Generator, generator
-from benchmarks.overload_judging import Line, Soundness
-from benchmarks.overload_measuring import Breaches, breaches
-from benchmarks.overload_system import HOST, Setup, System, cores, pinned, running
 from benchmarks.patient_client import PatientClient, RetryBudget
+from benchmarks.statistics import Breaches, Metric, Soundness, breaches, none_of
+from benchmarks.testbed import HOST, Setup, System, lift_file_limit, pinned, running
 from floodgate.peak.statistics import percentile, share
 
 LEAD_S = 0.5
@@ -38,7 +36,7 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Rig:
+class LoadRun:
     """One system under load; `requests` are all that were sent to it, retries included."""
 
     system: System
@@ -140,16 +138,14 @@ class Rig:
         """Return what may never happen, so far."""
         return breaches(self.requests, notes.read(self.system.notes), len(self.generator.strays))
 
-    def exact_lines(self) -> list[Line]:
-        """Return the goals that hold exactly; asked once everything has been answered."""
-        found = self.breaches()
+    def exact_metrics(self) -> list[Metric]:
+        """Returns the goals that hold exactly; asked once everything has been answered."""
         over = sampler.over_limit(sampler.read(self.system.samples))
-        counts = {
-            "handlers started after their deadline": found.started_late,
-            "looks that saw more in flight than max_concurrency": over,
-            "slots leaked": self.system.slots_left(),
-        }
-        return [Line(name, (float(count),), at_most=0, exact=True) for name, count in counts.items()]
+        return [
+            none_of("handlers started after their deadline", self.breaches().started_late),
+            none_of("looks that saw more in flight than max_concurrency", over),
+            none_of("slots leaked", self.system.slots_left()),
+        ]
 
     async def _meter(self) -> None:
         while True:
@@ -158,15 +154,21 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def rig(setup: Setup, directory: Path, seed: int, patience_s: float) -> AsyncIterator[Rig]:
-    """Start a system and a generator on its core; keep the rows, whatever happens."""
-    with pinned(cores()[1]), running(setup, directory) as system:
+async def load_run(setup: Setup, directory: Path, seed: int, patience_s: float) -> AsyncIterator[LoadRun]:
+    """Runs a system, and a generator on a core of its own; keeps the records, whatever happens."""
+    lift_file_limit()
+    _, gateway_core, our_core = setup.cores
+    with contextlib.ExitStack() as stack:
+        with pinned(gateway_core):
+            server = stack.enter_context(redis_server.opened())
+        system = stack.enter_context(running(server, setup, directory))
+        stack.enter_context(pinned(our_core))
         async with generator(HOST, system.gateway.port, patience_s) as opened:
-            built = Rig(system, opened, seed)
+            run = LoadRun(system, opened, seed)
             try:
-                yield built
+                yield run
             finally:
-                records.write(directory / "requests.csv", built.requests, built.origin_s)
+                write_records(directory / "requests.csv", run.requests, run.origin_s)
 
 
 def _next(request: Request) -> Request:

@@ -1,8 +1,8 @@
-"""An open-loop load generator: a request leaves when it is due, whatever became of those before.
+"""The open-loop client: a request leaves when it is due, whatever became of those before.
 
-Owns the pool of connections and the schedule. Latency counts from the intended
-time, so that a server that stalls cannot slow down its own measurement. Knows
-HTTP, and no system behind it.
+Owns the bytes on the wire, the pool of connections and the schedule. Latency counts from the intended time, so
+that a server that stalls cannot slow down its own measurement. Reads what a server of JSON sends, an answer with
+its length in front; must not know what is behind the port, or what is measured.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol, cast
 
 from benchmarks.arrivals import NAN, Request
-from benchmarks.keepalive import Connection, Response, field
 
 PREDICTED = b"x-predicted-wait-ms"
 """Answer header with the wait that admission foresaw; without it there is nothing to compare."""
@@ -23,6 +22,110 @@ SPARE_AGE_S = 30.0
 """An idle connection older than this is closed: a server that closes it first would spoil a request."""
 YIELD_EVERY = 16
 """When behind, so many requests go out before answers are read again."""
+
+_HEAD_END = b"\r\n\r\n"
+
+
+class Response(NamedTuple):
+    """An answer; names of headers in `head` are in small letters."""
+
+    status: int
+    head: bytes
+    body: bytes
+    reusable: bool
+
+
+class Owner(Protocol):
+    """Who is told what became of a connection; nothing is told of one that was closed from here."""
+
+    def answered(self, connection: Connection, response: Response) -> None: ...
+
+    def lost(self, connection: Connection, reason: str) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """At most one request is under way at a time."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self.waiting = False
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def ask(self, wire: bytes) -> None:
+        """Send a request; `answered` or `lost` follows."""
+        assert self._transport is not None
+        self.waiting = True
+        self._buffer = b""
+        self._transport.write(wire)
+
+    def close(self) -> None:
+        """Leave, whatever is under way; the owner hears nothing more."""
+        self._closed = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._closed:
+            self._closed = True
+            self._owner.lost(self, f"reset: {exc}" if exc else "closed by the server")
+
+    def data_received(self, data: bytes) -> None:
+        if self._closed:
+            return
+        if not self.waiting:
+            self._fail("an answer that nobody asked for")
+            return
+        self._buffer += data
+        try:
+            response = _parse(self._buffer)
+        except ValueError as error:
+            self._fail(f"unreadable: {error}")
+            return
+        if response is not None:
+            self.waiting = False
+            if not response.reusable:
+                self.close()
+            self._owner.answered(self, response)
+
+    def _fail(self, reason: str) -> None:
+        self.close()
+        self._owner.lost(self, reason)
+
+
+def field(head: bytes, name: bytes) -> bytes | None:
+    """Return the value of a header, None when it is not there; `name` is in small letters."""
+    start = head.find(b"\r\n%b:" % name)
+    if start < 0:
+        return None
+    start += len(name) + 3
+    end = head.find(b"\r\n", start)
+    return head[start : end if end >= 0 else len(head)].strip()
+
+
+def _parse(data: bytes) -> Response | None:
+    """Return the answer once it is whole; raise `ValueError` for what is none, or more than one."""
+    cut = data.find(_HEAD_END)
+    if cut < 0:
+        return None
+    head = data[:cut].lower()
+    length = field(head, b"content-length")
+    if length is None:
+        raise ValueError("an answer without its length")
+    end = cut + len(_HEAD_END) + int(length)
+    if len(data) < end:
+        return None
+    if len(data) > end:
+        raise ValueError("more than one answer")
+    return Response(int(head[9:12]), head, data[cut + 4 :], field(head, b"connection") != b"close")
 
 
 class Generator:

@@ -14,19 +14,27 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import uvloop
 
-from benchmarks.overload_judging import Outcome, Verdict, table
-from benchmarks.overload_parts import PARTS
+from benchmarks.overload_edges import below, burst, refusals, retry
+from benchmarks.overload_fairness import neighbour, pool, priorities, tenants
+from benchmarks.overload_faults import cold, deaths, freeze, leavers
 from benchmarks.overload_plan import PROFILES, Timing
-from benchmarks.overload_profile import run_profile
-from benchmarks.overload_short import run_short
-from benchmarks.overload_system import AppFailed
+from benchmarks.overload_profile import run_profile, run_short
+from benchmarks.statistics import Outcome, Verdict, table
+from benchmarks.testbed import AppFailed
 from floodgate.run.embedded import ServerFailed
 
+PARTS: Mapping[str, Callable[[Path, int], Awaitable[Outcome]]] = {
+    part.__name__: part
+    for part in (
+        *(tenants, priorities, freeze, cold, neighbour, pool),
+        *(leavers, refusals, below, burst, deaths, retry),
+    )
+}
 DIRECTORY = Path(".cache/overload")
 SEED = 1
 INTERRUPTED = 130
@@ -54,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; what was measured so far is in {directory}", file=sys.stderr)
         return INTERRUPTED
-    text = "\n".join([table(outcome.lines), *outcome.complaints, WORDS[outcome.verdict]])
+    text = "\n".join([table(outcome.metrics), *outcome.complaints, WORDS[outcome.verdict]])
     (directory / "report.txt").write_text(f"{text}\n")
     print(text, flush=True)
     if not options.short:
-        subprocess.run([sys.executable, "-m", "benchmarks.charts", str(directory)], check=False)
+        subprocess.run([sys.executable, "-m", "benchmarks.charts", "overload", str(directory)], check=False)
     return int(outcome.verdict)
 
 

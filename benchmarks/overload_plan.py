@@ -9,8 +9,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchmarks.arrivals import Stream
+from benchmarks.testbed import CONCURRENCY, DRAIN_S, THREADS, Setup
 
 SAT = 1.3
 """What a saturating phase offers: enough to keep every place busy, little enough to be no peak."""
@@ -18,6 +20,8 @@ PEAKS = (2.0, 5.0, 10.0, 0.5)
 OVERLOADS = (2.0, 5.0, 10.0)
 PROBE_PER_S = 40.0
 """No-op requests beside the load, at a constant small rate: what a refusal is compared with."""
+PLAN = "plan.json"
+"""The file that tells the charts when which phase was."""
 PATIENCE_S = 1.0
 """Beyond the deadline: a client of the measurement waits for the late answer too, to count it."""
 
@@ -50,20 +54,27 @@ class Profile:
     """Workers alone on core 0: for handlers that compute."""
 
     @property
-    def handlers(self) -> str:
-        return f"benchmarks.handlers.{self.name}"
+    def setup(self) -> Setup:
+        return setup(self.name, self.env, database=self.database, workers_alone=self.workers_alone)
 
 
-PLACES = {"WORKER_PLACES": "16"}
-THREADS = {"WORKER_THREADS": "4"}
+def setup(handlers: str, env: Mapping[str, str], **more: Any) -> Setup:
+    """Returns the setup for an overload: the gateway that ships, pinned and sampled; `handlers` is a module's name."""
+    env = {DRAIN_S: "12"} | dict(env)
+    gateway = "benchmarks.apps:beside_noop()"
+    return Setup(f"benchmarks.handlers.{handlers}", env, gateway=gateway, sampled=True, pinned=True, **more)
+
+
+SIXTEEN = {CONCURRENCY: "16"}
+FOUR_THREADS = {THREADS: "4"}
 """Of handlers that compute: one interpreter runs one at a time, and each further one keeps its loop waiting."""
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("p1", 80, 2, Goals({2: 0.98, 5: 0.98, 10: 0.97}, 0.001, 0.45, 0.05), PLACES),
-        Profile("p2", 80, 5, Goals({2: 0.95, 5: 0.94, 10: 0.92}, 0.002, 0.6), PLACES, sat_spread=0.06),
+        Profile("p1", 80, 2, Goals({2: 0.98, 5: 0.98, 10: 0.97}, 0.001, 0.45, 0.05), SIXTEEN),
+        Profile("p2", 80, 5, Goals({2: 0.95, 5: 0.94, 10: 0.92}, 0.002, 0.6), SIXTEEN, sat_spread=0.06),
         Profile("p3", 80, 2, Goals({2: 0.95, 5: 0.95, 10: 0.95}, 0.001), database=True),
-        Profile("p4", 50, 2, Goals({2: 0.95}), THREADS, workers_alone=True),
+        Profile("p4", 50, 2, Goals({2: 0.95}), FOUR_THREADS, workers_alone=True),
     )
 }
 

@@ -8,6 +8,7 @@ what the commands mean.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import TimeoutError as Silent
+
+from floodgate.broker.keys import Keys
+from floodgate.run.embedded import EmbeddedServer
 
 OWN = {"info", "monitor", "client|setinfo", "scan", "unlink"}
 """What the benchmark itself sends."""
@@ -71,9 +75,14 @@ class Server:
         calls = {name.removeprefix("cmdstat_"): row["calls"] for name, row in self._info("commandstats").items()}
         return calls.get("evalsha", 0) + calls.get("fcall", 0), sum(calls.values())
 
+    def slots(self, namespace: str) -> int:
+        """Returns how many slots of all routes are taken."""
+        keys = Keys(namespace)
+        return sum(int(self._client.zcard(key)) for key in self._client.scan_iter(match=keys.slots("*"), count=1000))
+
     def forget(self, namespace: str) -> None:
-        """Remove every key of a namespace."""
-        for key in self._client.scan_iter(match=f"{{{namespace}:*", count=1000):
+        """Removes every key of a namespace."""
+        for key in self._client.scan_iter(match=f"{Keys(namespace).prefix}*", count=1000):
             self._client.unlink(key)
 
     def close(self) -> None:
@@ -94,3 +103,11 @@ class Server:
                     return
                 head, name, *_ = line.split(b'"', 2)
                 yield head.decode("latin-1").rstrip("] "), name.decode("latin-1").lower()
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[Server]:
+    """Opens the server of REDIS_URL, or else starts an embedded one; it inherits the core of whoever starts it."""
+    with contextlib.ExitStack() as stack:
+        url = os.environ.get("REDIS_URL") or stack.enter_context(EmbeddedServer()).url
+        yield stack.enter_context(contextlib.closing(Server(url)))

@@ -1,7 +1,7 @@
-"""Gateway and workers of the benchmark: real processes under gunicorn, with the configuration that they ship.
+"""The systems under test: workers, gateway, sampler and database, as processes that run what ships.
 
-Owns their start, their end, and what the kernel says of them. One serving
-process each. Must not know what is asked of them.
+Owns their start, their environment, their end, the cores that they are pinned to, and what the kernel
+and Redis say of them. Must not know what is asked of them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
+import resource
 import secrets
 import signal
 import socket
@@ -16,24 +18,39 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
 
 import psutil
 
+from benchmarks.database import VARIABLE as DATABASE
+from benchmarks.notes import VARIABLE as NOTES
 from benchmarks.redis_server import Server
 from floodgate.run.children import bound_to_us
 
+# The names of the apps' settings in the environment; whatever the benchmarks set, they set by these.
+REDIS_URL = "REDIS_URL"
+NAMESPACE, HANDLERS = "NAMESPACE", "HANDLERS"
+CONCURRENCY, THREADS = "WORKER_PLACES", "WORKER_THREADS"
+LEASE_S, DRAIN_S = "LEASE_S", "DRAIN_S"
+PORTS = {"gateway": "GATEWAY_PORT", "worker": "WORKER_PORT"}
+
+HOST = "127.0.0.1"
 ROOT = Path(__file__).parents[1]
-READY_S = 30.0
-END_S = 10.0
-LOG_CHARACTERS = 3000
-GATEWAY = "benchmarks.apps:build()"
 BARE = "benchmarks.apps:bare()"
 ACCESS_LOG = {"BENCH_ACCESS_LOG": "1"}
-"""With it, the bare application writes uvicorn's line per request, as ours writes one of its own."""
+"""With it, the bare application writes uvicorn's line per request, as the gateway writes one of its own."""
+LONG_DRAIN_S = "130"
+"""Longer than the longest time-out of a benchmark's handler."""
+READY_S = 30.0
+END_S = 12.0
+METRICS_S = 5.0
+REFUSED_BY_QUEUE = re.compile(r'^floodgate_requests_refused_total{.*by="queue".*} (\S+)', re.MULTILINE)
+EMPTY_S = 5.0
+"""After the last answer: a cancelled handler may still be ending."""
+LOG_CHARACTERS = 3000
 
 
 class AppFailed(Exception):
@@ -42,38 +59,48 @@ class AppFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One gunicorn master with one serving process."""
+    """One process group: a gunicorn master with its serving processes, or a process that serves nothing."""
 
-    port: int
-    serving: psutil.Process
-    log: IO[bytes]
+    process: subprocess.Popen[bytes]
+    log: Path
+    port: int = 0
+    serving: tuple[psutil.Process, ...] = ()
+
+    def signal(self, sig: int) -> None:
+        """Signals the whole group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, sig)
 
     def cpu_s(self) -> float:
-        """Return the processor time of the serving process, to the nanosecond; threads that ended are not in it.
+        """Returns the processor time of the serving processes, to the nanosecond; ended threads are not in it.
 
         `cpu_times` counts in hundredths of a second: at one connection that is ten requests.
         """
-        spent_ns = []
-        for task in Path(f"/proc/{self.serving.pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends meanwhile
-                spent_ns.append(int(task.read_text().split()[0]))
-        if not spent_ns:  # another system than Linux, or a process that is gone
-            times = self.serving.cpu_times()
-            return times.user + times.system
-        return sum(spent_ns) / 1e9
+        spent_s = 0.0
+        for each in self.serving:
+            spent_ns = []
+            for task in Path(f"/proc/{each.pid}/task").glob("*/schedstat"):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends meanwhile
+                    spent_ns.append(int(task.read_text().split()[0]))
+            if spent_ns:
+                spent_s += sum(spent_ns) / 1e9
+            else:  # another system than Linux, or a process that is gone
+                times = each.cpu_times()
+                spent_s += times.user + times.system
+        return spent_s
 
     def reads_and_writes(self) -> int:
-        """Return how often the serving process has called the kernel to read or write anything."""
-        counters = self.serving.io_counters()
-        return counters.read_count + counters.write_count
-
-    def said(self) -> str:
-        """Return the log; without `seek`, since the processes write at the same offset."""
-        return os.pread(self.log.fileno(), os.fstat(self.log.fileno()).st_size, 0).decode(errors="replace")
+        """Returns how often the serving processes have called the kernel to read or write anything."""
+        counters = [each.io_counters() for each in self.serving]
+        return sum(each.read_count + each.write_count for each in counters)
 
     def rss_kb(self) -> float:
-        """Return the resident memory of the serving process."""
-        return self.serving.memory_info().rss / 1024
+        """Returns the resident memory of the serving processes."""
+        return sum(each.memory_info().rss for each in self.serving) / 1024
+
+    def said(self) -> str:
+        """Returns the log."""
+        return self.log.read_text(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +134,56 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Setup:
+    """What to start; `workers` are gunicorn masters with one process each.
+
+    `gateway` is the application that gunicorn serves, None the one that ships. A pinned system has a core
+    of its own, the generator and the sampler another one; with `workers_alone` only the workers have it.
+    """
+
+    handlers: str = "benchmarks.handlers.bench"
+    env: Mapping[str, str] = field(default_factory=dict)
+    workers: int = 1
+    gateway: str | None = "benchmarks.apps:beside_direct()"
+    gateway_processes: int = 1
+    database: bool = False
+    sampled: bool = False
+    pinned: bool = False
+    workers_alone: bool = False
+
+    @property
+    def cores(self) -> tuple[int | None, int | None, int | None]:
+        """Returns the cores of workers, of gateway and Redis, and of the generator; None where nothing is pinned."""
+        if not self.pinned:
+            return None, None, None
+        theirs, ours = cores()
+        return theirs, ours if self.workers_alone else theirs, ours
+
+
+@dataclass(frozen=True, slots=True)
 class System:
     """One gateway and its workers, in a namespace of their own."""
 
     server: Server
     gateway: App
-    workers: tuple[App, ...]
+    workers: Sequence[App] = ()
+    namespace: str = ""
+    directory: Path = Path()
+
+    @property
+    def notes(self) -> Path:
+        return self.directory / "notes"
+
+    @property
+    def samples(self) -> Path:
+        return self.directory / "samples.csv"
 
     def read(self) -> Reading:
         worker_s = sum(worker.cpu_s() for worker in self.workers)
         return Reading(self.gateway.cpu_s(), worker_s, self.server.cpu_s(), self.server.sent())
 
     def cost_since(self, start: Reading, requests: int) -> Cost:
-        """Return what each of `requests` cost since `start`."""
+        """Returns what each of `requests` cost since `start`."""
         now, n = self.read(), max(1, requests)
         return Cost(
             (now.gateway_s - start.gateway_s) * 1e6 / n,
@@ -128,75 +192,161 @@ class System:
             (now.sent - start.sent) / n,
         )
 
+    def slots_left(self) -> int:
+        """Returns how many slots are still taken, once a moment has passed for the last handlers to end."""
+        limit_s = time.monotonic() + EMPTY_S
+        while (taken := self.server.slots(self.namespace)) and time.monotonic() < limit_s:
+            time.sleep(0.05)
+        return taken
+
+    def refusals_asked(self) -> int:
+        """Returns how many requests were refused by Redis and not from memory, as the gateway counts them."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.gateway.port}/-/metrics", timeout=METRICS_S) as answer:
+            text = answer.read().decode()
+        return int(sum(map(float, REFUSED_BY_QUEUE.findall(text))))
+
 
 @contextlib.contextmanager
-def running(server: Server, env: Mapping[str, str] | None = None, *, workers: int = 1) -> Iterator[System]:
-    """Run a gateway and workers that are ready; their keys go with them."""
+def running(server: Server, setup: Setup | None = None, directory: Path | None = None) -> Iterator[System]:
+    """Runs what the setup says until the block ends, last started first; its keys go with it."""
+    setup = setup or Setup()
     namespace = f"bench{secrets.token_hex(4)}"
-    given = {"REDIS_URL": server.url, "NAMESPACE": namespace, "HANDLERS": "benchmarks.handlers.bench"} | dict(env or {})
-    try:
-        with contextlib.ExitStack() as stack:
-            started = tuple(stack.enter_context(app("worker", None, given)) for _ in range(workers))
-            yield System(server, stack.enter_context(app("gateway", GATEWAY, given)), started)
-    finally:
-        server.forget(namespace)
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.forget, namespace)
+        directory = directory or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        directory.mkdir(parents=True, exist_ok=True)
+        workers_core, gateway_core, our_core = setup.cores
+        env = {REDIS_URL: server.url, NAMESPACE: namespace, HANDLERS: setup.handlers, NOTES: str(directory / "notes")}
+        env |= {DATABASE: database_path(directory)} | dict(setup.env)
+        if setup.database:
+            stack.enter_context(database(directory, our_core))
+        workers = tuple(
+            stack.enter_context(app("worker", env, name=f"worker-{n}", directory=directory, core=workers_core))
+            for n in range(setup.workers)
+        )
+        gateway = stack.enter_context(
+            app(
+                *("gateway", env),
+                target=setup.gateway,
+                processes=setup.gateway_processes,
+                directory=directory,
+                core=gateway_core,
+            )
+        )
+        system = System(server, gateway, workers, namespace, directory)
+        if setup.sampled:
+            command = ("benchmarks.sampler", server.url, namespace, str(system.samples))
+            stack.enter_context(process("sampler", command, {}, directory, our_core))
+        yield system
 
 
 @contextlib.contextmanager
-def app(name: str, target: str | None, env: Mapping[str, str]) -> Iterator[App]:
-    """Run one app under gunicorn, as `target` if that is not what its configuration names."""
+def app(
+    role: str,
+    env: Mapping[str, str],
+    *,
+    target: str | None = None,
+    processes: int = 1,
+    name: str = "",
+    directory: Path | None = None,
+    core: int | None = None,
+) -> Iterator[App]:
+    """Runs one app under gunicorn, as `target` if that is not what its configuration names, until it is ready."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "-c", f"{name}_app/gunicorn_conf.py", *([target] if target else [])]
-    ours = {f"{name.upper()}_PORT": str(port), "WEB_CONCURRENCY": "1", "DRAIN_S": "130"}
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            bound_to_us(command, signal.SIGTERM),
+    command = ("gunicorn", "-c", f"{role}_app/gunicorn_conf.py", *([target] if target else []))
+    env = {DRAIN_S: LONG_DRAIN_S} | dict(env) | {PORTS[role]: str(port), "WEB_CONCURRENCY": str(processes)}
+    with contextlib.ExitStack() as stack:
+        directory = directory or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        started = stack.enter_context(process(name or role, command, env, directory, core))
+        if not _gets_ready(started.process, port):
+            raise AppFailed(f"the {role} did not get ready:\n{started.said()[-LOG_CHARACTERS:]}")
+        yield replace(started, port=port, serving=tuple(psutil.Process(started.process.pid).children()))
+
+
+@contextlib.contextmanager
+def database(directory: Path, core: int | None = None) -> Iterator[None]:
+    """Runs the simulated database until the block ends."""
+    with process("database", ("benchmarks.database", database_path(directory)), {}, directory, core):
+        until_s = time.monotonic() + READY_S
+        while not (directory / "db").exists() and time.monotonic() < until_s:
+            time.sleep(0.02)
+        yield
+
+
+def database_path(directory: Path) -> str:
+    """Returns the database's socket as processes name it: a socket's path has to be short, so from where they run."""
+    return os.path.relpath(directory / "db", ROOT)
+
+
+@contextlib.contextmanager
+def process(
+    name: str, command: Sequence[str], env: Mapping[str, str], directory: Path, core: int | None = None
+) -> Iterator[App]:
+    """Runs a module of Python in a process group of its own, with its log in the directory."""
+    log = directory / f"{name}.log"
+    with log.open("wb") as file, pinned(core):
+        started = subprocess.Popen(
+            bound_to_us([sys.executable, "-m", *command], signal.SIGTERM),
             cwd=ROOT,
-            env={**os.environ, **env, **ours},
+            env=os.environ | dict(env),
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=file,
+            stderr=file,
             start_new_session=True,
         )
-        try:
-            if not _gets_ready(process, port):
-                log.seek(0)
-                said = log.read().decode(errors="replace")[-LOG_CHARACTERS:]
-                raise AppFailed(f"the {name} did not get ready:\n{said}")
-            (serving,) = psutil.Process(process.pid).children()
-            yield App(port, serving, log)
-        finally:
-            _end(process)
+    running = App(started, log)
+    try:
+        yield running
+    finally:
+        running.signal(signal.SIGCONT)  # a frozen process would not hear that it is to end
+        started.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started.wait(END_S)
+        running.signal(signal.SIGKILL)
+        started.wait()
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Returns a port that nobody listens on."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def cores() -> tuple[int, int]:
+    """Returns the cores of the system and of the generator; one and the same where there is only one."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return allowed[0], allowed[min(1, len(allowed) - 1)]
+
+
+@contextlib.contextmanager
+def pinned(core: int | None) -> Iterator[None]:
+    """Keeps this thread, and what it starts meanwhile, on one core."""
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def lift_file_limit() -> int:
+    """Lets this process and its children open as many files as allowed, and returns how many: each request is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
 def _gets_ready(process: subprocess.Popen[bytes], port: int) -> bool:
     until_s = time.monotonic() + READY_S
     while process.poll() is None and time.monotonic() < until_s:
-        if _status(port) == 200:
-            return True
+        connection = http.client.HTTPConnection(HOST, port, timeout=5)
+        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", "/-/ready")
+            if connection.getresponse().status == 200:
+                return True
         time.sleep(0.05)
     return False
-
-
-def _status(port: int) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/-/ready")
-        return connection.getresponse().status
-    return 0
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(END_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

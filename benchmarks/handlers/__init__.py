@@ -1,1 +1,1 @@
-"""Handlers of the overload profiles and parts: one module for each, discovered alone (`HANDLERS`)."""
+"""Handlers of the benchmarks: a module for each system under test, named by the setting HANDLERS."""

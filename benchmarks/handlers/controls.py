@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from typing import Any
-
 from pydantic import BaseModel
 
 from benchmarks.database import BEST, query
-from benchmarks.notes import noted
+from benchmarks.notes import noted, noted_sleep
 from shared import Context, Rate, queued
-
-SERVICE_S = 0.2
-SHORT_S = 0.1
-SHORTER_S = 0.04
-BRIEF_S = 0.02
 
 
 class Work(BaseModel):
@@ -24,83 +15,59 @@ class Work(BaseModel):
     words: list[str] = []
 
 
-async def _work(ctx: Context, seconds: float) -> bool:
-    with noted(ctx):
-        await asyncio.sleep(seconds)
-    return True
-
-
-@queued("/gate", max_concurrency=1000, timeout_s=2)
 async def gate(ctx: Context) -> bool:
-    return await _work(ctx, SERVICE_S)
+    return await noted_sleep(ctx, 0.2)
 
 
-@queued("/lasting", max_concurrency=1000, timeout_s=1, max_running=3)
 async def lasting(ctx: Context) -> bool:
     """Its overload lasts for several time-outs within seconds."""
-    return await _work(ctx, SHORTER_S)
+    return await noted_sleep(ctx, 0.04)
 
 
-@queued("/brief", max_concurrency=1000, timeout_s=1)
 async def brief(ctx: Context) -> bool:
     """Two orders of magnitude shorter than what `/blocking` is asked for."""
-    return await _work(ctx, BRIEF_S)
+    return await noted_sleep(ctx, 0.02)
 
 
-@queued("/tenants", max_concurrency=1000, timeout_s=2, tenant=lambda head: head.headers["x-tenant"])
-async def tenants(ctx: Context) -> bool:
-    return await _work(ctx, SERVICE_S)
-
-
-@queued("/small", max_concurrency=1000, timeout_s=2)
-async def small(ctx: Context) -> bool:
-    return await _work(ctx, SERVICE_S)
-
-
-@queued("/large", max_concurrency=1000, timeout_s=2)
-async def large(ctx: Context) -> bool:
-    return await _work(ctx, SERVICE_S)
-
-
-@queued("/classes", max_concurrency=1000, timeout_s=2, priority=lambda head: head.headers["x-class"])
-async def classes(ctx: Context) -> bool:
-    return await _work(ctx, SERVICE_S)
-
-
-@queued("/full", max_concurrency=4, timeout_s=8, max_running=2)
 async def full(ctx: Context) -> bool:
     """Nobody gets in while the first four are there."""
-    return await _work(ctx, 6.0)
+    return await noted_sleep(ctx, 6.0)
 
 
-@queued("/rated", max_concurrency=1000, method="POST", timeout_s=5, rate=Rate(bucket=3, per_s=0.001))
 async def rated(work: Work, ctx: Context) -> int:
-    await _work(ctx, 0.0)
+    await noted_sleep(ctx, 0.0)
     return len(work.words)
 
 
-@queued("/retried", max_concurrency=1000, timeout_s=1)
 async def retried(ctx: Context) -> bool:
-    return await _work(ctx, SHORT_S)
+    return await noted_sleep(ctx, 0.1)
 
 
-@queued("/database", max_concurrency=1000, timeout_s=2, max_running=BEST)
 async def database(ctx: Context) -> bool:
     with noted(ctx):
-        await query(os.environ["OVERLOAD_DATABASE"])
+        await query()
     return True
 
 
-@queued("/left", max_concurrency=100, timeout_s=8, max_running=2)
-async def left(seconds: float, ctx: Context) -> bool:
-    return await _work(ctx, seconds)
+async def at_once(ctx: Context) -> bool:
+    return await noted_sleep(ctx, 0.0)
 
 
-@queued("/expiring", max_concurrency=100, timeout_s=1, async_timeout_s=1)
-async def expiring(ctx: Context) -> bool:
-    return await _work(ctx, 0.0)
+async def for_seconds(seconds: float, ctx: Context) -> bool:
+    return await noted_sleep(ctx, seconds)
 
 
-@queued("/blocking", max_concurrency=100, timeout_s=8)
-async def blocking(seconds: float, ctx: Context) -> Any:
-    return await _work(ctx, seconds)
+queued("/gate", max_concurrency=1000, timeout_s=2)(gate)
+queued("/small", max_concurrency=1000, timeout_s=2)(gate)
+queued("/large", max_concurrency=1000, timeout_s=2)(gate)
+queued("/tenants", max_concurrency=1000, timeout_s=2, tenant=lambda head: head.headers["x-tenant"])(gate)
+queued("/classes", max_concurrency=1000, timeout_s=2, priority=lambda head: head.headers["x-class"])(gate)
+queued("/lasting", max_concurrency=1000, timeout_s=1, max_running=3)(lasting)
+queued("/brief", max_concurrency=1000, timeout_s=1)(brief)
+queued("/full", max_concurrency=4, timeout_s=8, max_running=2)(full)
+queued("/rated", max_concurrency=1000, method="POST", timeout_s=5, rate=Rate(bucket=3, per_s=0.001))(rated)
+queued("/retried", max_concurrency=1000, timeout_s=1)(retried)
+queued("/database", max_concurrency=1000, timeout_s=2, max_running=BEST)(database)
+queued("/left", max_concurrency=100, timeout_s=8, max_running=2)(for_seconds)
+queued("/expiring", max_concurrency=100, timeout_s=1, async_timeout_s=1)(at_once)
+queued("/blocking", max_concurrency=100, timeout_s=8)(for_seconds)

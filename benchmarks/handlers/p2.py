@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
 
-from benchmarks.notes import noted
+from benchmarks.notes import noted_sleep
 from shared import Context, queued
 
 MEAN_S = 0.2
@@ -17,7 +16,4 @@ MU = math.log(MEAN_S) - SIGMA**2 / 2
 @queued("/gate", max_concurrency=1000, timeout_s=5)
 async def gate(ctx: Context) -> bool:
     # Drawn from the request's id: the same request takes the same time in every run.
-    service_s = random.Random(ctx.request_id).lognormvariate(MU, SIGMA)
-    with noted(ctx):
-        await asyncio.sleep(service_s)
-    return True
+    return await noted_sleep(ctx, random.Random(ctx.request_id).lognormvariate(MU, SIGMA))

@@ -8,15 +8,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl  # type: ignore[import-not-found, unused-ignore]
 import matplotlib.pyplot as plt  # type: ignore[import-not-found, unused-ignore]
 from matplotlib.ticker import ScalarFormatter  # type: ignore[import-not-found, unused-ignore]
 
-from floodgate.peak import processes, queue_samples, style
+from floodgate.peak import processes, queue_samples
 from floodgate.peak.result import Result
 from floodgate.peak.statistics import Judged, Outcome, percentile
-from floodgate.peak.style import BAD, BLUE, GOOD, INK, OFFERED, QUIET, REFUSED
 
+INK, QUIET, FAINT = "#1f2933", "#7b8794", "#e4e7eb"
+GOOD, REFUSED, BAD, OFFERED, BLUE = "#1b7f5c", "#d98e1f", "#c2452d", "#52606d", "#2f6fb3"
+"""In time, refused, late or in error, asked for; blue is for whatever is none of these."""
+MANY = (BLUE, GOOD, REFUSED, "#8e5ea2", BAD, "#3aa6a0")
+"""For several of a kind."""
 WIDTH = 9.0
 BIN_S = 1.0
 SPAN_S = 2.0
@@ -27,7 +33,7 @@ COLOURS = {"gateway": BLUE, "worker": GOOD, "Redis": BAD, "locust": QUIET}
 
 def draw(directory: Path, found: Result) -> list[Path]:
     """Draw what there is to draw, and return the files in the order in which they tell the story."""
-    style.set_style()
+    set_style()
     zero_s = found.asked[0].at_s
     drawn = [_time_line(directory / "timeline.png", found, zero_s), _latency(directory / "latency.png", found, zero_s)]
     if looks := queue_samples.read(directory):
@@ -64,7 +70,7 @@ def _time_line(file: Path, found: Result, zero_s: float) -> Path:
     axes.set(title="What became of the load", ylabel="requests/s", xlim=(0, last_s), ylim=(0, None))
     axes.set_xlabel("seconds")
     axes.legend(loc="upper left", ncols=4, bbox_to_anchor=(0, -0.16))
-    return style.save(figure, file)
+    return save(figure, file)
 
 
 def _latency(file: Path, found: Result, zero_s: float) -> Path:
@@ -89,7 +95,7 @@ def _latency(file: Path, found: Result, zero_s: float) -> Path:
             axes.text(0.5, 0.5, "none", transform=axes.transAxes, color=QUIET, ha="center")
     both[-1].set_xlabel("seconds, by the turn of each request")
     figure.tight_layout()
-    return style.save(figure, file)
+    return save(figure, file)
 
 
 def _percentiles(chosen: Sequence[Judged], share: float, zero_s: float) -> list[tuple[float, float]]:
@@ -124,7 +130,7 @@ def _queue(file: Path, looks: Sequence[queue_samples.Look], zero_s: float) -> Pa
     grid[0, 0].legend(loc="upper right", ncols=3)
     grid[-1, 0].set_xlabel("seconds")
     figure.tight_layout()
-    return style.save(figure, file)
+    return save(figure, file)
 
 
 def _full(look: queue_samples.Look, route: str) -> float:
@@ -140,4 +146,38 @@ def _processes(file: Path, looks: Sequence[processes.Look], zero_s: float, end_s
         axes.plot(at, [look.cores for look in mine], color=COLOURS.get(name, INK), label=name)
     axes.set(title="Processor time", ylabel="cores", xlabel="seconds", xlim=(0, end_s), ylim=(0, None))
     axes.legend(loc="upper left", ncols=4, bbox_to_anchor=(0, -0.22))
-    return style.save(figure, file)
+    return save(figure, file)
+
+
+def set_style() -> None:
+    """Let matplotlib draw without a screen, in the style of the house."""
+    mpl.use("Agg")
+    plt.rcParams |= {
+        "axes.edgecolor": QUIET,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "axes.labelcolor": INK,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 10.5,
+        "axes.titleweight": "bold",
+        "figure.facecolor": "white",
+        "font.size": 9,
+        "grid.color": FAINT,
+        "legend.frameon": False,
+        "lines.linewidth": 1.6,
+        "savefig.dpi": 120,
+        "text.color": INK,
+        "xtick.color": QUIET,
+        "ytick.color": QUIET,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+    }
+
+
+def save(figure: Any, file: Path) -> Path:
+    """Write a figure to a file and forget it."""
+    figure.savefig(file, bbox_inches="tight", pad_inches=0.12)
+    plt.close(figure)
+    return file

@@ -21,7 +21,8 @@ from benchmarks.ablation import VARIABLE
 from benchmarks.arrivals import Request, Stream, arrivals
 from benchmarks.notes import Run
 from benchmarks.openloop import Generator, generator
-from benchmarks.overload_measuring import admitted, refused
+from benchmarks.statistics import admitted, refused
+from benchmarks.testbed import CONCURRENCY, DRAIN_S, LEASE_S
 from floodgate.broker.keys import Keys
 from floodgate.peak.statistics import percentile
 from tests.engine.leaks import leaks
@@ -42,8 +43,8 @@ def started(directory: Path, url: str, without: str = "", **env: str) -> Iterato
     """One gateway and one worker, without what is named; afterwards no key is left behind."""
     directory.mkdir(exist_ok=True)
     name = f"control{uuid.uuid4().hex[:10]}"
-    given = {VARIABLE: without, notes.VARIABLE: str(directory / "runs"), "WORKER_PLACES": str(PLACES)}
-    given |= {"LEASE_S": "5", "DRAIN_S": "9"}
+    given = {VARIABLE: without, notes.VARIABLE: str(directory / "runs"), CONCURRENCY: str(PLACES)}
+    given |= {LEASE_S: "5", DRAIN_S: "9"}
     with system(directory, url, name, HANDLERS, **(given | env)) as running:
         gateway = running.gateway(wait=False, factory="benchmarks.ablation:gateway")
         await_ready(running.worker(factory="benchmarks.ablation:worker"))

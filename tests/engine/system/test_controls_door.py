@@ -21,6 +21,8 @@ from redis import Redis
 
 from benchmarks.arrivals import Request, Stream
 from benchmarks.database import BEST
+from benchmarks.database import VARIABLE as DATABASE
+from benchmarks.testbed import CONCURRENCY
 from floodgate.run.children import bound_to_us
 from floodgate.run.embedded import EmbeddedServer
 from tests.engine.system.controls import (
@@ -152,7 +154,7 @@ async def test_without_the_running_limit_the_database_collapses(server: Embedded
         for name, lack in (("whole", ""), ("lacking", "running-limit")):
             socket_path = f"{tmp_path}/{name}.db"
             stack.enter_context(_database(socket_path))
-            env = {"WORKER_PLACES": "64", "OVERLOAD_DATABASE": socket_path}
+            env = {CONCURRENCY: "64", DATABASE: socket_path}
             sides.append(stack.enter_context(started(tmp_path / name, server.url, lack, **env)))
         async with pair(*sides) as both:
             await both.warm("/database")

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.arrivals import Request, Stream
 from benchmarks.overload_fairness import max_min
-from benchmarks.overload_measuring import jain
+from benchmarks.statistics import jain
 from floodgate.peak.statistics import share
 from floodgate.run.embedded import EmbeddedServer
 from tests.engine.system.controls import Lacking, Side, answered, beside, broken, latency_s, started, turned_away

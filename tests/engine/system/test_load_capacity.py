@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.capacity_curves import Part
-from benchmarks.capacity_parts import PARTS
+from benchmarks.capacity_parts import PARTS, Part
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/performance.md"
