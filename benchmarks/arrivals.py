@@ -11,17 +11,28 @@ import asyncio
 import csv
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 NAN = math.nan
 ORIGIN = "origin"
 TIMES = ("intended_s", "sent_s", "done_s")
-COLUMNS = (
-    *("number", "attempt", "kind", "path", "phase", *TIMES, "lag_s"),
-    *("status", "reason", "retry_after_s", "predicted_ms", "left"),
-)
+COLUMNS: dict[str, Callable[[str], Any]] = {
+    "number": int,
+    "attempt": int,
+    "kind": str,
+    "path": str,
+    "phase": int,
+    **dict.fromkeys((*TIMES, "lag_s"), float),
+    "status": int,
+    "reason": str,
+    "retry_after_s": float,
+    "predicted_ms": float,
+    "left": "True".__eq__,
+}
+"""What is kept of a request, and how it is read back; not-a-number stands for what there is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,39 +110,21 @@ def arrivals(streams: Iterable[Stream], seed: int, first: int = 0) -> list[Reque
 
 
 def write_records(file: Path, requests: Iterable[Request], origin_s: float) -> None:
-    """Write all rows; not-a-number stands for what there is not."""
+    """Writes all records."""
     file.with_name(ORIGIN).write_text(f"{origin_s:.6f}\n")
     with file.open("w", newline="") as opened:
-        rows = csv.writer(opened)
-        rows.writerow(COLUMNS)
-        for r in requests:
-            times = (f"{getattr(r, name) - origin_s:.6f}" for name in TIMES)
-            rest = (r.status, r.reason, r.retry_after_s, r.predicted_ms, int(r.left))
-            rows.writerow((r.number, r.attempt, r.kind, r.path, r.phase, *times, f"{r.lag_s:.6f}", *rest))
+        rows = csv.DictWriter(opened, COLUMNS)
+        rows.writeheader()
+        for request in requests:
+            times = {name: f"{getattr(request, name) - origin_s:.6f}" for name in TIMES}
+            rows.writerow({name: getattr(request, name) for name in COLUMNS} | times)
 
 
 def read_records(file: Path) -> tuple[list[Request], float]:
-    """Return the requests of a file, with their times as they stand there, and the moment these count from."""
+    """Returns the requests of a file, with their times as they stand there, and the moment these count from."""
     origin_s = float(file.with_name(ORIGIN).read_text())
     with file.open(newline="") as opened:
-        return [_request(row) for row in csv.DictReader(opened)], origin_s
-
-
-def _request(row: dict[str, str]) -> Request:
-    return Request(
-        number=int(row["number"]),
-        at_s=float(row["intended_s"]),
-        path=row["path"],
-        kind=row["kind"],
-        phase=int(row["phase"]),
-        attempt=int(row["attempt"]),
-        intended_s=float(row["intended_s"]),
-        lag_s=float(row["lag_s"]),
-        sent_s=float(row["sent_s"]),
-        done_s=float(row["done_s"]),
-        status=int(row["status"]),
-        reason=row["reason"],
-        retry_after_s=float(row["retry_after_s"]),
-        predicted_ms=float(row["predicted_ms"]),
-        left=row["left"] == "1",
-    )
+        rows: list[dict[str, Any]] = [
+            {name: convert(row[name]) for name, convert in COLUMNS.items()} for row in csv.DictReader(opened)
+        ]
+    return [Request(at_s=row["intended_s"], **row) for row in rows], origin_s

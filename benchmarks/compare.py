@@ -9,40 +9,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import math
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import uvloop
 
-from benchmarks import redis_server
-from benchmarks.arrivals import Request, Stream, arrivals, read_records, write_records
-from benchmarks.database import VARIABLE as DATABASE
+from benchmarks.arrivals import Request, Stream, read_records
 from benchmarks.handlers.plain import REPORT_TIMEOUT_S
-from benchmarks.openloop import generator
+from benchmarks.load_run import load_run
 from benchmarks.statistics import Soundness, in_time, refused
-from benchmarks.testbed import (
-    BARE,
-    HOST,
-    ROOT,
-    App,
-    AppFailed,
-    Setup,
-    app,
-    cores,
-    database,
-    database_path,
-    pinned,
-    running,
-)
-from floodgate.peak.statistics import grid, percentile, share
+from benchmarks.testbed import BARE, ROOT, AppFailed, Setup
+from floodgate.peak.statistics import grid, percentile
 
 DIRECTORY = Path(".cache/compare")
 PICTURE = "compare.png"
@@ -52,7 +36,6 @@ BASE_PER_S = 40.0
 """Half of what the database can answer at its best."""
 SPIKE_PER_S = 200.0
 SEED = 1
-LEAD_S = 0.5
 PATIENCE_S = 1.0
 """Beyond the time-out: then a client has left without an answer."""
 SETTLE_S = 2.0
@@ -60,6 +43,10 @@ SETTLE_S = 2.0
 TAIL_S = 3.0
 """The load goes on for so long after what is shown: its end would look like a recovery."""
 ROWS = "requests.csv"
+SETUPS = {
+    "direct": Setup(workers=0, gateway=BARE, database=True, pinned=True),
+    "queued": Setup(gateway=None, database=True, pinned=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.disable()  # a pause of the collector would be one of the schedule
     complaints, found = [], {}
     try:
-        for name in ("direct", "queued"):
+        for name in SETUPS:
             print(f"{name}: a spike of {timing.spike_s:g} s within {timing.end_s:g} s", flush=True)
-            with _running(name, directory) as served, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                requests, sound = runner.run(spike(served.port, timing, directory / name / ROWS))
-            print(f"  {sound}", flush=True)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                requests, sound = runner.run(spike(name, timing, directory))
             complaints += sound.complaints()
             found[name] = measure(requests, timing)
     except AppFailed as error:
@@ -134,22 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def table(found: Mapping[str, Sequence[PhaseMetrics]]) -> str:
     """Return the metrics of all phases, direct beside queued."""
-    rows = [("", "", "offered/s", "in time/s", "refused/s", "failed/s", "p50 ms", "p99 ms", "refusal p99 ms")]
+    head = ("", "", "offered/s", "in time/s", "refused/s", "failed/s", "p50 ms", "p99 ms", "refusal p99 ms")
+    rows: list[tuple[str, ...]] = [head]
     for name, phases in found.items():
         for number, each in enumerate(phases):
-            rows.append(
-                (
-                    "" if number else name,
-                    each.phase,
-                    f"{each.offered_per_s:.0f}",
-                    f"{each.goodput_per_s:.1f}",
-                    f"{each.refused_per_s:.0f}",
-                    f"{each.failed_per_s:.1f}",
-                    _ms(each.p50_s),
-                    _ms(each.p99_s),
-                    _ms(each.refusal_p99_s),
-                )
-            )
+            rates = f"{each.offered_per_s:.0f}", f"{each.goodput_per_s:.1f}", f"{each.refused_per_s:.0f}"
+            times = map(_ms, (each.p50_s, each.p99_s, each.refusal_p99_s))
+            rows.append(("" if number else name, each.phase, *rates, f"{each.failed_per_s:.1f}", *times))
     return grid(rows)
 
 
@@ -165,42 +142,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-@contextlib.contextmanager
-def _running(name: str, directory: Path) -> Iterator[App]:
-    """Runs one of the two systems with a database of its own, on the core that the generator does not use."""
-    directory = directory / name
-    directory.mkdir()
-    theirs, ours = cores()
-    with contextlib.ExitStack() as stack:
-        if name == "queued":
-            with pinned(theirs):
-                server = stack.enter_context(redis_server.opened())
-            system = stack.enter_context(running(server, Setup(gateway=None, database=True, pinned=True), directory))
-            served = system.gateway
-        else:
-            stack.enter_context(database(directory, ours))
-            env = {DATABASE: database_path(directory)}
-            served = stack.enter_context(app("gateway", env, target=BARE, directory=directory, core=theirs))
-        with pinned(ours):
-            yield served
-
-
-async def spike(port: int, timing: Timing, file: Path) -> tuple[list[Request], Soundness]:
-    """Put the spike on a port; return its requests, with times from the start, and how soundly they were sent."""
-    streams = [
-        Stream(name, "/report", per_s, begin_s, end_s - begin_s) for name, begin_s, end_s, per_s in timing.phases
-    ]
+async def spike(name: str, timing: Timing, directory: Path) -> tuple[list[Request], Soundness]:
+    """Puts the spike on one system; returns its requests, with times from the start, and how soundly they were sent."""
+    streams = [Stream(kind, "/report", per_s, from_s, to_s - from_s) for kind, from_s, to_s, per_s in timing.phases]
     streams.append(Stream("tail", "/report", BASE_PER_S, timing.end_s, TAIL_S))
-    planned = arrivals(streams, SEED)
-    async with generator(HOST, port, REPORT_TIMEOUT_S + PATIENCE_S) as opened:
-        start_s, used_s = time.monotonic() + LEAD_S, time.process_time()
-        await opened.run(planned, start_s)
-        busy = share(time.process_time() - used_s, time.monotonic() - start_s)
-    lag_s = percentile((request.lag_s for request in planned), 0.99)
-    sent = sum(request.sent_s == request.sent_s for request in planned)
-    write_records(file, planned, start_s)
-    requests, _ = read_records(file)
-    return requests, Soundness(file.parent.name, share(sent, len(planned)), lag_s, busy)
+    async with load_run(SETUPS[name], directory / name, SEED, REPORT_TIMEOUT_S + PATIENCE_S) as run:
+        await run.load(streams)
+        run.origin_s = run.start_s  # the records' times count from the start of the load
+        sound = run.soundness(name)
+    return read_records(directory / name / ROWS)[0], sound
 
 
 def measure(requests: Sequence[Request], timing: Timing) -> list[PhaseMetrics]:

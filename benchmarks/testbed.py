@@ -260,7 +260,7 @@ def app(
         started = stack.enter_context(process(name or role, command, env, directory, core))
         if not _gets_ready(started.process, port):
             raise AppFailed(f"the {role} did not get ready:\n{started.said()[-LOG_CHARACTERS:]}")
-        yield replace(started, port=port, serving=tuple(psutil.Process(started.process.pid).children()))
+        yield replace(started, port=port, serving=_serving(started.process, processes))
 
 
 @contextlib.contextmanager
@@ -350,3 +350,11 @@ def _gets_ready(process: subprocess.Popen[bytes], port: int) -> bool:
                 return True
         time.sleep(0.05)
     return False
+
+
+def _serving(process: subprocess.Popen[bytes], count: int) -> tuple[psutil.Process, ...]:
+    """Waits for all serving processes: the first may be ready before the last is started."""
+    until_s = time.monotonic() + READY_S
+    while len(found := psutil.Process(process.pid).children()) < count and time.monotonic() < until_s:
+        time.sleep(0.05)
+    return tuple(found)
