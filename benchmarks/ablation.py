@@ -36,13 +36,13 @@ Edit = tuple[str, str, str]
 
 
 def gateway() -> FastAPI:
-    """Return the gateway of the environment, without what it names."""
+    """Returns the gateway of the environment, without what it names."""
     _switch_off()
     return build_gateway()
 
 
 def worker() -> WorkerApp:
-    """Return the worker of the environment, without what it names."""
+    """Returns the worker of the environment, without what it names."""
     _switch_off()
     return build_worker()
 
@@ -65,7 +65,7 @@ def _edit(name: str, old: str, new: str) -> None:
 
 
 def _turns_by(flow: str) -> tuple[Edit, ...]:
-    """Let all flows with the same `flow` (an expression of Lua) wait in one line."""
+    """Lets all flows with the same `flow` (an expression of Lua) wait in one line."""
     return (
         ("admit", "pool(k.lane), k.flow", f"pool(k.lane), {flow}"),
         ("admit", "math.min(num(s[2]) or 0, f.virtual + (helds[k.keep] + 1) * f.step)", "num(s[2]) or 0"),

@@ -94,7 +94,7 @@ class Request:
 
 
 def arrivals(streams: Iterable[Stream], seed: int, first: int = 0) -> list[Request]:
-    """Return the requests of all streams in order of time, numbered from `first`; equal seeds give equal lists."""
+    """Returns the requests of all streams in order of time, numbered from `first`; equal seeds give equal lists."""
     requests = []
     for stream in streams:
         chance = random.Random(f"{seed} {stream.kind} {stream.path} {stream.phase} {stream.start_s}")

@@ -43,7 +43,7 @@ class CannotMeasure(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure what was asked for, print the table, return the exit code."""
+    """Measures what was asked for, prints the table, returns the exit code."""
     given = _parser().parse_args(argv)
     parts = given.only or (SHORT if given.short else tuple(PARTS))
     try:

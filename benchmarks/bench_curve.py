@@ -58,12 +58,12 @@ class Round:
     samples: dict[tuple[str, str], Sample]
 
     def ratio(self, kind: str, what: str, value: Callable[[Sample], float], to: Callable[[Sample], float]) -> float:
-        """Return `value` of one kind as a share of `to` of `bare+log`."""
+        """Returns `value` of one kind as a share of `to` of `bare+log`."""
         return value(self.samples[kind, what]) / to(self.samples["bare+log", what])
 
 
 def measure(bench: BenchRun) -> list[Metric]:
-    """Run all rounds and return what is judged of them."""
+    """Runs all rounds and returns what is judged of them."""
     with contextlib.ExitStack() as stack:
         queue = stack.enter_context(running(bench.server))
         logged, bare = (
@@ -80,7 +80,7 @@ def measure(bench: BenchRun) -> list[Metric]:
 
 
 def _probes(systems: dict[str, System], short: bool) -> list[Probe]:
-    """Return what is asked in one round: what is compared stands side by side."""
+    """Returns what is asked in one round: what is compared stands side by side."""
     paths = {kind: "/queue" if kind == "queue" else "/direct" for kind in KINDS}
     probes = [
         Probe(kind, str(count), systems[kind], paths[kind], count)
@@ -141,7 +141,7 @@ def _metric(
     at_most: float | None = None,
     at_least: float | None = None,
 ) -> Metric:
-    """Return a ratio of the queue; without rounds where a short run does not ask at so many connections."""
+    """Returns a ratio of the queue; without rounds where a short run does not ask at so many connections."""
     measured = [r for r in rounds if ("queue", str(count)) in r.samples]
     ratios = tuple(r.ratio("queue", str(count), value, to) for r in measured)
     beside = "" if value is to else "gateway µs of "
@@ -149,7 +149,7 @@ def _metric(
 
 
 def _plain(rounds: Sequence[Round]) -> list[Metric]:
-    """Return what plain routes pay for standing beside queued ones, and queued ones of other kinds."""
+    """Returns what plain routes pay for standing beside queued ones, and queued ones of other kinds."""
 
     def gateway(kind: str, what: str) -> tuple[float, ...]:
         return tuple(r.ratio(kind, what, _gateway_us, _gateway_us) for r in rounds)

@@ -38,7 +38,7 @@ class Counts:
 
 
 def counts(bench: BenchRun) -> list[Metric]:
-    """Count what a queued request makes gateway, worker and Redis do, and what the same makes plain FastAPI do."""
+    """Counts what a queued request makes gateway, worker and Redis do, and what the same makes plain FastAPI do."""
     with running(bench.server) as system, app("gateway", ACCESS_LOG, target=BARE) as bare:
         queue = _counted(bench, "queue", system.gateway, system.workers[0])
         direct = _counted(bench, "direct", system.gateway, system.workers[0])
@@ -79,7 +79,7 @@ def _counted(bench: BenchRun, path: str, served: App, worker: App) -> Counts:
 
 @contextlib.contextmanager
 def _asking(port: int) -> Iterator[Callable[[str], bytes]]:
-    """Keep one connection, and return what asks for a path over it."""
+    """Keeps one connection, and returns what asks for a path over it."""
     with contextlib.closing(http.client.HTTPConnection(HOST, port, timeout=10)) as connection:
 
         def ask(path: str) -> bytes:
@@ -99,7 +99,7 @@ def _ask_often(ask: Callable[[str], bytes], path: str) -> None:
 
 
 def memory(bench: BenchRun) -> list[Metric]:
-    """Measure fresh processes, and a gateway in which thousands wait, against a bare FastAPI application."""
+    """Measures fresh processes, and a gateway in which thousands wait, against a bare FastAPI application."""
     with running(bench.server) as fresh:
         time.sleep(SETTLE_S)
         gateway_mb, worker_mb = fresh.gateway.rss_kb() / 1024, fresh.workers[0].rss_kb() / 1024
@@ -120,7 +120,7 @@ def memory(bench: BenchRun) -> list[Metric]:
 
 
 def _grown_kb(bench: BenchRun, served: App, kind: str, count: int, hold_s: float) -> float:
-    """Return by how much the process has grown for each of `count` requests that wait at once."""
+    """Returns by how much the process has grown for each of `count` requests that wait at once."""
     with concurrent_clients(served.port, f"/{kind}", 100, repeat=True) as warm:
         warm.all_sent()
         time.sleep(SETTLE_S)
@@ -142,7 +142,7 @@ def _grown_kb(bench: BenchRun, served: App, kind: str, count: int, hold_s: float
 
 
 def waiting(bench: BenchRun) -> list[Metric]:
-    """Compare what a request costs while many wait with what it costs while few do, at the same rate."""
+    """Compares what a request costs while many wait with what it costs while few do, at the same rate."""
     few, many = 10, 500 if bench.short else 10_000
     costs: dict[int, list[Cost]] = {few: [], many: []}
     with running(bench.server, Setup(env={"BENCH_HOLD_S": str(HOLD_S), CONCURRENCY: str(PLACES)})) as system:
@@ -178,7 +178,7 @@ def _check(bench: BenchRun, tally: Tally) -> None:
 
 
 def routes(bench: BenchRun) -> list[Metric]:
-    """Compare what a request costs with 100 routes, asked in turn, with what it costs with one."""
+    """Compares what a request costs with 100 routes, asked in turn, with what it costs with one."""
     few, many = {"BENCH_ROUTES": "1"}, {"BENCH_ROUTES": str(ROUTES)}
     with contextlib.ExitStack() as stack:
         one, hundred = (stack.enter_context(running(bench.server, Setup(env=env))) for env in (few, many))
@@ -211,7 +211,7 @@ def _in_turn(bench: BenchRun, loads: Sequence[tuple[str, System, list[str]]]) ->
 
 
 def workers(bench: BenchRun) -> list[Metric]:
-    """Compare the throughput of two workers with that of one, where the handler's time is what limits it."""
+    """Compares the throughput of two workers with that of one, where the handler's time is what limits it."""
     env = {"BENCH_HOLD_S": "0.05", CONCURRENCY: str(FEW_PLACES)}
     ratios: list[float] = []
     with running(bench.server, Setup(env=env)) as one, running(bench.server, Setup(env=env, workers=2)) as two:

@@ -55,16 +55,16 @@ class BenchRun:
             self.say(f"something else runs here and will disturb this: {busy:.0f} % of the processors are busy")
 
     def say(self, text: str) -> None:
-        """Show how far it is."""
+        """Shows how far it is."""
         print(f"{time.monotonic() - self._started_s:6.0f} s  {text}", file=sys.stderr, flush=True)
 
     def warm(self, system: System, *paths: str, json_body: str = "") -> None:
-        """Let a fresh system come up to speed."""
+        """Lets a fresh system come up to speed."""
         for path in paths:
             load(system.gateway.port, [path], 64, WARM_S / 2 if self.short else WARM_S, json_body=json_body)
 
     def learn(self, system: System, path: str) -> None:
-        """Let the server be heard under load, so that commands can be counted."""
+        """Lets the server be heard under load, so that commands can be counted."""
         with ThreadPoolExecutor(1) as pool:
             busy = pool.submit(load, system.gateway.port, [path], 64, LEARN_S + 1)
             time.sleep(0.5)
@@ -74,7 +74,7 @@ class BenchRun:
     def sample(
         self, what: str, at_round: int, system: System, paths: Sequence[str], connections: int, json_body: str = ""
     ) -> Sample:
-        """Run wrk once and note everything about it."""
+        """Runs wrk once and notes everything about it."""
         start = system.read()
         ran = load(system.gateway.port, paths, connections, self.seconds, json_body=json_body)
         sample = Sample(ran, system.cost_since(start, ran.requests))
@@ -87,11 +87,11 @@ class BenchRun:
         return sample
 
     def note(self, what: str, at_round: int, **values: Any) -> None:
-        """Keep something for the JSON."""
+        """Keeps something for the JSON."""
         self.runs.append({"what": what, "round": at_round + 1, **values})
 
     def losses(self) -> list[Metric]:
-        """Return what must be nothing, over all parts."""
+        """Returns what must be nothing, over all parts."""
         return [
             Metric("answers other than 200, socket errors", (float(self.errors),), at_most=0, is_count=True),
             Metric("requests without an answer", (float(self.unanswered),), at_most=0, is_count=True),
@@ -99,7 +99,7 @@ class BenchRun:
 
 
 def dearer(name: str, more: Sequence[Cost], less: Sequence[Cost], at_most: float | None = None) -> list[Metric]:
-    """Compare processor time per request round by round: all processes together, then each."""
+    """Compares processor time per request round by round: all processes together, then each."""
     pairs = list(zip(more, less, strict=True))
 
     def each(value: Callable[[Cost], float]) -> tuple[float, ...]:

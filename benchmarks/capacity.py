@@ -44,7 +44,7 @@ class NoMark(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is asked for, write it into the document, return the exit code."""
+    """Measures what is asked for, writes it into the document, returns the exit code."""
     options = _options(arguments)
     if is_missing():
         print("wrk is needed, and not here; it is Debian's package wrk: apt install wrk", file=sys.stderr)
@@ -83,7 +83,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _machine(server: str) -> str:
-    """Name what was measured on: clients, gateway, workers and Redis shared it."""
+    """Names what was measured on: clients, gateway, workers and Redis shared it."""
     model, system = "processors", platform.system()
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as told:
         names = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
@@ -97,7 +97,7 @@ def _machine(server: str) -> str:
 
 
 def check(document: Path, parts: Iterable[str]) -> None:
-    """Raise `NoMark` when a document has no place for one of these parts: better before than after minutes of load."""
+    """Raises `NoMark` when a document has no place for one of these parts: better before than after minutes of load."""
     text = document.read_text() if document.is_file() else ""
     for part in parts:
         if not _place(part).search(text):
@@ -105,7 +105,7 @@ def check(document: Path, parts: Iterable[str]) -> None:
 
 
 def write(document: Path, part: Part) -> None:
-    """Put a part where its mark stands in a document; raise `NoMark`."""
+    """Puts a part where its mark stands in a document; raises `NoMark`."""
     check(document, [part.name])
     filled = f"{_begin(part.name)}\n{section(part)}\n{_end(part.name)}"
     document.write_text(_place(part.name).sub(lambda _: filled, document.read_text()))
@@ -124,14 +124,14 @@ def _place(part: str) -> re.Pattern[str]:
 
 
 def section(part: Part) -> str:
-    """Return the Markdown of a part."""
+    """Returns the Markdown of a part."""
     image = f"![{part.title}]({IMAGES}/{part.image})"
     machine = f"Measured on {part.machine}.{noise(part)}"
     return "\n\n".join((fill(part.how, WIDTH), image, table(part), fill(machine, WIDTH)))
 
 
 def noise(part: Part) -> str:
-    """Return what the rounds say of the machine; nothing when there was one only."""
+    """Returns what the rounds say of the machine; nothing when there was one only."""
     if not part.spread:
         return ""
     told = f" The same point, measured again, differed by up to {part.spread:.0%} in its requests/s"
@@ -139,7 +139,7 @@ def noise(part: Part) -> str:
 
 
 def table(part: Part) -> str:
-    """Return all points of a part, a row for each."""
+    """Returns all points of a part, a row for each."""
     several = len(part.curves) > 1
     more = list(dict.fromkeys(name for curve in part.curves for point in curve.points for name in point.more))
     head = (part.grows, *([""] if several else []), "requests/s", "p50 ms", "p99 ms", *more)

@@ -77,7 +77,7 @@ class Part:
 
     @property
     def spread(self) -> float:
-        """Return the widest spread of a point: what the machine, or whatever else ran there, did to the figures."""
+        """Returns the widest spread of a point: what the machine, or whatever else ran there, did to the figures."""
         return max(point.spread for curve in self.curves for point in curve.points)
 
     def write(self, directory: Path) -> Path:
@@ -96,7 +96,7 @@ class Part:
 
 
 def median(points: Sequence[Point]) -> Point:
-    """Return the median of each figure of several measurements of one point."""
+    """Returns the median of each figure of several measurements of one point."""
     rates = [point.per_s for point in points]
     per_s = statistics.median(rates)
     return Point(
@@ -113,7 +113,7 @@ Measure = Callable[[], Point]
 
 
 def threads(bench: BenchRun) -> Part:
-    """Measure latency against request threads, beside the same handler without a queue."""
+    """Measures latency against request threads, beside the same handler without a queue."""
     with running(bench.server) as system:
         _warm(bench, system, "/direct", "/queue")
         curves = _curves(
@@ -135,7 +135,7 @@ def threads(bench: BenchRun) -> Part:
 
 
 def nodes(bench: BenchRun) -> Part:
-    """Measure the most requests per second against service nodes, each a worker process."""
+    """Measures the most requests per second against service nodes, each a worker process."""
     env = {"BENCH_HOLD_S": str(HOLD_S), CONCURRENCY: str(PLACES)}
     with contextlib.ExitStack() as stack:
         systems = {
@@ -159,7 +159,7 @@ def nodes(bench: BenchRun) -> Part:
 
 
 def routes(bench: BenchRun) -> Part:
-    """Measure what more routes cost, all asked in turn."""
+    """Measures what more routes cost, all asked in turn."""
     with contextlib.ExitStack() as stack:
         systems = {
             n: stack.enter_context(running(bench.server, Setup(env={"BENCH_ROUTES": str(n)})))
@@ -183,7 +183,7 @@ def routes(bench: BenchRun) -> Part:
 
 
 def waiting(bench: BenchRun) -> Part:
-    """Measure what it costs, and does to another route, that thousands wait."""
+    """Measures what it costs, and does to another route, that thousands wait."""
     env = {"BENCH_HOLD_S": str(WAITING_HOLD_S), CONCURRENCY: str(WAITING_PLACES)}
     with running(bench.server, Setup(env=env)) as system:
         _warm(bench, system, "/queue")
@@ -209,7 +209,7 @@ def waiting(bench: BenchRun) -> Part:
 
 
 def payload(bench: BenchRun) -> Part:
-    """Measure what larger bodies cost, there and back."""
+    """Measures what larger bodies cost, there and back."""
     with running(bench.server) as system:
         if not bench.short:
             load(system.gateway.port, ["/queue-echo"], FEW, 1, body_bytes=PAYLOADS[0])
@@ -244,7 +244,7 @@ def _warm(bench: BenchRun, system: System, *paths: str) -> None:
 
 
 def _curves(bench: BenchRun, measures: Mapping[str, Sequence[Measure]]) -> list[Curve]:
-    """Measure everything in every round, beginning with another point each time."""
+    """Measures everything in every round, beginning with another point each time."""
     found: dict[tuple[str, int], list[Point]] = {}
     for number in range(bench.rounds):
         turns = [(name, index) for name, each in measures.items() for index in range(len(each))]
@@ -259,7 +259,7 @@ def _curves(bench: BenchRun, measures: Mapping[str, Sequence[Measure]]) -> list[
 def _wrk(
     system: System, paths: Sequence[str], connections: int, seconds: float, x: float, *, body_bytes: int = 0
 ) -> Measure:
-    """Return how one point is measured: a run of wrk, and what it cost."""
+    """Returns how one point is measured: a run of wrk, and what it cost."""
 
     def measure() -> Point:
         start = system.read()
@@ -281,7 +281,7 @@ class NotAnswered(Exception):
 
 
 def _while_others_wait(bench: BenchRun, system: System, count: int) -> Point:
-    """Return how a quick route does while `count` requests of another one wait, and what each of these costs."""
+    """Returns how a quick route does while `count` requests of another one wait, and what each of these costs."""
     with concurrent_clients(system.gateway.port, "/queue-hold", count + WAITING_PLACES, repeat=True) as clients:
         clients.all_sent()
         settle_s = 0.0 if bench.short else SETTLE_S

@@ -42,7 +42,7 @@ MARGIN = 1.12
 
 
 def overload(directory: Path) -> list[Path]:
-    """Draw what there is to draw in every run below the directory."""
+    """Draws what there is to draw in every run below the directory."""
     drawn: list[Path] = []
     for rows in sorted(directory.rglob("requests.csv")):
         run = rows.parent
@@ -59,7 +59,7 @@ def overload(directory: Path) -> list[Path]:
 
 
 def _curve(run: Path, told: dict[str, Any], phases: Sequence[Phase], requests: Sequence[Request]) -> Path:
-    """Draw goodput and refusals over the offered load: a point per phase, a line through the means of each factor."""
+    """Draws goodput and refusals over the offered load: a point per phase, a line through the means of each factor."""
     found = measure(phases, requests, told["deadline_s"], told["start_s"])
     figure, axes = plt.subplots(figsize=(7, 4.2))
     factors = sorted({each.phase.factor for each in found})
@@ -79,7 +79,7 @@ def _curve(run: Path, told: dict[str, Any], phases: Sequence[Phase], requests: S
 def _time_line(
     run: Path, told: dict[str, Any], phases: Sequence[Phase], requests: Sequence[Request], origin_s: float
 ) -> Path:
-    """Draw latency, queue length and refusals through the first of the highest peaks."""
+    """Draws latency, queue length and refusals through the first of the highest peaks."""
     peak = max(phases, key=lambda phase: (phase.factor, -phase.index))
     zero_s = told["start_s"] + peak.start_s
     span = (-BEFORE_S, peak.end_s - peak.start_s + AFTER_S)
@@ -110,7 +110,7 @@ def _time_line(
 
 
 def _looks(run: Path, zero_s: float, span: tuple[float, float]) -> dict[float, list[tuple[int, int]]]:
-    """Return the looks of each bin: waiting and running, over all routes; `zero_s` is the moment that counts as 0."""
+    """Returns the looks of each bin: waiting and running, over all routes; `zero_s` is the moment that counts as 0."""
     looks: dict[float, tuple[int, int]] = {}
     for sample in sampler.read(run / "samples.csv"):
         at_s = sample.at_s - zero_s
@@ -128,7 +128,7 @@ def _range(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _predictions(run: Path, waits: Sequence[tuple[float, float]]) -> Path:
-    """Draw predicted against real wait, and a histogram of their difference."""
+    """Draws predicted against real wait, and a histogram of their difference."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
     predicted, real = [wait[0] for wait in waits], [wait[1] for wait in waits]
     most = max(*predicted, *real, 1.0)
@@ -161,7 +161,7 @@ def compare(directory: Path, timing: compare_run.Timing) -> list[Path]:
 
 
 def _said(name: str, requests: Sequence[Request], timing: compare_run.Timing) -> str:
-    """Return the sentence above a column, with its figures."""
+    """Returns the sentence above a column, with its figures."""
     _, during, after = compare_run.measure(requests, timing)
     goodput, left = f"{during.goodput_per_s:.0f}/s in time during the spike", f"{after.goodput_per_s:.0f}/s"
     if name == "direct":
@@ -170,7 +170,7 @@ def _said(name: str, requests: Sequence[Request], timing: compare_run.Timing) ->
 
 
 def _rate_curves(axes: Any, requests: Sequence[Request], timing: compare_run.Timing) -> None:
-    """Draw what was offered, and what came of it: in time, refused, failed."""
+    """Draws what was offered, and what came of it: in time, refused, failed."""
     edges = [number * BIN_S for number in range(round(timing.end_s / BIN_S) + 1)]
     steps = [(begin_s, per_s) for _, begin_s, _, per_s in timing.phases] + [(timing.end_s, timing.phases[-1][3])]
     at, offered = zip(*steps, strict=True)
@@ -199,7 +199,7 @@ def _per_second(times: Sequence[float], edges: Sequence[float]) -> tuple[list[fl
 
 
 def _latency_points(axes: Any, requests: Sequence[Request], timing: compare_run.Timing) -> None:
-    """Draw every request at the moment of its sending, coloured by what became of it."""
+    """Draws every request at the moment of its sending, coloured by what became of it."""
     for is_one, colour in (
         (lambda r: not refused(r) and not in_time(r, REPORT_TIMEOUT_S), BAD),
         (refused, REFUSED),

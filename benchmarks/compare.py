@@ -63,7 +63,7 @@ class Timing:
 
     @property
     def phases(self) -> tuple[tuple[str, float, float, float], ...]:
-        """Return name, begin, end and offered rate of each."""
+        """Returns name, begin, end and offered rate of each."""
         spike_s, back_s = self.before_s, self.before_s + self.spike_s
         return (
             ("before", 0.0, spike_s, BASE_PER_S),
@@ -90,7 +90,7 @@ SHORT = Timing(before_s=2.0, spike_s=2.0, after_s=4.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run both, print the table, draw the picture, return the exit code."""
+    """Runs both, prints the table, draws the picture, returns the exit code."""
     options = _options(arguments)
     timing = SHORT if options.short else Timing()
     directory = (options.directory / time.strftime("%Y%m%d-%H%M%S")).resolve()
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def table(found: Mapping[str, Sequence[PhaseMetrics]]) -> str:
-    """Return the metrics of all phases, direct beside queued."""
+    """Returns the metrics of all phases, direct beside queued."""
     head = ("", "", "offered/s", "in time/s", "refused/s", "failed/s", "p50 ms", "p99 ms", "refusal p99 ms")
     rows: list[tuple[str, ...]] = [head]
     for name, phases in found.items():
@@ -154,7 +154,7 @@ async def spike(name: str, timing: Timing, directory: Path) -> tuple[list[Reques
 
 
 def measure(requests: Sequence[Request], timing: Timing) -> list[PhaseMetrics]:
-    """Return the metrics of each phase, without its first moments; goodput counts by the time of the answer."""
+    """Returns the metrics of each phase, without its first moments; goodput counts by the time of the answer."""
     found = []
     for name, start_s, end_s, _ in timing.phases:
         begin_s = start_s + min(SETTLE_S, (end_s - start_s) / 4)

@@ -58,15 +58,15 @@ class ConcurrentClients:
         self._process = process
 
     def tally(self) -> Tally:
-        """Return what it counts now."""
+        """Returns what it counts now."""
         return self._ask("tally")
 
     def stop(self) -> Tally:
-        """Send nothing more, wait for all answers, return the final count."""
+        """Sends nothing more, waits for all answers, returns the final count."""
         return self._ask("stop")
 
     def all_sent(self) -> None:
-        """Wait until every request is sent."""
+        """Waits until every request is sent."""
         self._read()
 
     def _ask(self, word: str) -> Tally:
@@ -85,7 +85,7 @@ class ConcurrentClients:
 
 @contextlib.contextmanager
 def concurrent_clients(port: int, path: str, count: int, *, repeat: bool) -> Iterator[ConcurrentClients]:
-    """Let so many clients ask for `path`; they are gone after the block."""
+    """Lets so many clients ask for `path`; they are gone after the block."""
     command = [sys.executable, "-m", "benchmarks.concurrent_clients", str(port), path, str(count), str(int(repeat))]
     process = subprocess.Popen(
         bound_to_us(command, signal.SIGKILL), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -168,7 +168,7 @@ def _say(tally: Tally) -> None:
 
 
 def main() -> None:
-    """Attend until the handle is gone."""
+    """Attends until the handle is gone."""
     port, path, count, repeat = sys.argv[1:]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_attend(int(port), path, int(count), repeat == "1"))

@@ -35,7 +35,7 @@ class Database:
         self._timer: asyncio.TimerHandle | None = None
 
     async def call(self) -> None:
-        """Return when the call is done; cancelling it takes it out of the load."""
+        """Returns when the call is done; cancelling it takes it out of the load."""
         self._advance()
         ended = asyncio.get_running_loop().create_future()
         self._calls[ended] = self._done + 1
@@ -50,7 +50,7 @@ class Database:
 
     @property
     def takes_s(self) -> float:
-        """Return what a call takes with as many as there are now."""
+        """Returns what a call takes with as many as there are now."""
         return float(ALONE_S * (1 + (len(self._calls) / BEST) ** 2))
 
     def _advance(self) -> None:
@@ -89,7 +89,7 @@ async def query(socket: str = "") -> None:
 
 
 async def serve(socket: str) -> None:
-    """Serve for ever: a connection is a call, and hanging up ends it."""
+    """Serves for ever: a connection is a call, and hanging up ends it."""
     database = Database()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

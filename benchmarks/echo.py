@@ -24,7 +24,7 @@ WARM = 50
 
 
 def p50_us(url: str, seconds: float) -> float:
-    """Return the median round trip of `seconds` of them."""
+    """Returns the median round trip of `seconds` of them."""
     key = f"bench-echo:{secrets.token_hex(4)}"
     command = [sys.executable, "-m", "benchmarks.echo", key]
     far = subprocess.Popen(bound_to_us(command, signal.SIGKILL), env={**os.environ, "REDIS_URL": url})
@@ -50,7 +50,7 @@ def _trip(client: Redis, key: str) -> None:
 
 
 def main() -> None:
-    """Send back whatever comes, until killed."""
+    """Sends back whatever comes, until killed."""
     (key,) = sys.argv[1:]
     client = Redis.from_url(os.environ["REDIS_URL"], protocol=2)
     while True:

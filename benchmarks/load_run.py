@@ -56,7 +56,7 @@ class LoadRun:
         client: Callable[[Request], Coroutine[Any, Any, None]] | None = None,
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> list[Request]:
-        """Put a load on the system and return its requests, once all have ended; `beside` runs along."""
+        """Puts a load on the system and returns its requests, once all have ended; `beside` runs along."""
         planned = arrivals(streams, self.seed, len(self.requests))
         kinds = ", ".join(sorted({f"{stream.kind} on {stream.path}" for stream in streams}))
         seconds = max(stream.start_s + stream.seconds for stream in streams)
@@ -83,11 +83,11 @@ class LoadRun:
         return requests
 
     async def until(self, at_s: float) -> None:
-        """Wait until `at_s` of the current load."""
+        """Waits until `at_s` of the current load."""
         await asyncio.sleep(max(0.0, self.start_s + at_s - time.monotonic()))
 
     async def ask_patiently(self, request: Request, retries: int, chance: Any) -> Request:
-        """Ask as a client worth copying does; every attempt is a request of its own. Return the last."""
+        """Asks as a client worth copying does; every attempt is a request of its own. The last is returned."""
         attempts: list[Request] = []
 
         async def send() -> Seen:
@@ -114,7 +114,7 @@ class LoadRun:
         sat_spread: float = 0.0,
         sat_spread_limit: float = math.inf,
     ) -> Soundness:
-        """Return, and show, how well the generator worked between two moments of the monotonic clock."""
+        """Returns, and shows, how well the generator worked between two moments of the monotonic clock."""
         intended = [request for request in self.requests if start_s <= request.intended_s < end_s]
         sent = [request for request in intended if request.sent_s < end_s or request.left]
         lags = [request.lag_s for request in intended if request.attempt == 0]
@@ -124,7 +124,7 @@ class LoadRun:
         return found
 
     def busy(self, start_s: float = -math.inf, end_s: float = math.inf, over_s: float = 5.0) -> float:
-        """Return the share of its core that the generator used, in its busiest stretch of `over_s`."""
+        """Returns the share of its core that the generator used, in its busiest stretch of `over_s`."""
         within = [(at_s, used_s) for at_s, used_s in self.meter if start_s <= at_s <= end_s]
         span = round(over_s / METER_S)
         pairs = (
@@ -135,7 +135,7 @@ class LoadRun:
         return max((share(after[1] - before[1], after[0] - before[0]) for before, after in pairs), default=math.nan)
 
     def breaches(self) -> Breaches:
-        """Return what may never happen, so far."""
+        """Returns what may never happen, so far."""
         return breaches(self.requests, notes.read(self.system.notes), len(self.generator.strays))
 
     def exact_metrics(self) -> list[Metric]:

@@ -42,7 +42,7 @@ class Run:
 
 @contextlib.contextmanager
 def noted(context: Context) -> Iterator[None]:
-    """Note start and end of the handler's run, however it ends."""
+    """Notes start and end of the handler's run, however it ends."""
     _write(START, context, context.seconds_left)
     try:
         yield
@@ -58,7 +58,7 @@ async def noted_sleep(context: Context, seconds: float) -> bool:
 
 
 def read(path: Path) -> list[Run]:
-    """Return all runs that were noted, in order of their start; a line cut short by a kill is left out."""
+    """Returns all runs that were noted, in order of their start; a line cut short by a kill is left out."""
     runs: list[Run] = []
     under_way: dict[tuple[str, str], Run] = {}
     for line in path.read_text().splitlines() if path.exists() else []:

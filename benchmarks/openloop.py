@@ -58,14 +58,14 @@ class Connection(asyncio.Protocol):
         return self._closed
 
     def ask(self, wire: bytes) -> None:
-        """Send a request; `answered` or `lost` follows."""
+        """Sends a request; `answered` or `lost` follows."""
         assert self._transport is not None
         self.waiting = True
         self._buffer = b""
         self._transport.write(wire)
 
     def close(self) -> None:
-        """Leave, whatever is under way; the owner hears nothing more."""
+        """Leaves, whatever is under way; the owner hears nothing more."""
         self._closed = True
         if self._transport is not None:
             self._transport.close()
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
 
 
 def field(head: bytes, name: bytes) -> bytes | None:
-    """Return the value of a header, None when it is not there; `name` is in small letters."""
+    """Returns the value of a header, None when it is not there; `name` is in small letters."""
     start = head.find(b"\r\n%b:" % name)
     if start < 0:
         return None
@@ -112,7 +112,7 @@ def field(head: bytes, name: bytes) -> bytes | None:
 
 
 def _parse(data: bytes) -> Response | None:
-    """Return the answer once it is whole; raise `ValueError` for what is none, or more than one."""
+    """Returns the answer once it is whole; raises `ValueError` for what is none, or more than one."""
     cut = data.find(_HEAD_END)
     if cut < 0:
         return None
@@ -149,7 +149,7 @@ class Generator:
         start_s: float,
         client: Callable[[Request], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
-        """Send every request when it is due, and return when the last one has its answer.
+        """Sends every request when it is due, and returns when the last one has its answer.
 
         `client` makes a task of every request, e.g. to ask again after a refusal; without it, it is just sent.
         """
@@ -167,7 +167,7 @@ class Generator:
         await self.settled()
 
     async def ask(self, request: Request) -> Request:
-        """Send one request, now if it has no intended time, and return it when it has ended."""
+        """Sends one request, now if it has no intended time, and returns it when it has ended."""
         request.waiter = self._loop.create_future()
         if math.isnan(request.intended_s):
             request.intended_s = time.monotonic()
@@ -176,7 +176,7 @@ class Generator:
         return request
 
     def fire(self, request: Request) -> None:
-        """Send one request now; it ends by an answer, its client's leaving, or the end of its patience."""
+        """Sends one request now; it ends by an answer, its client's leaving, or the end of its patience."""
         now_s = time.monotonic()
         request.lag_s = now_s - request.intended_s
         self._open += 1
@@ -190,7 +190,7 @@ class Generator:
         self._group.create_task(self._connect(request))
 
     async def settled(self) -> None:
-        """Wait until nothing is under way."""
+        """Waits until nothing is under way."""
         while self._open:
             self._settled.clear()
             await self._settled.wait()
@@ -273,7 +273,7 @@ class Generator:
 
 @contextlib.asynccontextmanager
 async def generator(host: str, port: int, patience_s: float) -> AsyncIterator[Generator]:
-    """Open a generator; a client that is not answered within `patience_s` of its intended time gives up."""
+    """Opens a generator; a client that is not answered within `patience_s` of its intended time gives up."""
     async with asyncio.TaskGroup() as group:
         opened = Generator(host, port, patience_s, group)
         try:

@@ -46,7 +46,7 @@ WORDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is asked for, print the table, return the exit code."""
+    """Runs what is asked for, prints the table, returns the exit code."""
     options = _options(arguments)
     name = options.part or f"{options.profile}{'-short' if options.short else ''}"
     directory = options.directory / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"

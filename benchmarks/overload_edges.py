@@ -39,7 +39,7 @@ PATHS = (NOOP, "/rated", "/gate", "/asked")
 
 
 async def below(directory: Path, seed: int) -> Outcome:
-    """Stay below the capacity: nobody is refused."""
+    """Stays below the capacity: nobody is refused."""
     metrics: list[Metric] = []
     complaints: list[str] = []
     for profile, seconds, goals in (
@@ -58,7 +58,7 @@ async def below(directory: Path, seed: int) -> Outcome:
 
 
 async def burst(directory: Path, seed: int) -> Outcome:
-    """Send half the bound at once after a quiet spell; then peaks of ten times the capacity, and watch the way back."""
+    """Sends half the bound at once after a quiet spell; then peaks of ten times the capacity, and the way back."""
     async with load_run(GATE.setup, directory / "run", seed, PATIENCE) as run:
         bursts = [
             Request(len(run.requests) + number, QUIET_S * (1 + number // (BOUND // 2)), "/gate")
@@ -90,7 +90,7 @@ async def burst(directory: Path, seed: int) -> Outcome:
 
 
 def back_to_normal_s(after: Sequence[Request], end_s: float, seconds: float, most_s: float) -> float:
-    """Return when the system was back: the end of the last window of half a second that was not normal.
+    """Returns when the system was back: the end of the last window of half a second that was not normal.
 
     `after` are the requests since the peak ended, at `end_s` of their load.
     Normal: p99 at most `most_s`, nothing refused.
@@ -106,7 +106,7 @@ def back_to_normal_s(after: Sequence[Request], end_s: float, seconds: float, mos
 
 
 async def retry(directory: Path, seed: int) -> Outcome:
-    """Let every client honour `Retry-After`, with three retries, through a peak of ten times the capacity."""
+    """Lets every client honour `Retry-After`, with three retries, through a peak of ten times the capacity."""
     chance = random.Random(seed)
     async with load_run(GATE.setup, directory / "run", seed, PATIENCE) as run:
         last: dict[int, Request] = {}
@@ -148,7 +148,7 @@ class Window:
 
 
 async def refusals(directory: Path, seed: int) -> Outcome:
-    """Measure refusals from memory and asked ones at ten times the capacity, with two gateway processes."""
+    """Measures refusals from memory and asked ones at ten times the capacity, with two gateway processes."""
     setup = replace(GATE.setup, gateway_processes=2)
     ratios: dict[str, list[float]] = {path: [] for path in PATHS}
     calls: list[float] = []
@@ -176,7 +176,7 @@ async def refusals(directory: Path, seed: int) -> Outcome:
 
 
 def cost_s(few: Window, many: Window) -> float:
-    """Return the processor time of one more refusal, or of one more request where none is refused."""
+    """Returns the processor time of one more refusal, or of one more request where none is refused."""
     more = many.refused - few.refused or many.sent - few.sent
     return share(many.cpu_s - few.cpu_s, more)
 

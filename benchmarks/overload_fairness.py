@@ -44,7 +44,7 @@ MOST_LATE = 0.02
 
 
 async def tenants(directory: Path, seed: int) -> Outcome:
-    """Put nine polite tenants beside one at nine times its share; then the same with fair order switched off."""
+    """Puts nine polite tenants beside one at nine times its share; then the same with fair order switched off."""
     async with load_run(GATE.setup, directory / "run", seed, PATIENCE) as run:
         metrics = []
         for path, what, least, most in (("/fair", "in turn", 0.995, None), ("/mixed", "fair order off", None, 0.7)):
@@ -61,7 +61,7 @@ async def tenants(directory: Path, seed: int) -> Outcome:
 
 
 def fairness(load: Sequence[Request], start_s: float) -> float:
-    """Return Jain's index of what each tenant got ÷ its max-min fair share of all that was answered."""
+    """Returns Jain's index of what each tenant got ÷ its max-min fair share of all that was answered."""
     counted = [request for request in load if request.intended_s >= start_s + SKIP_S]
     asked = Counter(request.kind for request in counted)
     got = Counter(request.kind for request in counted if in_time(request, GATE.deadline_s))
@@ -70,7 +70,7 @@ def fairness(load: Sequence[Request], start_s: float) -> float:
 
 
 def max_min(asked: Counter[str], capacity: float) -> dict[str, float]:
-    """Return the max-min fair shares: nobody gets more than it asked, and what is left is split equally."""
+    """Returns the max-min fair shares: nobody gets more than it asked, and what is left is split equally."""
     shares: dict[str, float] = {}
     for place, (tenant, wants) in enumerate(sorted(asked.items(), key=lambda item: item[1])):
         shares[tenant] = min(wants, capacity / (len(asked) - place))
@@ -84,7 +84,7 @@ def _tenants(path: str) -> list[Stream]:
 
 
 async def priorities(directory: Path, seed: int) -> Outcome:
-    """Put critical requests at half the capacity beside bulk ones at ten times of it."""
+    """Puts critical requests at half the capacity beside bulk ones at ten times of it."""
     critical = Stream("critical", "/classes", 0.5 * GATE.per_s, 0, UNLOADED_S, 0, "X-Class: critical\r\n")
     bulk = Stream("bulk", "/classes", SAT * GATE.per_s, 0, SAT_S, 0, "X-Class: bulk\r\n")
     async with load_run(GATE.setup, directory / "run", seed, PATIENCE) as run:
@@ -112,7 +112,7 @@ async def priorities(directory: Path, seed: int) -> Outcome:
 
 
 async def neighbour(directory: Path, seed: int) -> Outcome:
-    """Put a route at 0.3× beside one at 5× on the same workers."""
+    """Puts a route at 0.3× beside one at 5× on the same workers."""
     small_per_s = 0.3 * GATE.per_s
     async with load_run(GATE.setup, directory / "run", seed, PATIENCE) as run:
         alone = await run.load([Stream("small", "/small", small_per_s, 0, ALONE_S)])
@@ -138,14 +138,14 @@ async def neighbour(directory: Path, seed: int) -> Outcome:
 
 
 def _per_s(requests: Sequence[Request], start_s: float, seconds: float) -> float:
-    """Return the answers in time per second, without the first seconds of a load."""
+    """Returns the answers in time per second, without the first seconds of a load."""
     first_s, last_s = start_s + SKIP_S, start_s + seconds
     good = sum(in_time(request, GATE.deadline_s) and first_s <= request.done_s < last_s for request in requests)
     return good / (seconds - SKIP_S) if seconds > SKIP_S else math.nan
 
 
 async def pool(directory: Path, seed: int) -> Outcome:
-    """Put short requests on places that long ones hold; then flood it with the one beside the other, in turn."""
+    """Puts short requests on places that long ones hold; then flood it with the one beside the other, in turn."""
     system = setup("pool", {CONCURRENCY: str(PLACES), DRAIN_S: "35"})
     async with load_run(system, directory / "run", seed, LONG_DEADLINE_S + PATIENCE_S) as run:
         await _know(run)
@@ -177,7 +177,7 @@ async def pool(directory: Path, seed: int) -> Outcome:
 
 
 async def _know(run: LoadRun) -> None:
-    """Let it learn how long both take."""
+    """Lets it learn how long both take."""
     await run.send([Request(n, 0.0, path, "first") for n, path in enumerate(("/long", "/short", "/flooded"))])
 
 

@@ -40,7 +40,7 @@ SHORT_LEASE_S = 5.0
 
 
 async def cold(directory: Path, seed: int) -> Outcome:
-    """Offer ten times the capacity to a system that has never seen a request."""
+    """Offers ten times the capacity to a system that has never seen a request."""
     lates, complaints, exact = [], [], []
     for number in range(COLD_TIMES):
         async with load_run(GATE.setup, directory / f"run-{number}", seed + number, PATIENCE) as run:
@@ -54,7 +54,7 @@ async def cold(directory: Path, seed: int) -> Outcome:
 
 
 async def leavers(directory: Path, seed: int) -> Outcome:
-    """Let 30 % of the clients leave at a random moment within half the deadline, at twice the capacity."""
+    """Lets 30 % of the clients leave at a random moment within half the deadline, at twice the capacity."""
     async with load_run(GATE.setup, directory / "run", seed, PATIENCE) as run:
         leaving = {"leaving": LEAVING, "leave_within_s": GATE.deadline_s / 2}
         load = await run.load(
@@ -71,7 +71,7 @@ async def leavers(directory: Path, seed: int) -> Outcome:
 
 
 def leaver_metrics(load: Sequence[Request], runs: Sequence[Run]) -> list[Metric]:
-    """Return how much was worked for clients that had left."""
+    """Returns how much was worked for clients that had left."""
     gone_s = {request.id: request.done_s for request in load if request.left}
     ended = [run for run in runs if not math.isnan(run.ended_s)]
     wasted_s = sum(run.busy_s for run in ended if run.started_s > gone_s.get(run.request_id, math.inf) + GONE_S)
@@ -92,7 +92,7 @@ def leaver_metrics(load: Sequence[Request], runs: Sequence[Run]) -> list[Metric]
 
 
 async def freeze(directory: Path, seed: int) -> Outcome:
-    """Freeze the workers for 10 s at 0.9×, with clients that time out and retry once."""
+    """Freezes the workers for 10 s at 0.9×, with clients that time out and retry once."""
     chance = random.Random(seed)
     async with load_run(GATE.setup, directory / "run", seed, GATE.deadline_s) as run:
         last: dict[int, Request] = {}
@@ -121,7 +121,7 @@ async def freeze(directory: Path, seed: int) -> Outcome:
 
 
 async def deaths(directory: Path, seed: int) -> Outcome:
-    """Kill one of two workers at twice the capacity."""
+    """Kills one of two workers at twice the capacity."""
     env = {CONCURRENCY: "8", LEASE_S: f"{SHORT_LEASE_S:g}"}
     setup = replace(GATE.setup, env={**GATE.setup.env, **env}, workers=2)
     async with load_run(setup, directory / "run", seed, PATIENCE) as run:

@@ -112,7 +112,7 @@ class Phase:
 
 
 def plan(timing: Timing) -> list[Phase]:
-    """Return the phases of all blocks: a saturating one before and after each peak, the peaks in rotated order."""
+    """Returns the phases of all blocks: a saturating one before and after each peak, the peaks in rotated order."""
     factors: list[tuple[int, float]] = []
     for block in range(timing.blocks):
         turn = block % len(PEAKS)
@@ -127,7 +127,7 @@ def plan(timing: Timing) -> list[Phase]:
 
 
 def streams(profile: Profile, phases: Sequence[Phase], paths: Sequence[str]) -> list[Stream]:
-    """Return the load of all phases, shared equally over `paths`, and the probes beside it."""
+    """Returns the load of all phases, shared equally over `paths`, and the probes beside it."""
     found = []
     for phase in phases:
         seconds = phase.end_s - phase.start_s

@@ -40,7 +40,7 @@ BARE_FACTOR = 2.0
 
 
 async def run_profile(profile: Profile, timing: Timing, directory: Path, seed: int) -> Outcome:
-    """Run the blocks of a profile and judge them."""
+    """Runs the blocks of a profile and judges them."""
     phases = plan(timing)
     async with load_run(profile.setup, directory, seed, profile.deadline_s + PATIENCE_S) as run:
         static_per_s = await best_static(run) if profile.database else math.nan
@@ -57,7 +57,7 @@ async def run_profile(profile: Profile, timing: Timing, directory: Path, seed: i
 
 
 def _goodput(profile: Profile, found: Sequence[PhaseMetrics], static_per_s: float) -> list[Metric]:
-    """Compare with the saturating phases before and after; with the best static limit where there is one."""
+    """Compares with the saturating phases before and after; with the best static limit where there is one."""
     metrics = []
     what = "saturated" if math.isnan(static_per_s) else "best static limit"
     for factor in (*OVERLOADS, 0.5):
@@ -99,7 +99,7 @@ def _admitted(profile: Profile, found: Sequence[PhaseMetrics]) -> list[Metric]:
 
 
 def _complaints(run: LoadRun, profile: Profile, found: Sequence[PhaseMetrics]) -> list[str]:
-    """Return why the run is invalid: how well each block was measured."""
+    """Returns why the run is invalid: how well each block was measured."""
     complaints = []
     for number, block in enumerate(_blocks(found), 1):
         start_s, end_s = run.start_s + block[0].phase.start_s, run.start_s + block[-1].phase.end_s
@@ -110,18 +110,18 @@ def _complaints(run: LoadRun, profile: Profile, found: Sequence[PhaseMetrics]) -
 
 
 def _at(found: Sequence[PhaseMetrics], factor: float) -> list[PhaseMetrics]:
-    """Return the figures of a factor, in the order of the blocks."""
+    """Returns the figures of a factor, in the order of the blocks."""
     return [each for each in found if each.phase.factor == factor]
 
 
 def _blocks(found: Sequence[PhaseMetrics]) -> list[list[PhaseMetrics]]:
-    """Return the figures block by block, without the closing phase."""
+    """Returns the figures block by block, without the closing phase."""
     last = found[-1].phase.block
     return [[each for each in found if each.phase.block == block] for block in range(last)]
 
 
 async def run_short(profile: Profile, directory: Path, seed: int) -> Outcome:
-    """Run one short block of a profile and judge its counts."""
+    """Runs one short block of a profile and judges its counts."""
     paths = PATHS if profile.name == "p1" else PATHS[:1]
     phases = plan(SHORT)
     async with load_run(profile.setup, directory, seed, LONG_PATIENCE_S) as run:
@@ -156,7 +156,7 @@ def _looks(run: LoadRun) -> list[Metric]:
 
 
 async def report(run: LoadRun, phases: Sequence[Phase], deadline_s: float) -> None:
-    """Print a line after each phase."""
+    """Prints a line after each phase."""
     began_s = time.monotonic()
     for phase in phases:
         await run.until(phase.end_s + SETTLE_S)
@@ -174,7 +174,7 @@ async def report(run: LoadRun, phases: Sequence[Phase], deadline_s: float) -> No
 
 
 def keep_plan(directory: Path, profile: Profile, phases: Sequence[Phase], run: LoadRun) -> None:
-    """Write what the drawings need to know: when which phase was, and the deadline."""
+    """Writes what the drawings need to know: when which phase was, and the deadline."""
     told = {
         "profile": profile.name,
         "deadline_s": profile.deadline_s,
@@ -186,7 +186,7 @@ def keep_plan(directory: Path, profile: Profile, phases: Sequence[Phase], run: L
 
 
 async def best_static(run: LoadRun) -> float:
-    """Return the most answers per second that a fixed number of callers gets from `/direct`."""
+    """Returns the most answers per second that a fixed number of callers gets from `/direct`."""
     best = 0.0
     for callers in CALLERS:
         answered = await _closed_loop(run, callers)
@@ -196,7 +196,7 @@ async def best_static(run: LoadRun) -> float:
 
 
 async def bare_line(run: LoadRun, profile: Profile, static_per_s: float) -> Metric:
-    """Return what is left of the goodput when everybody asks the database at once."""
+    """Returns what is left of the goodput when everybody asks the database at once."""
     load = await run.load([Stream("bare", "/direct", profile.per_s * BARE_FACTOR, 0, BARE_S)])
     good = sum(in_time(r, profile.deadline_s) and r.intended_s >= run.start_s + SKIP_S for r in load)
     per_s = good / (BARE_S - SKIP_S)

@@ -55,11 +55,11 @@ class RetryBudget:
         self._most = self._left = reserve
 
     def earn(self) -> None:
-        """Note a first attempt."""
+        """Notes a first attempt."""
         self._left = min(self._most, self._left + self._share)
 
     def spend(self) -> bool:
-        """Take one retry from the budget; False when there is none left."""
+        """Takes one retry from the budget; False when there is none left."""
         if self._left < 1:
             return False
         self._left -= 1
@@ -90,7 +90,7 @@ class PatientClient:
         self._chance = random.Random() if chance is None else chance
 
     async def ask(self, send: Callable[[], Awaitable[Answer]], *, idempotent: bool = True) -> Answer:
-        """Call `send` until it brings an answer that is worth keeping; return the last one.
+        """Calls `send` until it brings an answer that is worth keeping; returns the last one.
 
         `idempotent=False` for POST and PATCH: then only a refusal is asked again.
         Raises what `send` raises, once it is not asked again.
@@ -112,7 +112,7 @@ class PatientClient:
         raise AssertionError("the last attempt returns or raises")
 
     def wait_s(self, attempt: int, told: str | None) -> float:
-        """Return how long to wait after an attempt, the first being 0: what the server told, else a back-off.
+        """Returns how long to wait after an attempt, the first being 0: what the server told, else a back-off.
 
         The back-off has "full jitter": anything from 0 to a limit that doubles.
         """
@@ -126,7 +126,7 @@ class PatientClient:
 
 
 def retry_after_s(told: str) -> float | None:
-    """Return the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3); None for what is no such value."""
+    """Returns the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3); None for what is no such value."""
     if told.strip().isdigit():
         return float(told)
     try:

@@ -41,12 +41,12 @@ class Server:
         return f"{name} {version}"
 
     def cpu_s(self) -> float:
-        """Return the processor time that the server has used."""
+        """Returns the processor time that the server has used."""
         info = self._info("cpu")
         return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
     def learn(self, seconds: float) -> None:
-        """Listen under load, so that `sent` knows which commands come from clients alone.
+        """Listens under load, so that `sent` knows which commands come from clients alone.
 
         Names that scripts use too come from clients at a rate that does not depend
         on the load: surveys, once a second.
@@ -62,7 +62,7 @@ class Server:
         self._mixed_per_s = sum(clients[name] for name in scripts) / seconds
 
     def sent(self) -> float:
-        """Return how many commands clients have sent, up to now; only differences mean something."""
+        """Returns how many commands clients have sent, up to now; only differences mean something."""
         calls = {name.removeprefix("cmdstat_"): row["calls"] for name, row in self._info("commandstats").items()}
         # A name with a subcommand is `script|load` here and SCRIPT there.
         counted: int = sum(
@@ -71,7 +71,7 @@ class Server:
         return counted + self._mixed_per_s * time.monotonic()
 
     def calls(self) -> tuple[int, int]:
-        """Return how many scripts and how many commands have run, up to now, with those that scripts call."""
+        """Returns how many scripts and how many commands have run, up to now, with those that scripts call."""
         calls = {name.removeprefix("cmdstat_"): row["calls"] for name, row in self._info("commandstats").items()}
         return calls.get("evalsha", 0) + calls.get("fcall", 0), sum(calls.values())
 
@@ -92,7 +92,7 @@ class Server:
         return self._client.info(section)
 
     def _monitored(self, seconds: float) -> Iterator[tuple[str, str]]:
-        """Yield source and name of every command, as `1700000000.1 [0 lua] "ZADD" "key"` says them."""
+        """Yields source and name of every command, as `1700000000.1 [0 lua] "ZADD" "key"` says them."""
         until_s = time.monotonic() + seconds
         listener = Redis.from_url(self.url, protocol=2, socket_timeout=SILENT_S)
         with contextlib.closing(listener), listener.monitor() as monitor:

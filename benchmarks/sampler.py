@@ -42,7 +42,7 @@ class Sample:
 
 
 def read(file: Path) -> list[Sample]:
-    """Return all samples of a file."""
+    """Returns all samples of a file."""
     if not file.exists():
         return []
     with file.open(newline="") as opened:
@@ -51,12 +51,12 @@ def read(file: Path) -> list[Sample]:
 
 
 def over_limit(samples: list[Sample]) -> int:
-    """Return how many looks saw more in flight than the route's limit."""
+    """Returns how many looks saw more in flight than the route's limit."""
     return sum(sample.in_flight > sample.limit for sample in samples)
 
 
 def main(url: str, namespace: str, file: str) -> None:
-    """Sample until the process is told to end."""
+    """Samples until the process is told to end."""
     keys, client = Keys(namespace), Redis.from_url(url)
     routes: list[str] = []
     surveyed_s = 0.0
@@ -74,7 +74,7 @@ def main(url: str, namespace: str, file: str) -> None:
 
 
 def _routes(client: Any, keys: Keys) -> list[str]:
-    """Return the routes that have been declared."""
+    """Returns the routes that have been declared."""
     return sorted(member.decode() for member in client.smembers(keys.routes()))
 
 

@@ -147,7 +147,7 @@ class Soundness:
         return text if math.isinf(self.sat_spread_limit) else f"{text}, saturating phases within {self.sat_spread:.1%}"
 
     def complaints(self) -> list[str]:
-        """Return why the block is invalid; nothing when it is sound."""
+        """Returns why the block is invalid; nothing when it is sound."""
         found = []
         if not self.achieved >= ACHIEVED:
             found.append(f"only {self.achieved:.3f} of the intended load was sent (≥ {ACHIEVED})")
@@ -161,7 +161,7 @@ class Soundness:
 
 
 def spread(values: Sequence[float]) -> float:
-    """Return how much the values differ, as a share of their mean."""
+    """Returns how much the values differ, as a share of their mean."""
     mean = statistics.fmean(values) if values else 0.0
     return (max(values) - min(values)) / mean if mean else math.nan
 
@@ -201,7 +201,7 @@ class PhaseMetrics:
 def measure(
     phases: Sequence[Phase], requests: Sequence[Request], deadline_s: float, start_s: float
 ) -> list[PhaseMetrics]:
-    """Return the figures of each phase; `start_s` is when the run began.
+    """Returns the figures of each phase; `start_s` is when the run began.
 
     Offered and refused count by the intended time. Goodput counts by the time of
     the answer: what a queue holds over a phase's edge would blur it otherwise.
@@ -257,7 +257,7 @@ class Breaches:
 
 
 def breaches(requests: Sequence[Request], runs: Sequence[Run], strays: int) -> Breaches:
-    """Compare what clients saw with what handlers noted; not for runs in which workers die."""
+    """Compares what clients saw with what handlers noted; not for runs in which workers die."""
     started: dict[str, list[Run]] = {}
     for run in runs:
         started.setdefault(run.request_id, []).append(run)
@@ -281,5 +281,5 @@ def _started_late(run: Run, requests: Mapping[str, Request]) -> bool:
 
 
 def jain(values: Sequence[float]) -> float:
-    """Return Jain's index of fairness: 1 when all are equal, 1/n when one has everything."""
+    """Returns Jain's index of fairness: 1 when all are equal, 1/n when one has everything."""
     return share(sum(values) ** 2, len(values) * sum(value**2 for value in values))

@@ -71,14 +71,14 @@ class Load:
 
 
 def is_missing() -> bool:
-    """Tell whether wrk is not on the path."""
+    """Tells whether wrk is not on the path."""
     return shutil.which("wrk") is None
 
 
 def load(
     port: int, paths: Sequence[str], connections: int, seconds: float, *, body_bytes: int = 0, json_body: str = ""
 ) -> Load:
-    """Ask for `paths` in turn over so many connections; with a body, by POST."""
+    """Asks for `paths` in turn over so many connections; with a body, by POST."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         listed = ", ".join(json.dumps(path) for path in paths)
         script.write(_SCRIPT.substitute(paths=listed, body_bytes=body_bytes, json=json.dumps(json_body)))

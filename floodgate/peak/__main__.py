@@ -24,10 +24,9 @@ from pathlib import Path
 from floodgate.peak import thresholds
 from floodgate.peak.openapi import NoDocument, fetch
 from floodgate.peak.plan import DOCUMENT, FILE, PARENT, VARIABLE, BadPlan, Plan, plan
-from floodgate.peak.processes import Processes
 from floodgate.peak.progress import Progress
-from floodgate.peak.queue_samples import Queue
 from floodgate.peak.result import THRESHOLDS, Verdict, result
+from floodgate.peak.sampling import Processes, Queue
 from floodgate.peak.thresholds import BadThresholds, Thresholds
 from floodgate.peak.traffic import askable
 
@@ -43,7 +42,7 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the environment asks for, print the table, return the exit code."""
+    """Runs what the environment asks for, prints the table, returns the exit code."""
     options = _options(arguments)
     try:
         wanted = thresholds.load(options.thresholds)
@@ -70,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(directory: Path, code: int | None) -> int:
-    """Print what the run came to and let it be drawn."""
+    """Prints what the run came to and let it be drawn."""
     found = result(directory)
     text = str(found)
     (directory / "report.txt").write_text(f"{text}\n")
@@ -90,7 +89,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _kept(options: argparse.Namespace, asked: Plan, document: object) -> Path:
-    """Make the directory of the run, with all that its processes and its report read."""
+    """Makes the directory of the run, with all that its processes and its report read."""
     directory = Path(options.directory / f"{asked.shape or 'ui'}-{time.strftime('%Y%m%d-%H%M%S')}").resolve()
     directory.mkdir(parents=True)
     asked.write(directory)
@@ -115,7 +114,7 @@ def _announce(asked: Plan, document: dict[str, object], worst_s: float, director
 
 
 def _run(asked: Plan, directory: Path, *, ui: bool) -> tuple[int, bool]:
-    """Run locust to its end; return its exit code, and whether somebody ended it early."""
+    """Runs locust to its end; returns its exit code, and whether somebody ended it early."""
     command = [sys.executable, "-m", "locust", "-f", LOCUSTFILE, "--host", asked.host]
     command += [
         "--stop-timeout",
@@ -155,7 +154,7 @@ def _run(asked: Plan, directory: Path, *, ui: bool) -> tuple[int, bool]:
 
 
 def _follow(process: subprocess.Popen[bytes], asked: Plan, directory: Path) -> None:
-    """Watch until locust has ended."""
+    """Watches until locust has ended."""
     processes, queue, progress = (
         Processes(asked.host, directory),
         Queue(asked.host, directory, os.environ),
@@ -163,8 +162,8 @@ def _follow(process: subprocess.Popen[bytes], asked: Plan, directory: Path) -> N
     )
     while process.poll() is None:
         began_s = time.monotonic()
-        cores, looks = processes.look(), queue.look()
-        if line := progress.line(cores, looks):
+        cores, samples = processes.sample(), queue.sample()
+        if line := progress.line(cores, samples):
             print(line, flush=True)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(0.05, LOOK_S - (time.monotonic() - began_s)))

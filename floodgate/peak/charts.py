@@ -14,8 +14,8 @@ import matplotlib as mpl  # type: ignore[import-not-found, unused-ignore]
 import matplotlib.pyplot as plt  # type: ignore[import-not-found, unused-ignore]
 from matplotlib.ticker import ScalarFormatter  # type: ignore[import-not-found, unused-ignore]
 
-from floodgate.peak import processes, queue_samples
 from floodgate.peak.result import Result
+from floodgate.peak.sampling import ProcessSample, QueueSample, read_processes, read_queue
 from floodgate.peak.statistics import Judged, Outcome, percentile
 
 INK, QUIET, FAINT = "#1f2933", "#7b8794", "#e4e7eb"
@@ -32,19 +32,19 @@ COLOURS = {"gateway": BLUE, "worker": GOOD, "Redis": BAD, "locust": QUIET}
 
 
 def draw(directory: Path, found: Result) -> list[Path]:
-    """Draw what there is to draw, and return the files in the order in which they tell the story."""
+    """Draws what there is to draw, and returns the files in the order in which they tell the story."""
     set_style()
     zero_s = found.asked[0].at_s
     drawn = [_time_line(directory / "timeline.png", found, zero_s), _latency(directory / "latency.png", found, zero_s)]
-    if looks := queue_samples.read(directory):
-        drawn.append(_queue(directory / "queue.png", looks, zero_s))
-    if used := processes.read(directory):
+    if samples := read_queue(directory):
+        drawn.append(_queue(directory / "queue.png", samples, zero_s))
+    if used := read_processes(directory):
         drawn.append(_processes(directory / "processes.png", used, zero_s, found.asked[-1].at_s - zero_s))
     return drawn
 
 
 def _time_line(file: Path, found: Result, zero_s: float) -> Path:
-    """Draw the offered load by its turns, and the answers by when they came."""
+    """Draws the offered load by its turns, and the answers by when they came."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
     asked = [(each.at_s - zero_s, each.users / found.plan.period_s) for each in found.asked]
     axes.step(*zip(*asked, strict=True), where="post", color=OFFERED, linestyle=":", label="asked for")
@@ -74,7 +74,7 @@ def _time_line(file: Path, found: Result, zero_s: float) -> Path:
 
 
 def _latency(file: Path, found: Result, zero_s: float) -> Path:
-    """Draw what was admitted and what was refused apart: a mean of both would tell of neither."""
+    """Draws what was admitted and what was refused apart: a mean of both would tell of neither."""
     figure, both = plt.subplots(2, 1, figsize=(WIDTH, 5.2), sharex=True, sharey=True)
     sorts = (
         ("Latency of what was admitted", GOOD, set(Outcome) - {Outcome.REFUSED}),
@@ -110,22 +110,24 @@ def _p(share: float) -> str:
     return f"p{share * 100:g}"
 
 
-def _queue(file: Path, looks: Sequence[queue_samples.Look], zero_s: float) -> Path:
-    """Draw waiting and running of each route against its limit, the fullest routes first."""
-    routes = sorted({look.route for look in looks}, key=lambda route: -max(_full(look, route) for look in looks))[:6]
+def _queue(file: Path, samples: Sequence[QueueSample], zero_s: float) -> Path:
+    """Draws waiting and running of each route against its limit, the fullest routes first."""
+    routes = sorted(
+        {sample.route for sample in samples}, key=lambda route: -max(_full(sample, route) for sample in samples)
+    )[:6]
     figure, grid = plt.subplots(len(routes), 1, figsize=(WIDTH, 1.7 * len(routes) + 0.6), sharex=True, squeeze=False)
     for axes, route in zip(grid[:, 0], routes, strict=True):
-        mine = [look for look in looks if look.route == route]
-        at = [look.at_s - zero_s for look in mine]
+        mine = [sample for sample in samples if sample.route == route]
+        at = [sample.at_s - zero_s for sample in mine]
         axes.stackplot(
             at,
-            [look.running for look in mine],
-            [look.waiting for look in mine],
+            [sample.running for sample in mine],
+            [sample.waiting for sample in mine],
             colors=(GOOD, REFUSED),
             labels=("running", "waiting"),
             alpha=0.85,
         )
-        axes.plot(at, [look.limit for look in mine], color=BAD, linestyle=":", label="limit")
+        axes.plot(at, [sample.limit for sample in mine], color=BAD, linestyle=":", label="limit")
         axes.set(title=route, ylabel="requests", ylim=(0, None))
     grid[0, 0].legend(loc="upper right", ncols=3)
     grid[-1, 0].set_xlabel("seconds")
@@ -133,24 +135,24 @@ def _queue(file: Path, looks: Sequence[queue_samples.Look], zero_s: float) -> Pa
     return save(figure, file)
 
 
-def _full(look: queue_samples.Look, route: str) -> float:
-    return (look.waiting + look.running) / (look.limit or 1) if look.route == route else 0.0
+def _full(sample: QueueSample, route: str) -> float:
+    return (sample.waiting + sample.running) / (sample.limit or 1) if sample.route == route else 0.0
 
 
-def _processes(file: Path, looks: Sequence[processes.Look], zero_s: float, end_s: float) -> Path:
-    """Draw the processor time of each kind of process."""
+def _processes(file: Path, samples: Sequence[ProcessSample], zero_s: float, end_s: float) -> Path:
+    """Draws the processor time of each kind of process."""
     figure, axes = plt.subplots(figsize=(WIDTH, 2.6))
-    for name in sorted({look.name for look in looks}):
-        mine = [look for look in looks if look.name == name and look.at_s > zero_s]
-        at = [look.at_s - zero_s for look in mine]
-        axes.plot(at, [look.cores for look in mine], color=COLOURS.get(name, INK), label=name)
+    for name in sorted({sample.name for sample in samples}):
+        mine = [sample for sample in samples if sample.name == name and sample.at_s > zero_s]
+        at = [sample.at_s - zero_s for sample in mine]
+        axes.plot(at, [sample.cores for sample in mine], color=COLOURS.get(name, INK), label=name)
     axes.set(title="Processor time", ylabel="cores", xlabel="seconds", xlim=(0, end_s), ylim=(0, None))
     axes.legend(loc="upper left", ncols=4, bbox_to_anchor=(0, -0.22))
     return save(figure, file)
 
 
 def set_style() -> None:
-    """Let matplotlib draw without a screen, in the style of the house."""
+    """Lets matplotlib draw without a screen, in the style of the house."""
     mpl.use("Agg")
     plt.rcParams |= {
         "axes.edgecolor": QUIET,
@@ -177,7 +179,7 @@ def set_style() -> None:
 
 
 def save(figure: Any, file: Path) -> Path:
-    """Write a figure to a file and forget it."""
+    """Writes a figure to a file and forget it."""
     figure.savefig(file, bbox_inches="tight", pad_inches=0.12)
     plt.close(figure)
     return file

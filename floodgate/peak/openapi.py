@@ -54,7 +54,7 @@ class Operation:
         return f"{self.method} {self.path}"
 
     def ask(self, values: Values) -> Ask:
-        """Return a request; raise `NoValue` when a parameter has no example and cannot be generated."""
+        """Returns a request; raises `NoValue` when a parameter has no example and cannot be generated."""
         path, query, cookies = self.path, [], []
         headers: dict[str, str | list[str]] = {}
         for parameter in self.parameters:
@@ -76,7 +76,7 @@ class Operation:
         return Ask(self.method, self.route, f"{path}?{urlencode(query)}" if query else path, headers, body)
 
     def _given(self, parameter: Mapping[str, Any], values: Values) -> Any:
-        """Return the value of a parameter: an example, or what is generated when it is required; else None."""
+        """Returns the value of a parameter: an example, or what is generated when it is required; else None."""
         shown = _shown(parameter)
         if shown:
             return values.chance.choice(shown)
@@ -109,7 +109,7 @@ class Operation:
 
 
 def operations(document: Mapping[str, Any]) -> list[Operation]:
-    """Return all operations of a document, in its order."""
+    """Returns all operations of a document, in its order."""
     values = Values(document, None)  # type: ignore[arg-type]  # follows references only
     base = next((str(server["url"]) for server in document.get("servers", ())), "")
     prefix = base.rstrip("/") if base.startswith("/") else ""
@@ -129,7 +129,7 @@ def operations(document: Mapping[str, Any]) -> list[Operation]:
 
 
 def fetch(host: str, where: str = "/openapi.json") -> dict[str, Any]:
-    """Return the document of a host; raise `NoDocument`."""
+    """Returns the document of a host; raises `NoDocument`."""
     url = where if "://" in where else host.rstrip("/") + where
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
@@ -149,7 +149,7 @@ JSON, FORM, PARTS, TEXT, OTHER = range(5)
 
 
 def _preference(kind: str) -> int:
-    """Return how a body of a media type is written; of several, the least is taken."""
+    """Returns how a body of a media type is written; of several, the least is taken."""
     name = kind.partition(";")[0].strip()
     if name == "application/json" or name.endswith("+json"):
         return JSON
@@ -161,7 +161,7 @@ def _preference(kind: str) -> int:
 
 
 def _shown(described: Mapping[str, Any]) -> list[Any]:
-    """Return the examples beside a schema: OpenAPI names each."""
+    """Returns the examples beside a schema: OpenAPI names each."""
     named = described.get("examples")
     if isinstance(named, Mapping):
         return [each["value"] for each in named.values() if "value" in each]
@@ -180,7 +180,7 @@ def _written(kind: str, value: Any, files: set[str]) -> bytes:
 
 
 def _parts(value: Mapping[str, Any], files: set[str]) -> bytes:
-    """Write a form of several parts (RFC 7578)."""
+    """Writes a form of several parts (RFC 7578)."""
     lines = []
     for name, each in value.items():
         kind = f'; filename="{name}.txt"' if name in files else ""
@@ -191,7 +191,7 @@ def _parts(value: Mapping[str, Any], files: set[str]) -> bytes:
 
 
 def _files(schema: Mapping[str, Any], values: Values) -> set[str]:
-    """Return the properties of a form that are files."""
+    """Returns the properties of a form that are files."""
     found = set()
     for name, described in schema.get("properties", {}).items():
         inner = values.resolved(described)
@@ -208,7 +208,7 @@ def _octets(schema: Mapping[str, Any], values: Values) -> bytes:
 
 
 def _texts(value: Any) -> list[str]:
-    """Return a value as the texts of a parameter: a list is a text for each item."""
+    """Returns a value as the texts of a parameter: a list is a text for each item."""
     return [_text(each) for each in value] if isinstance(value, list) else [_text(value)]
 
 

@@ -34,7 +34,7 @@ class NoMatch(Exception):
 
 
 def matching(pattern: str, chance: random.Random, least: int = 0, most: int | None = None) -> str:
-    """Return a text of `least` to `most` characters in which the pattern is found; raise `NoMatch`."""
+    """Returns a text of `least` to `most` characters in which the pattern is found; raises `NoMatch`."""
     try:
         tree, compiled = parser.parse(pattern), re.compile(pattern)
     except re.error as error:
@@ -85,7 +85,7 @@ class _Writer:
 
 
 def _members(members: Sequence[tuple[Any, Any]]) -> list[str]:
-    """Return the characters of a set in brackets."""
+    """Returns the characters of a set in brackets."""
     found: list[str] = []
     for kind, value in members:
         if kind is op.LITERAL:

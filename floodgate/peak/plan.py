@@ -49,11 +49,11 @@ class Plan:
 
     @property
     def most_users(self) -> int:
-        """Return how many users the highest rate of the shape takes."""
+        """Returns how many users the highest rate of the shape takes."""
         return round(self.users * max(SHAPES[self.shape](at / LOOKS) for at in range(LOOKS)))
 
     def users_at(self, at_s: float) -> int:
-        """Return how many users ask at a moment of the run; none before and after it."""
+        """Returns how many users ask at a moment of the run; none before and after it."""
         if not 0 <= at_s < self.seconds:
             return 0
         return max(1, round(self.users * SHAPES[self.shape](at_s / self.seconds)))
@@ -69,7 +69,7 @@ class Plan:
 
 
 def plan(told: Mapping[str, str], worst_s: float, *, shaped: bool = True) -> Plan:
-    """Return the plan that HOST, SHAPE, USERS, RPS, SECONDS and PROCESSES tell; raise `BadPlan`.
+    """Returns the plan that HOST, SHAPE, USERS, RPS, SECONDS and PROCESSES tell; raises `BadPlan`.
 
     `worst_s` is how long the slowest answer may take. Of USERS and RPS either
     follows from the other.
@@ -91,7 +91,7 @@ def plan(told: Mapping[str, str], worst_s: float, *, shaped: bool = True) -> Pla
 
 
 def planned() -> Plan | None:
-    """Return the plan of this process, None when locust was started by hand."""
+    """Returns the plan of this process, None when locust was started by hand."""
     file = os.environ.get(VARIABLE)
     return Plan.read(Path(file)) if file else None
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from floodgate.peak import thresholds
 from floodgate.peak.plan import FILE, Plan
-from floodgate.peak.queue_samples import Look
 from floodgate.peak.records import Row, Tail, read_asked
 from floodgate.peak.result import THRESHOLDS
+from floodgate.peak.sampling import QueueSample
 from floodgate.peak.statistics import Outcome, percentile
 
 LINES = 15
@@ -33,8 +33,8 @@ class Progress:
         self._began_s = self._told_s = time.time()
         self._rows: list[Row] = []
 
-    def line(self, cores: Mapping[str, float], looks: Sequence[Look]) -> str | None:
-        """Return a line when it is time for one and something was sent."""
+    def line(self, cores: Mapping[str, float], samples: Sequence[QueueSample]) -> str | None:
+        """Returns a line when it is time for one and something was sent."""
         now_s = time.time()
         self._rows += self._tail.new()
         seconds = now_s - self._told_s
@@ -50,8 +50,9 @@ class Progress:
             f"in time {count[Outcome.GOOD] / seconds:6.1f}, refused {count[Outcome.REFUSED] / seconds:6.1f}, "
             f"late {count[Outcome.LATE]}, errors {count[Outcome.ERROR]}, p99 {p99_ms:.0f} ms"
         )
-        if looks:
-            text += f"; {sum(look.waiting for look in looks):.0f} wait, {sum(look.running for look in looks):.0f} run"
+        if samples:
+            waiting, running = (sum(getattr(each, name) for each in samples) for name in ("waiting", "running"))
+            text += f"; {waiting:.0f} wait, {running:.0f} run"
         if cores:
             text += "; cores: " + ", ".join(f"{name} {used:.2f}" for name, used in sorted(cores.items()))
         return text

@@ -54,7 +54,7 @@ class Writer:
         )
 
     def flush(self) -> None:
-        """Let readers see what was added."""
+        """Lets readers see what was added."""
         if self._file is not None:
             self._file.flush()
 
@@ -72,7 +72,7 @@ class Tail:
         self._read: dict[Path, int] = {}
 
     def new(self) -> list[Row]:
-        """Return the rows that were not there before."""
+        """Returns the rows that were not there before."""
         found: list[Row] = []
         for file in sorted(self._directory.glob("rows-*.csv")):
             with file.open("rb") as opened:
@@ -85,7 +85,7 @@ class Tail:
 
 
 def read(directory: Path) -> list[Row]:
-    """Return all rows of a run, by the time of their turn."""
+    """Returns all rows of a run, by the time of their turn."""
     return sorted(Tail(directory).new(), key=lambda row: row.due_s)
 
 
@@ -98,13 +98,13 @@ class Asked:
 
 
 def note_asked(directory: Path, asked: Asked) -> None:
-    """Append to what was asked for."""
+    """Appends to what was asked for."""
     with (directory / ASKED).open("a", newline="") as opened:
         csv.writer(opened).writerow(astuple(asked))
 
 
 def read_asked(directory: Path) -> list[Asked]:
-    """Return what was asked for, in order."""
+    """Returns what was asked for, in order."""
     file = directory / ASKED
     if not file.exists():
         return []

@@ -69,7 +69,7 @@ $pictures
 
 
 def main(directory: Path) -> int:
-    """Draw the pictures and write the page."""
+    """Draws the pictures and writes the page."""
     found = result(directory)
     drawn = draw(directory, found)
     page = directory / PAGE
@@ -79,7 +79,7 @@ def main(directory: Path) -> int:
 
 
 def html(found: Result, drawn: Sequence[Path]) -> str:
-    """Return the page, with the pictures within."""
+    """Returns the page, with the pictures within."""
     plan = found.plan
     load = f"shape {plan.shape}, {plan.seconds:g} s, base {plan.per_s:g}/s" if plan.shape else "as its page said"
     remarks = "".join(f"<li>{escape(remark)}</li>" for remark in (*found.complaints, *found.breaches))

@@ -52,7 +52,7 @@ class Result:
 
     @property
     def complaints(self) -> list[str]:
-        """Return why the run is invalid; nothing when it is sound."""
+        """Returns why the run is invalid; nothing when it is sound."""
         if not self.routes:
             return ["nothing was sent"]
         if not self.pace.least < ACHIEVED:
@@ -68,7 +68,7 @@ class Result:
 
     @property
     def pace_line(self) -> str:
-        """Return the achieved rate beside the asked one."""
+        """Returns the achieved rate beside the asked one."""
         p = self.pace
         text = f"asked {p.asked_per_s:.1f}/s, sent {p.achieved:.3f} of it"
         if not math.isnan(p.top_achieved):
@@ -77,7 +77,7 @@ class Result:
 
     @property
     def cells(self) -> list[tuple[str, ...]]:
-        """Return the table: its head, a row for each route, one for all."""
+        """Returns the table: its head, a row for each route, one for all."""
         broken = {breach.partition(": ")[0] for breach in self.breaches}
         return [HEAD, *(_cells(each, each.route in broken) for each in (*self.routes, self.total))]
 
@@ -87,7 +87,7 @@ class Result:
 
 
 def result(directory: Path) -> Result:
-    """Return what the run in a directory came to, from its plan, its rows and its thresholds."""
+    """Returns what the run in a directory came to, from its plan, its rows and its thresholds."""
     plan, wanted = Plan.read(directory / FILE), thresholds.load(directory / THRESHOLDS)
     rows, asked = records.read(directory), records.read_asked(directory)
     found = judged(rows, lambda route: wanted.of(route).rule)

@@ -114,13 +114,13 @@ class Figures:
 
 
 def judged(rows: Sequence[Row], rule_of: Callable[[str], Rule]) -> list[Judged]:
-    """Return every row with what it came to."""
+    """Returns every row with what it came to."""
     rules = {route: rule_of(route) for route in {row.route for row in rows}}
     return [(row, rules[row.route].outcome(row)) for row in rows]
 
 
 def figures(route: str, found: Sequence[Judged], seconds: float) -> Figures:
-    """Return the figures of some rows under a name."""
+    """Returns the figures of some rows under a name."""
     count = Counter(outcome for _, outcome in found)
     refusals = [row.latency_s for row, outcome in found if outcome is Outcome.REFUSED]
     admitted = [row.latency_s for row, outcome in found if outcome is not Outcome.REFUSED and row.status]
@@ -140,7 +140,7 @@ def figures(route: str, found: Sequence[Judged], seconds: float) -> Figures:
 
 
 def by_route(found: Sequence[Judged], seconds: float) -> list[Figures]:
-    """Return the figures of each route, by name."""
+    """Returns the figures of each route, by name."""
     ordered = sorted(found, key=lambda each: each[0].route)
     groups = itertools.groupby(ordered, key=lambda each: each[0].route)
     return [figures(route, list(group), seconds) for route, group in groups]
@@ -163,7 +163,7 @@ class Pace:
 
 
 def pace(asked: Sequence[Asked], rows: Sequence[Row], period_s: float) -> Pace:
-    """Compare the turns that users were asked to take with those they took; each asks once in `period_s`."""
+    """Compares the turns that users were asked to take with those they took; each asks once in `period_s`."""
     spans = [(a.at_s, b.at_s, a.users / period_s) for a, b in itertools.pairwise(asked)]
     highest = max((per_s for *_, per_s in spans), default=math.nan)
     tops = [span for span in spans if span[2] >= TOP * highest]

@@ -42,7 +42,7 @@ class Bounds:
         return Rule(self.deadline_s, frozenset(self.expected))
 
     def breaches(self, figures: Figures) -> list[str]:
-        """Return each bound that the figures break, in words; what was not measured breaks none."""
+        """Returns each bound that the figures break, in words; what was not measured breaks none."""
         found = []
         for bound in fields(self):
             limit = getattr(self, bound.name)
@@ -63,7 +63,7 @@ class Thresholds:
     tables: Mapping[str, Mapping[str, Any]]
 
     def of(self, route: str) -> Bounds:
-        """Return the bounds of a route: the default, and what its own tables say."""
+        """Returns the bounds of a route: the default, and what its own tables say."""
         told = dict(self.tables.get(DEFAULT, {}))
         for name, table in self.tables.items():
             if name not in (DEFAULT, TOTAL) and (name == route or fnmatchcase(route, name)):
@@ -76,17 +76,17 @@ class Thresholds:
 
     @property
     def longest_deadline_s(self) -> float:
-        """Return how long the slowest good answer may take."""
+        """Returns how long the slowest good answer may take."""
         return max(_bounds(table).deadline_s for table in (self.tables.get(DEFAULT, {}), *self.tables.values()))
 
     def breaches(self, by_route: Sequence[Figures], total: Figures) -> list[str]:
-        """Return every breach, route by route, then of the whole."""
+        """Returns every breach, route by route, then of the whole."""
         routes = [breach for each in by_route for breach in self.of(each.route).breaches(each)]
         return [*routes, *self.total.breaches(total)]
 
 
 def load(file: Path = FILE) -> Thresholds:
-    """Return what a file says; raise `BadThresholds`."""
+    """Returns what a file says; raises `BadThresholds`."""
     try:
         tables = tomllib.loads(file.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:

@@ -35,7 +35,7 @@ class Client(Protocol):
         body: bytes | None = None,
         headers: Mapping[str, str | list[str]] | None = None,
     ) -> Answer:
-        """Send a request and return its answer; `route` is what figures go by, e.g. `GET /orders/{id}`."""
+        """Sends a request and returns its answer; `route` is what figures go by, e.g. `GET /orders/{id}`."""
         ...
 
 
@@ -44,7 +44,7 @@ Task = Callable[[Client], object]
 
 
 def askable(document: Mapping[str, Any]) -> tuple[list[Operation], list[str]]:
-    """Return the operations that can be asked for, and of each other one why it cannot."""
+    """Returns the operations that can be asked for, and of each other one why it cannot."""
     values = Values(document, random.Random(1))
     found, complaints = [], []
     for operation in operations(document):
@@ -58,7 +58,7 @@ def askable(document: Mapping[str, Any]) -> tuple[list[Operation], list[str]]:
 
 
 def task_of(operation: Operation, document: Mapping[str, Any]) -> Task:
-    """Return the task that asks for an operation, with fresh values each time."""
+    """Returns the task that asks for an operation, with fresh values each time."""
     values = Values(document, random.Random())
 
     def send(client: Client) -> Answer:
@@ -69,5 +69,5 @@ def task_of(operation: Operation, document: Mapping[str, Any]) -> Task:
 
 
 def client_asks(client: Client, ask: Ask) -> Answer:
-    """Send a request that is ready."""
+    """Sends a request that is ready."""
     return client.ask(ask.method, ask.path, route=ask.route, body=ask.body, headers=ask.headers)

@@ -88,7 +88,7 @@ class PeakUser(FastHttpUser):
         self.wait()  # type: ignore[no-untyped-call, unused-ignore]
 
     def wait_time(self) -> float:
-        """Return how long it is until the next turn: the first within a period, then one in each."""
+        """Returns how long it is until the next turn: the first within a period, then one in each."""
         if self._first_s is not None:
             wait_s, self._first_s = self._first_s, None
             self._cp_last_run, self._cp_last_wait_time = time.perf_counter(), wait_s
@@ -98,13 +98,13 @@ class PeakUser(FastHttpUser):
         return wait_s
 
     def takes_turn(self) -> bool:
-        """Tell whether this user is one of those that ask now."""
+        """Tells whether this user is one of those that ask now."""
         if PLAN is None or not PLAN.shape:
             return True
         return self._number * PLAN.processes < PLAN.users_at(time.time() - started_s())
 
     def context(self) -> dict[str, Any]:
-        """Tell the first request of a turn when it was due; locust asks before each."""
+        """Tells the first request of a turn when it was due; locust asks before each."""
         due_s, self._due_s = self._due_s, None
         return {"due_s": due_s}
 
@@ -118,7 +118,7 @@ class PeakUser(FastHttpUser):
         body: Any = None,
         headers: Mapping[str, str | list[str]] | None = None,
     ) -> Any:
-        """Send a request, see `traffic.Client`. On locust's page a refusal is no failure, under a name of its own."""
+        """Sends a request, see `traffic.Client`. On locust's page a refusal is no failure, under a name of its own."""
         label = route or f"{method} {path}"
         asking: AbstractContextManager[Any] = self.client.request(
             method,
@@ -155,7 +155,7 @@ def shape() -> type[LoadTestShape] | None:
 
 @events.init.add_listener
 def _plan_tasks(environment: Any, **_: Any) -> None:
-    """Give the users their tasks, from the document that `make peak` fetched, or from the host."""
+    """Gives the users their tasks, from the document that `make peak` fetched, or from the host."""
     document = json.loads((PLAN_FILE.parent / DOCUMENT).read_text()) if PLAN_FILE else fetch(environment.host)
     operations = askable(document)[0]
     for user in environment.user_classes:
@@ -182,7 +182,7 @@ def _start_s() -> float:
 
 
 def started_s() -> float:
-    """Return when the run began, on all its processes; infinite before."""
+    """Returns when the run began, on all its processes; infinite before."""
     try:
         return _start_s()
     except IndexError:
@@ -200,7 +200,7 @@ def _note(
     start_time: float,
     **_: Any,
 ) -> None:
-    """Keep a row of every request, whichever way it was sent."""
+    """Keeps a row of every request, whichever way it was sent."""
     if rows is None:
         return
     due_s, status = context.get("due_s"), getattr(response, "status_code", 0) or 0
@@ -220,7 +220,7 @@ def _note(
 
 @events.user_error.add_listener
 def _note_mistake(exception: Exception, **_: Any) -> None:
-    """Keep a row of a scenario that failed in itself, so that nobody overlooks it."""
+    """Keeps a row of a scenario that failed in itself, so that nobody overlooks it."""
     if rows is not None:
         now_s = time.time()
         rows.add(Row(now_s, now_s, now_s, "a scenario", 0, False, False, f"{type(exception).__name__}: {exception}"))
@@ -228,7 +228,7 @@ def _note_mistake(exception: Exception, **_: Any) -> None:
 
 @events.test_start.add_listener
 def _begin(environment: Any, **_: Any) -> None:
-    """Let rows be read while the run goes on; without a shape it begins here."""
+    """Lets rows be read while the run goes on; without a shape it begins here."""
     if PLAN_FILE and PLAN:
         gevent.spawn(_flush)
         if not PLAN.shape:
@@ -237,7 +237,7 @@ def _begin(environment: Any, **_: Any) -> None:
 
 @events.init.add_listener
 def _begin_shape_when_all_are_there(environment: Any, **_: Any) -> None:
-    """Begin the shape once all its users are there: starting thousands takes a moment."""
+    """Begins the shape once all its users are there: starting thousands takes a moment."""
 
     def begin(**_: Any) -> None:
         if PLAN and PLAN.shape and math.isinf(started_s()):
@@ -247,7 +247,7 @@ def _begin_shape_when_all_are_there(environment: Any, **_: Any) -> None:
 
 
 def _follow(environment: Any) -> None:
-    """Write down from now on how many users are to ask; where there are several processes, the first one does."""
+    """Writes down from now on how many users are to ask; where there are several processes, the first one does."""
     if PLAN_FILE and not isinstance(environment.runner, WorkerRunner):
         gevent.spawn(_note_users, environment.runner, PLAN_FILE.parent)
 

@@ -46,7 +46,7 @@ class Values:
         self.chance = chance
 
     def value(self, schema: Any, depth: int = 0) -> Any:
-        """Return a JSON value that fits; raise `NoValue`."""
+        """Returns a JSON value that fits; raises `NoValue`."""
         if depth > DEPTH:
             raise NoValue("it contains itself without an end")
         known = self.resolved(schema)
@@ -61,7 +61,7 @@ class Values:
         return self._of_type(known, depth)
 
     def resolved(self, schema: Any) -> dict[str, Any]:
-        """Return the schema with its reference followed and its `allOf` merged; what stands beside them wins."""
+        """Returns the schema with its reference followed and its `allOf` merged; what stands beside them wins."""
         if not isinstance(schema, Mapping):
             return {}  # `true`: anything fits
         found = dict(schema)
@@ -70,7 +70,7 @@ class Values:
         return found
 
     def referred(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what a reference within the document points to; anything else as it is."""
+        """Returns what a reference within the document points to; anything else as it is."""
         if "$ref" not in node:
             return node
         target: Any = self._document
@@ -98,7 +98,7 @@ class Values:
         return None if kind == "null" else self._text(schema, depth)
 
     def _object(self, schema: Schema, depth: int) -> dict[str, Any]:
-        """Return what is required and what has examples; defaults are the handler's business."""
+        """Returns what is required and what has examples; defaults are the handler's business."""
         properties: Mapping[str, Any] = schema.get("properties", {})
         required = schema.get("required", ())
         found = {
@@ -166,7 +166,7 @@ class Values:
 
 
 def examples(schema: Schema) -> list[Any]:
-    """Return the examples of a schema, as JSON Schema has them or as OpenAPI once had one."""
+    """Returns the examples of a schema, as JSON Schema has them or as OpenAPI once had one."""
     shown = schema.get("examples")
     if isinstance(shown, list) and shown:
         return shown
@@ -183,7 +183,7 @@ def _type(schema: Schema) -> str | None:
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Lay one schema over another; their properties and requirements add up."""
+    """Lays one schema over another; their properties and requirements add up."""
     merged = below | above
     if "properties" in below and "properties" in above:
         merged["properties"] = below["properties"] | above["properties"]
@@ -193,7 +193,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bounds(schema: Schema) -> tuple[Fraction | None, Fraction | None]:
-    """Return the least and the greatest number that will do; an exclusive bound gives way by a little."""
+    """Returns the least and the greatest number that will do; an exclusive bound gives way by a little."""
     low, high = _fraction(schema.get("minimum")), _fraction(schema.get("maximum"))
     above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     if above is True and low is not None:  # as OpenAPI 3.0 has it

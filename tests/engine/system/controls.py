@@ -62,7 +62,7 @@ class Side:
     generator: Generator
 
     async def load(self, *streams: Stream) -> list[Request]:
-        """Put a load on it and return its requests, once all have ended."""
+        """Puts a load on it and return its requests, once all have ended."""
         return await self.send(arrivals(streams, SEED))
 
     async def send(self, requests: list[Request]) -> list[Request]:
@@ -73,13 +73,13 @@ class Side:
         return requests
 
     async def warm(self, *paths: str, headers: str = "", requests: int = 8) -> None:
-        """Let it know how long the work takes."""
+        """Lets it know how long the work takes."""
         planned = [Request(0, number * WARM_S, path, headers=headers) for number in range(requests) for path in paths]
         sent = await self.send(planned)
         assert {request.status for request in sent} == {200}
 
     def runs(self, requests: Sequence[Request]) -> list[tuple[Request, Run]]:
-        """Return what handlers noted for these requests."""
+        """Returns what handlers noted for these requests."""
         known = {request.id: request for request in requests}
         noted = notes.read(Path(self.system.env[notes.VARIABLE]))
         return [(known[run.request_id], run) for run in noted if run.request_id in known]
@@ -93,7 +93,7 @@ class Pair:
     lacking: Side
 
     async def load(self, *streams: Stream) -> tuple[list[Request], list[Request]]:
-        """Put the same load on both, at the same time."""
+        """Puts the same load on both, at the same time."""
         both = await asyncio.gather(self.whole.load(*streams), self.lacking.load(*streams))
         return both[0], both[1]
 
@@ -103,7 +103,7 @@ class Pair:
 
 @contextlib.asynccontextmanager
 async def side(running: System) -> AsyncIterator[Side]:
-    """Open a generator in front of a system."""
+    """Opens a generator in front of a system."""
     host, port = running.apps[0].url.removeprefix("http://").split(":")
     async with generator(host, int(port), PATIENCE_S) as opened:
         yield Side(running, opened)
@@ -111,7 +111,7 @@ async def side(running: System) -> AsyncIterator[Side]:
 
 @contextlib.asynccontextmanager
 async def pair(whole: System, lacking: System) -> AsyncIterator[Pair]:
-    """Open generators in front of both."""
+    """Opens generators in front of both."""
     async with side(whole) as first, side(lacking) as second:
         yield Pair(first, second)
 
@@ -121,7 +121,7 @@ Lacking = Callable[[str], contextlib.AbstractAsyncContextManager[Pair]]
 
 
 def beside(whole: System, directory: Path, url: str) -> Lacking:
-    """Return what starts the other side."""
+    """Returns what starts the other side."""
 
     @contextlib.asynccontextmanager
     async def opened(name: str) -> AsyncIterator[Pair]:
@@ -141,7 +141,7 @@ def turned_away(requests: Sequence[Request]) -> int:
 
 
 def broken(requests: Sequence[Request]) -> int:
-    """Return how many were let in and not answered in time: the gateway says so itself, at the deadline."""
+    """Returns how many were let in and not answered in time: the gateway says so itself, at the deadline."""
     return sum(request.status == 504 for request in requests)
 
 

@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 from benchmarks.testbed import free_port
-from floodgate.peak import processes, queue_samples
 from floodgate.peak.plan import Plan
 from floodgate.peak.records import Asked, Row, Writer, note_asked, read
+from floodgate.peak.sampling import read_processes, read_queue
 from floodgate.run.embedded import EmbeddedServer
 from tests.engine.system.system import App, System, await_ready, system
 
@@ -79,8 +79,8 @@ class TestTenSeconds:
         assert ran.stdout.count("  asked ") >= 2, "it shows how far it is"
         page = (run / "report.html").read_text()
         assert page.count('<img src="data:image/png;base64,') == len(list(run.glob("*.png"))) == 4
-        assert {look.route for look in queue_samples.read(run)} == ROUTES - {"GET /plain"}
-        assert {look.name for look in processes.read(run)} >= {"gateway", "worker", "locust"}
+        assert {look.route for look in read_queue(run)} == ROUTES - {"GET /plain"}
+        assert {look.name for look in read_processes(run)} >= {"gateway", "worker", "locust"}
         assert re.findall(r'(?:src|href)="(?!data:)', page) == []
 
     def test_end_with_1_and_the_route_when_a_threshold_is_broken(self, gateway: App, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from floodgate.peak import thresholds
 from floodgate.peak.plan import BadPlan, Plan, plan
-from floodgate.peak.queue_samples import Look, parse
 from floodgate.peak.records import Asked, Row, Tail, Writer, note_asked, read, read_asked
+from floodgate.peak.sampling import QueueSample, parse
 from floodgate.peak.shapes import SHAPES, TIMES
 from floodgate.peak.statistics import Outcome, Rule, by_route, figures, judged, pace
 from floodgate.peak.thresholds import BadThresholds, Bounds, Thresholds
@@ -240,4 +240,4 @@ floodgate_limit{method="GET",route="/"} 1e+03
 floodgate_parked{method="GET",route="/"} 9
 floodgate_waiting 7
 """
-    assert parse(text, 5.0) == [Look(5.0, "GET /", 3, 16, 1000), Look(5.0, 'POST /{\\"a\\"}', 2, 0, 0)]
+    assert parse(text, 5.0) == [QueueSample(5.0, "GET /", 3, 16, 1000), QueueSample(5.0, 'POST /{\\"a\\"}', 2, 0, 0)]
