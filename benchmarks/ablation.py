@@ -64,7 +64,7 @@ def _edit(name: str, old: str, new: str) -> None:
     SCRIPTS[name] = Script.of(name, text.replace(old, new))
 
 
-def _turns_by(flow: str) -> tuple[Edit, ...]:
+def _one_line_per(flow: str) -> tuple[Edit, ...]:
     """Lets all flows with the same `flow` (an expression of Lua) wait in one line."""
     return (
         ("admit", "pool(k.lane), k.flow", f"pool(k.lane), {flow}"),
@@ -75,10 +75,10 @@ def _turns_by(flow: str) -> tuple[Edit, ...]:
 EDITS: Mapping[str, tuple[Edit, ...]] = {
     "prediction": (("admit", "if too_long then", "if false then"),),
     "falling-bound": (("admit", "if full > budget then", "if false then"),),
-    "tenant-turns": _turns_by("string.match(k.flow, '^[^|]*|[^|]*')"),
+    "tenant-fairness": _one_line_per("string.match(k.flow, '^[^|]*|[^|]*')"),
     "tenant-share": (("admit", "k.keep and flow_of(k).sharers > 1", "false"),),
     "pool-places": (("admit", "runs = runs, room = room }", "runs = runs, room = nil }"),),
-    "route-turns": _turns_by("'all'"),
+    "route-fairness": _one_line_per("'all'"),
     "running-limit": (("declare", "if ARGV[i + 2] ~= '0' then", "if false then"),),
     # Four look at the deadline of what waits: the gateway (for whoever waits on a connection), claim, executor, reap.
     "deadlines": (

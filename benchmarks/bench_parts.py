@@ -18,12 +18,12 @@ LEARN_S = 1.5
 """A fresh gateway takes its first survey meanwhile, and the route gets its mean run time."""
 BUSY = 64
 ROUTES = 100
-FEW_PLACES = 16
+FEW_CONCURRENT = 16
 SETTLE_S = 1.0
 POLL_S = 0.1
-PLACES = 200
+CONCURRENT = 200
 HOLD_S = 0.1
-"""With `PLACES`, the worker serves 2,000 requests a second, however many wait."""
+"""With `CONCURRENT`, the worker serves 2,000 requests a second, however many wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def waiting(bench: BenchRun) -> list[Metric]:
     """Compares what a request costs while many wait with what it costs while few do, at the same rate."""
     few, many = 10, 500 if bench.short else 10_000
     costs: dict[int, list[Cost]] = {few: [], many: []}
-    with running(bench.server, Setup(env={"BENCH_HOLD_S": str(HOLD_S), CONCURRENCY: str(PLACES)})) as system:
+    with running(bench.server, Setup(env={"BENCH_HOLD_S": str(HOLD_S), CONCURRENCY: str(CONCURRENT)})) as system:
         _cost(bench, system, few, -1)
         for number in range(bench.rounds):
             for count in (few, many) if number % 2 == 0 else (many, few):
@@ -154,9 +154,9 @@ def waiting(bench: BenchRun) -> list[Metric]:
 
 
 def _cost(bench: BenchRun, system: System, count: int, number: int) -> Cost:
-    with concurrent_clients(system.gateway.port, "/queue-hold", count + PLACES, repeat=True) as clients:
+    with concurrent_clients(system.gateway.port, "/queue-hold", count + CONCURRENT, repeat=True) as clients:
         clients.all_sent()
-        time.sleep(SETTLE_S + count * HOLD_S / PLACES)  # until everybody has waited once
+        time.sleep(SETTLE_S + count * HOLD_S / CONCURRENT)  # until everybody has waited once
         bench.server.learn(SETTLE_S)
         start, before = system.read(), clients.tally()
         time.sleep(bench.seconds)
@@ -212,7 +212,7 @@ def _in_turn(bench: BenchRun, loads: Sequence[tuple[str, System, list[str]]]) ->
 
 def workers(bench: BenchRun) -> list[Metric]:
     """Compares the throughput of two workers with that of one, where the handler's time is what limits it."""
-    env = {"BENCH_HOLD_S": "0.05", CONCURRENCY: str(FEW_PLACES)}
+    env = {"BENCH_HOLD_S": "0.05", CONCURRENCY: str(FEW_CONCURRENT)}
     ratios: list[float] = []
     with running(bench.server, Setup(env=env)) as one, running(bench.server, Setup(env=env, workers=2)) as two:
         bench.warm(one, "/queue-hold")  # a route without a mean run time lets in few, as it has to

@@ -78,15 +78,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="how often each point is measured; %(default)s")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement; %(default)s")
     parser.add_argument("--document", type=Path, default=DOCUMENT, help="docs/performance.md")
-    parser.add_argument("--directory", type=Path, default=KEPT, help="where all metrics are kept; %(default)s")
+    parser.add_argument("--directory", type=Path, default=KEPT, help="where all curves are kept; %(default)s")
     return parser.parse_args(arguments)
 
 
 def _machine(server: str) -> str:
     """Names what was measured on: clients, gateway, workers and Redis shared it."""
     model, system = "processors", platform.system()
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as told:
-        names = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         model = f"processors ({names[0]})" if names else model
     with contextlib.suppress(OSError):
         system = platform.freedesktop_os_release()["PRETTY_NAME"]
@@ -134,8 +134,8 @@ def noise(part: Part) -> str:
     """Returns what the rounds say of the machine; nothing when there was one only."""
     if not part.spread:
         return ""
-    told = f" The same point, measured again, differed by up to {part.spread:.0%} in its requests/s"
-    return f"{told}: the machine was noisy, take the figures as a size." if part.spread > NOISY else f"{told}."
+    text = f" The same point, measured again, differed by up to {part.spread:.0%} in its requests/s"
+    return f"{text}: the machine was noisy, take the figures as a size." if part.spread > NOISY else f"{text}."
 
 
 def table(part: Part) -> str:
@@ -153,8 +153,8 @@ def table(part: Part) -> str:
 
 
 def _cells(point: Point, more: list[str]) -> list[str]:
-    told = [f"{point.per_s:,.0f}", _short(point.p50_ms), _short(point.p99_ms)]
-    return told + [_short(point.more[name]) if name in point.more else "" for name in more]
+    cells = [f"{point.per_s:,.0f}", _short(point.p50_ms), _short(point.p99_ms)]
+    return cells + [_short(point.more[name]) if name in point.more else "" for name in more]
 
 
 def _short(value: float) -> str:

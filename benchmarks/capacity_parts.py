@@ -29,9 +29,9 @@ PAYLOADS = (100, 1000, 10_000, 100_000, 1_000_000)
 BUSY = 64
 FEW = 16
 """Connections with a payload: sixteen megabytes under way are enough."""
-PLACES, HOLD_S = 8, 0.05
-"""A worker with eight places for handlers of 50 ms answers 160 requests a second: it waits, and computes little."""
-WAITING_PLACES, WAITING_HOLD_S = 200, 0.1
+CONCURRENT, HOLD_S = 8, 0.05
+"""A worker that runs eight handlers of 50 ms at once answers 160 requests a second: it waits, and computes little."""
+WAITING_CONCURRENT, WAITING_HOLD_S = 200, 0.1
 SETTLE_S = 1.0
 SHORT = 1
 """So many points of each curve show that everything works."""
@@ -39,7 +39,7 @@ SHORT = 1
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measurement, or the median of several; `more` are figures of this curve only, by name."""
+    """One measurement, or the median of several; `more` are values of this curve only, by name."""
 
     x: float
     per_s: float
@@ -77,7 +77,7 @@ class Part:
 
     @property
     def spread(self) -> float:
-        """Returns the widest spread of a point: what the machine, or whatever else ran there, did to the figures."""
+        """Returns the widest spread of a point: what the machine, or whatever else ran there, did to the rates."""
         return max(point.spread for curve in self.curves for point in curve.points)
 
     def write(self, directory: Path) -> Path:
@@ -88,15 +88,15 @@ class Part:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        told = json.loads(file.read_text())
-        told["curves"] = [
-            Curve(curve["name"], [Point(**point) for point in curve["points"]]) for curve in told["curves"]
+        kept = json.loads(file.read_text())
+        kept["curves"] = [
+            Curve(curve["name"], [Point(**point) for point in curve["points"]]) for curve in kept["curves"]
         ]
-        return cls(**told)
+        return cls(**kept)
 
 
 def median(points: Sequence[Point]) -> Point:
-    """Returns the median of each figure of several measurements of one point."""
+    """Returns the median of each value of several measurements of one point."""
     rates = [point.per_s for point in points]
     per_s = statistics.median(rates)
     return Point(
@@ -136,7 +136,7 @@ def threads(bench: BenchRun) -> Part:
 
 def nodes(bench: BenchRun) -> Part:
     """Measures the most requests per second against service nodes, each a worker process."""
-    env = {"BENCH_HOLD_S": str(HOLD_S), CONCURRENCY: str(PLACES)}
+    env = {"BENCH_HOLD_S": str(HOLD_S), CONCURRENCY: str(CONCURRENT)}
     with contextlib.ExitStack() as stack:
         systems = {
             count: stack.enter_context(running(bench.server, Setup(env=env, workers=count)))
@@ -144,15 +144,15 @@ def nodes(bench: BenchRun) -> Part:
         }
         for system in systems.values():
             _warm(bench, system, "/queue-hold")
-        each = [_wrk(system, ("/queue-hold",), PLACES * n, bench.seconds, n) for n, system in systems.items()]
-        curves = _curves(bench, {"handlers that wait 50 ms, 8 places each": each})
+        each = [_wrk(system, ("/queue-hold",), CONCURRENT * n, bench.seconds, n) for n, system in systems.items()]
+        curves = _curves(bench, {"handlers that wait 50 ms, 8 at once in each worker": each})
     return Part(
         "nodes",
         "Maximum requests per second against service nodes",
         "service nodes (workers)",
-        f"A handler that waits {HOLD_S * 1000:.0f} ms, as for a database; {PLACES} places in each worker, one gateway "
-        "process; as many request threads as places. Behind the wait is no processor, so workers add up until the "
-        "gateway's is used up.",
+        f"A handler that waits {HOLD_S * 1000:.0f} ms, as for a database; {CONCURRENT} at once in each worker, one "
+        "gateway process; as many request threads as run at once. Waiting takes no processor, so workers add up until "
+        "the gateway's is used up.",
         curves,
         bench.machine,
     )
@@ -184,7 +184,7 @@ def routes(bench: BenchRun) -> Part:
 
 def waiting(bench: BenchRun) -> Part:
     """Measures what it costs, and does to another route, that thousands wait."""
-    env = {"BENCH_HOLD_S": str(WAITING_HOLD_S), CONCURRENCY: str(WAITING_PLACES)}
+    env = {"BENCH_HOLD_S": str(WAITING_HOLD_S), CONCURRENCY: str(WAITING_CONCURRENT)}
     with running(bench.server, Setup(env=env)) as system:
         _warm(bench, system, "/queue")
         curves = _curves(
@@ -199,10 +199,10 @@ def waiting(bench: BenchRun) -> Part:
         "waiting",
         "Waiting requests",
         "waiting requests",
-        f"One route's handler takes {WAITING_HOLD_S:g} s on {WAITING_PLACES} places, and so many of its requests wait "
-        "all the time. Requests/s and processor time are theirs. The latencies are of a quick route on the same worker "
-        "meanwhile: turns are shared by route, so it does not stand in their line; it waits until one of the places, "
-        "which are all taken, comes free.",
+        f"One route's handler takes {WAITING_HOLD_S:g} s, {WAITING_CONCURRENT} at once, and so many of its requests "
+        "wait all the time. Requests/s and processor time are theirs. The latencies are of a quick route on the same "
+        "worker meanwhile: routes share it fairly, so it does not stand in their line; it waits until one of the runs "
+        "that occupy the worker has ended.",
         curves,
         bench.machine,
     )
@@ -282,10 +282,10 @@ class NotAnswered(Exception):
 
 def _while_others_wait(bench: BenchRun, system: System, count: int) -> Point:
     """Returns how a quick route does while `count` requests of another one wait, and what each of these costs."""
-    with concurrent_clients(system.gateway.port, "/queue-hold", count + WAITING_PLACES, repeat=True) as clients:
+    with concurrent_clients(system.gateway.port, "/queue-hold", count + WAITING_CONCURRENT, repeat=True) as clients:
         clients.all_sent()
         settle_s = 0.0 if bench.short else SETTLE_S
-        time.sleep(settle_s + count * WAITING_HOLD_S / WAITING_PLACES)  # until everybody has waited once
+        time.sleep(settle_s + count * WAITING_HOLD_S / WAITING_CONCURRENT)  # until everybody has waited once
         start, before = system.read(), clients.tally()
         time.sleep(bench.seconds)
         after = clients.tally()

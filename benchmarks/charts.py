@@ -28,7 +28,7 @@ from benchmarks.statistics import in_time, measure, refused
 from floodgate.peak.charts import BAD, GOOD, INK, QUIET, REFUSED, save, set_style
 
 BIN_S = 1.0
-"""Several service times of a profile: shorter bins show how the places beat in step."""
+"""Several service times of a profile: shorter bins show how what runs beats in step."""
 BEFORE_S, AFTER_S = 8.0, 12.0
 """What the time line shows beside the peak."""
 BUCKETS = 60
@@ -49,47 +49,47 @@ def overload(directory: Path) -> list[Path]:
         requests, origin_s = read_records(rows)
         waits = list(predictions(run, requests, origin_s))
         if (run / PLAN).exists():
-            told = json.loads((run / PLAN).read_text())
-            phases = [Phase(**phase) for phase in told["phases"]]
-            drawn.append(_curve(run, told, phases, requests))
-            drawn.append(_time_line(run, told, phases, requests, origin_s))
+            kept = json.loads((run / PLAN).read_text())
+            phases = [Phase(**phase) for phase in kept["phases"]]
+            drawn.append(_curve(run, kept, phases, requests))
+            drawn.append(_time_line(run, kept, phases, requests, origin_s))
         if waits:
             drawn.append(_predictions(run, waits))
     return drawn
 
 
-def _curve(run: Path, told: dict[str, Any], phases: Sequence[Phase], requests: Sequence[Request]) -> Path:
+def _curve(run: Path, kept: dict[str, Any], phases: Sequence[Phase], requests: Sequence[Request]) -> Path:
     """Draws goodput and refusals over the offered load: a point per phase, a line through the means of each factor."""
-    found = measure(phases, requests, told["deadline_s"], told["start_s"])
+    found = measure(phases, requests, kept["deadline_s"], kept["start_s"])
     figure, axes = plt.subplots(figsize=(7, 4.2))
     factors = sorted({each.phase.factor for each in found})
-    axes.axhline(told["per_s"], color=QUIET, linewidth=0.8, linestyle=":", label="capacity as declared")
+    axes.axhline(kept["per_s"], color=QUIET, linewidth=0.8, linestyle=":", label="capacity as declared")
     for name, colour, label in (("refused_per_s", BAD, "refused"), ("goodput_per_s", GOOD, "answered in time")):
         points = [(each.offered_per_s, getattr(each, name)) for each in found]
         axes.plot(*zip(*points, strict=True), "o", markersize=3.5, alpha=0.6, color=colour, label=label)
         alike = [[point for each, point in zip(found, points, strict=True) if each.phase.factor == f] for f in factors]
         means = [tuple(map(fmean, zip(*group, strict=True))) for group in alike]
         axes.plot(*zip(*means, strict=True), color=colour, linewidth=1)
-    axes.set(xlabel="offered load, requests/s", ylabel="requests/s", title=f"{told['profile']}: goodput and refusals")
+    axes.set(xlabel="offered load, requests/s", ylabel="requests/s", title=f"{kept['profile']}: goodput and refusals")
     axes.set(xlim=(0, None), ylim=(0, None))
     axes.legend()
     return save(figure, run / "goodput.png")
 
 
 def _time_line(
-    run: Path, told: dict[str, Any], phases: Sequence[Phase], requests: Sequence[Request], origin_s: float
+    run: Path, kept: dict[str, Any], phases: Sequence[Phase], requests: Sequence[Request], origin_s: float
 ) -> Path:
     """Draws latency, queue length and refusals through the first of the highest peaks."""
     peak = max(phases, key=lambda phase: (phase.factor, -phase.index))
-    zero_s = told["start_s"] + peak.start_s
+    zero_s = kept["start_s"] + peak.start_s
     span = (-BEFORE_S, peak.end_s - peak.start_s + AFTER_S)
     shown = [r for r in requests if r.kind == "load" and span[0] <= r.intended_s - zero_s <= span[1]]
     figure, (latency, queue, rate) = plt.subplots(3, 1, figsize=(9, 7.5), sharex=True)
     for wanted, colour, label in ((True, BAD, "refused"), (False, GOOD, "admitted")):
         points = [(r.intended_s - zero_s, max(r.latency_s, 1e-4) * 1000) for r in shown if refused(r) is wanted]
         latency.scatter([at for at, _ in points], [ms for _, ms in points], s=2, color=colour, label=label)
-    latency.axhline(told["deadline_s"] * 1000, color=QUIET, linewidth=0.8, linestyle=":", label="deadline")
-    latency.set(yscale="log", ylabel="latency, ms", title=f"{told['profile']}: through a peak of {peak.label}")
+    latency.axhline(kept["deadline_s"] * 1000, color=QUIET, linewidth=0.8, linestyle=":", label="deadline")
+    latency.set(yscale="log", ylabel="latency, ms", title=f"{kept['profile']}: through a peak of {peak.label}")
     looks = _looks(run, origin_s + zero_s, span)
     for place, colour, label in ((0, BAD, "waiting"), (1, GOOD, "running")):
         least, mean, most = zip(*(_range([look[place] for look in group]) for group in looks.values()), strict=True)
@@ -98,7 +98,7 @@ def _time_line(
     queue.set(ylabel="requests", ylim=(0, None))
     edges = [span[0] + BIN_S * n for n in range(round((span[1] - span[0]) / BIN_S) + 1)]
     away = [r.intended_s - zero_s for r in shown if refused(r)]
-    good = [r.done_s - zero_s for r in requests if r.kind == "load" and in_time(r, told["deadline_s"])]
+    good = [r.done_s - zero_s for r in requests if r.kind == "load" and in_time(r, kept["deadline_s"])]
     for times, colour, label in ((away, BAD, "refused"), (good, GOOD, "answered in time")):
         weights = [1 / BIN_S] * len(times)
         rate.hist(times, edges, weights=weights, histtype="step", color=colour, label=label)
@@ -161,7 +161,7 @@ def compare(directory: Path, timing: compare_run.Timing) -> list[Path]:
 
 
 def _said(name: str, requests: Sequence[Request], timing: compare_run.Timing) -> str:
-    """Returns the sentence above a column, with its figures."""
+    """Returns the sentence above a column, with its metrics."""
     _, during, after = compare_run.measure(requests, timing)
     goodput, left = f"{during.goodput_per_s:.0f}/s in time during the spike", f"{after.goodput_per_s:.0f}/s"
     if name == "direct":

@@ -98,8 +98,8 @@ class LoadRun:
             await self.generator.ask(again)
             if again.status == 0:
                 raise TimeoutError(again.reason)
-            told = {} if math.isnan(again.retry_after_s) else {"retry-after": f"{again.retry_after_s:g}"}
-            return Seen(again.status, told)
+            headers = {} if math.isnan(again.retry_after_s) else {"retry-after": f"{again.retry_after_s:g}"}
+            return Seen(again.status, headers)
 
         client = PatientClient(retries=retries, budget=RetryBudget(), chance=chance)
         with contextlib.suppress(TimeoutError):

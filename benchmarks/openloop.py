@@ -205,8 +205,8 @@ class Generator:
         request.status = response.status
         if response.status != 200:
             request.reason = _title(response.body)
-            told = field(response.head, b"retry-after")
-            request.retry_after_s = float(told) if told and told.isdigit() else NAN
+            retry_after = field(response.head, b"retry-after")
+            request.retry_after_s = float(retry_after) if retry_after and retry_after.isdigit() else NAN
         if (predicted := field(response.head, PREDICTED)) is not None:
             request.predicted_ms = float(predicted)
         self._end(request)

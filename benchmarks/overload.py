@@ -24,7 +24,7 @@ from benchmarks.overload_fairness import neighbour, pool, priorities, tenants
 from benchmarks.overload_faults import cold, deaths, freeze, leavers
 from benchmarks.overload_plan import PROFILES, Timing
 from benchmarks.overload_profile import run_profile, run_short
-from benchmarks.statistics import Outcome, Verdict, table
+from benchmarks.statistics import ExitCode, Outcome, table
 from benchmarks.testbed import AppFailed
 from floodgate.run.embedded import ServerFailed
 
@@ -39,9 +39,9 @@ DIRECTORY = Path(".cache/overload")
 SEED = 1
 INTERRUPTED = 130
 WORDS = {
-    Verdict.PASSED: "passed: every goal is met",
-    Verdict.FAILED: "FAILED: see the lines above",
-    Verdict.INVALID: "INVALID: not measured soundly, so neither passed nor failed",
+    ExitCode.PASSED: "passed: every goal is met",
+    ExitCode.FAILED: "FAILED: see the lines above",
+    ExitCode.INVALID: "INVALID: not measured soundly, so neither passed nor failed",
 }
 
 
@@ -57,17 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             outcome = runner.run(_run(options, directory))
     except (AppFailed, ServerFailed) as error:
-        print(f"{error}\n{WORDS[Verdict.INVALID]}", file=sys.stderr)
-        return int(Verdict.INVALID)
+        print(f"{error}\n{WORDS[ExitCode.INVALID]}", file=sys.stderr)
+        return int(ExitCode.INVALID)
     except KeyboardInterrupt:
         print(f"interrupted; what was measured so far is in {directory}", file=sys.stderr)
         return INTERRUPTED
-    text = "\n".join([table(outcome.metrics), *outcome.complaints, WORDS[outcome.verdict]])
+    text = "\n".join([table(outcome.metrics), *outcome.complaints, WORDS[outcome.exit_code]])
     (directory / "report.txt").write_text(f"{text}\n")
     print(text, flush=True)
     if not options.short:
         subprocess.run([sys.executable, "-m", "benchmarks.charts", "overload", str(directory)], check=False)
-    return int(outcome.verdict)
+    return int(outcome.exit_code)
 
 
 async def _run(options: argparse.Namespace, directory: Path) -> Outcome:

@@ -163,8 +163,8 @@ async def refusals(directory: Path, seed: int) -> Outcome:
                 ratios[path].append(each_s[path] / each_s[NOOP])
                 if path == "/gate":
                     calls.append(share(many.asked, many.refused))
-            told = ", ".join(f"{path} {seconds * 1e6:.0f} µs" for path, seconds in each_s.items())
-            print(f"round {number + 1}: {told}", flush=True)
+            text = ", ".join(f"{path} {seconds * 1e6:.0f} µs" for path, seconds in each_s.items())
+            print(f"round {number + 1}: {text}", flush=True)
         metrics = [
             # Each asked one counts as a call of its own, although those that come together share one.
             Metric("Redis calls per refusal at 10×", tuple(calls), at_most=0.1),

@@ -33,12 +33,12 @@ NEIGHBOUR_S = 150.0
 SAT_S = 24.0
 UNLOADED_S = 30.0
 CLASSES_S = 60.0
-PLACES = 20
+CONCURRENT = 20
 SHORT_DEADLINE_S, LONG_DEADLINE_S = 2.0, 30.0
-SHORT_PER_S, LONG_PER_S = PLACES / FLOODED_S, PLACES / LONG_S
+SHORT_PER_S, LONG_PER_S = CONCURRENT / FLOODED_S, CONCURRENT / LONG_S
 BURST, AFTER_PER_S, AFTER_S = 100, 20.0, 10.0
 FULL_S = 0.5
-"""From filling the places to the burst."""
+"""From the start of the long runs to the burst."""
 FLOOD_S = 20.0
 MOST_LATE = 0.02
 
@@ -145,13 +145,13 @@ def _per_s(requests: Sequence[Request], start_s: float, seconds: float) -> float
 
 
 async def pool(directory: Path, seed: int) -> Outcome:
-    """Puts short requests on places that long ones hold; then flood it with the one beside the other, in turn."""
-    system = setup("pool", {CONCURRENCY: str(PLACES), DRAIN_S: "35"})
+    """Sends short requests while long ones run everywhere; then floods the workers with either beside the other."""
+    system = setup("pool", {CONCURRENCY: str(CONCURRENT), DRAIN_S: "35"})
     async with load_run(system, directory / "run", seed, LONG_DEADLINE_S + PATIENCE_S) as run:
         await _know(run)
-        long = [Request(len(run.requests) + number, 0.0, "/long", "long") for number in range(PLACES)]
+        long = [Request(len(run.requests) + number, 0.0, "/long", "long") for number in range(CONCURRENT)]
         moments = [FULL_S] * BURST + [FULL_S + n / AFTER_PER_S for n in range(round(AFTER_S * AFTER_PER_S))]
-        first = len(run.requests) + PLACES
+        first = len(run.requests) + CONCURRENT
         burst = [Request(first + number, at_s, "/short", "short") for number, at_s in enumerate(moments)]
         load = await run.send([*long, *burst])
         metrics = _late("long ones everywhere, then a burst", load)

@@ -100,7 +100,7 @@ async def freeze(directory: Path, seed: int) -> Outcome:
         async def client(request: Request) -> None:
             last[request.number] = await run.ask_patiently(request, 1, chance)
 
-        async def accident() -> None:
+        async def fault() -> None:
             await run.until(FREEZE_AT_S)
             _signal_workers(run, signal.SIGSTOP)
             print("workers frozen", flush=True)
@@ -110,7 +110,7 @@ async def freeze(directory: Path, seed: int) -> Outcome:
 
         seconds = FREEZE_AT_S + FROZEN_S + AFTER_S
         stream = Stream("load", "/gate", 0.9 * GATE.per_s, 0, seconds)
-        load = await run.load([stream], client=client, beside=accident)
+        load = await run.load([stream], client=client, beside=fault)
         metrics = []
         for what, from_s in (("its begin", FREEZE_AT_S), ("its end", FREEZE_AT_S + FROZEN_S)):
             later = [request for request in load if request.at_s >= from_s + LATER_S]
@@ -126,12 +126,12 @@ async def deaths(directory: Path, seed: int) -> Outcome:
     setup = replace(GATE.setup, env={**GATE.setup.env, **env}, workers=2)
     async with load_run(setup, directory / "run", seed, PATIENCE) as run:
 
-        async def accident() -> None:
+        async def fault() -> None:
             await run.until(DEATH_AT_S)
             run.system.workers[0].signal(signal.SIGKILL)
             print("one of two workers killed", flush=True)
 
-        load = await run.load([Stream("load", "/gate", 2 * GATE.per_s, 0, DYING_S)], beside=accident)
+        load = await run.load([Stream("load", "/gate", 2 * GATE.per_s, 0, DYING_S)], beside=fault)
         after_s = DEATH_AT_S + SHORT_LEASE_S
         before = [request for request in load if request.at_s < DEATH_AT_S - GATE.deadline_s]
         during = [request for request in load if DEATH_AT_S - GATE.deadline_s <= request.at_s < after_s]

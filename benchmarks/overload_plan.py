@@ -1,7 +1,7 @@
 """The profiles and their blocks: what is offered when, and what has to come of it.
 
 Owns rates, deadlines, the order of phases, and the goals of each profile. Pure;
-must not know how a load is sent or a figure measured.
+must not know how a load is sent or a metric measured.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks.arrivals import Stream
 from benchmarks.testbed import CONCURRENCY, DRAIN_S, THREADS, Setup
 
 SAT = 1.3
-"""What a saturating phase offers: enough to keep every place busy, little enough to be no peak."""
+"""What a saturating phase offers: enough to keep the workers busy, little enough to be no peak."""
 PEAKS = (2.0, 5.0, 10.0, 0.5)
 OVERLOADS = (2.0, 5.0, 10.0)
 PROBE_PER_S = 40.0
@@ -28,7 +28,7 @@ PATIENCE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Goals:
-    """Of one profile; a figure without a goal is reported only."""
+    """Of one profile; a metric without a goal is reported only."""
 
     goodput: Mapping[float, float] = field(default_factory=dict)
     """By factor of overload."""

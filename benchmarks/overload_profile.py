@@ -29,7 +29,7 @@ SETTLE_S = 0.3
 LONG_PATIENCE_S = 20.0
 """Nobody gives up: a request without an answer is a breach, not a slow machine."""
 KNOWN = frozenset({200, 429, 503, 504})
-"""What an overloaded system without an accident may answer."""
+"""What an overloaded system without an injected fault may answer."""
 PATHS = ("/gate", "/tight")
 CALLERS = (6, 8, 10)
 """Static limits to try."""
@@ -110,12 +110,12 @@ def _complaints(run: LoadRun, profile: Profile, found: Sequence[PhaseMetrics]) -
 
 
 def _at(found: Sequence[PhaseMetrics], factor: float) -> list[PhaseMetrics]:
-    """Returns the figures of a factor, in the order of the blocks."""
+    """Returns the metrics of a factor, in the order of the blocks."""
     return [each for each in found if each.phase.factor == factor]
 
 
 def _blocks(found: Sequence[PhaseMetrics]) -> list[list[PhaseMetrics]]:
-    """Returns the figures block by block, without the closing phase."""
+    """Returns the metrics block by block, without the closing phase."""
     last = found[-1].phase.block
     return [[each for each in found if each.phase.block == block] for block in range(last)]
 
@@ -175,14 +175,14 @@ async def report(run: LoadRun, phases: Sequence[Phase], deadline_s: float) -> No
 
 def keep_plan(directory: Path, profile: Profile, phases: Sequence[Phase], run: LoadRun) -> None:
     """Writes what the drawings need to know: when which phase was, and the deadline."""
-    told = {
+    kept = {
         "profile": profile.name,
         "deadline_s": profile.deadline_s,
         "per_s": profile.per_s,
         "start_s": run.start_s - run.origin_s,
         "phases": [asdict(phase) for phase in phases],
     }
-    (directory / PLAN).write_text(json.dumps(told, indent=1))
+    (directory / PLAN).write_text(json.dumps(kept, indent=1))
 
 
 async def best_static(run: LoadRun) -> float:

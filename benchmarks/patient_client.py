@@ -25,7 +25,7 @@ FIRST_DELAY_S = 0.5
 MOST_DELAY_S = 30.0
 """Of the client's own back-off; what `Retry-After` says has no upper limit but `most_wait_s`."""
 SPREAD = 0.1
-"""Many clients are told the same second; each comes up to a tenth later than told."""
+"""Many clients are given the same second; each comes up to a tenth later."""
 
 
 class Response(Protocol):
@@ -111,26 +111,26 @@ class PatientClient:
             await asyncio.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")
 
-    def wait_s(self, attempt: int, told: str | None) -> float:
-        """Returns how long to wait after an attempt, the first being 0: what the server told, else a back-off.
+    def wait_s(self, attempt: int, retry_after: str | None) -> float:
+        """Returns how long to wait after an attempt, the first being 0: what the server named, else a back-off.
 
         The back-off has "full jitter": anything from 0 to a limit that doubles.
         """
-        told_s = None if told is None else retry_after_s(told)
-        if told_s is not None:
-            return told_s * self._chance.uniform(1, 1 + SPREAD)
+        named_s = None if retry_after is None else retry_after_s(retry_after)
+        if named_s is not None:
+            return named_s * self._chance.uniform(1, 1 + SPREAD)
         return self._chance.uniform(0, min(MOST_DELAY_S, FIRST_DELAY_S * 2**attempt))
 
     def _may_wait(self, attempt: int, wait_s: float) -> bool:
         return attempt < self._retries and wait_s <= self._most_wait_s and self._budget.spend()
 
 
-def retry_after_s(told: str) -> float | None:
+def retry_after_s(retry_after: str) -> float | None:
     """Returns the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3); None for what is no such value."""
-    if told.strip().isdigit():
-        return float(told)
+    if retry_after.strip().isdigit():
+        return float(retry_after)
     try:
-        at = parsedate_to_datetime(told)
+        at = parsedate_to_datetime(retry_after)
     except ValueError:
         return None
     return max(0.0, (at - datetime.now(UTC)).total_seconds())

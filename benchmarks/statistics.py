@@ -1,4 +1,4 @@
-"""From requests to metrics, and from metrics to a verdict: goodput, refusals, lateness, goals, the table.
+"""From requests to metrics, and from metrics to pass or fail: goodput, refusals, lateness, goals, the table.
 
 Owns the words. Admitted: not refused, and its client stayed. Late: admitted, but not answered well by its deadline.
 A run that was not measured soundly is invalid, which is not a failure. Pure; must not know how a load is sent.
@@ -90,12 +90,12 @@ def missed(metrics: Sequence[Metric], *, only_counts: bool = False, met_by: floa
 def table(metrics: Sequence[Metric], *, only_counts: bool = False, met_by: float = MET_BY) -> str:
     """Returns the metrics as a Markdown table: the median, the goal, pass or fail, and every value."""
     failed = {metric.name for metric in missed(metrics, only_counts=only_counts, met_by=met_by)}
-    rows = [("metric", "measured", "goal", "verdict", "rounds")]
+    rows = [("metric", "measured", "goal", "result", "rounds")]
     for metric in metrics:
         judged = metric.has_goal and (metric.is_count or not only_counts)
-        verdict = ("FAIL" if metric.name in failed else "pass") if judged else ""
+        result = ("FAIL" if metric.name in failed else "pass") if judged else ""
         rounds = " ".join(map(short, metric.values)) if len(metric.values) > 1 else ""
-        rows.append((metric.name, f"{short(metric.median)}{metric.unit}", metric.goal, verdict, rounds))
+        rows.append((metric.name, f"{short(metric.median)}{metric.unit}", metric.goal, result, rounds))
     return grid(rows)
 
 
@@ -105,8 +105,8 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-class Verdict(IntEnum):
-    """Of a whole run; the exit code."""
+class ExitCode(IntEnum):
+    """What a whole run comes to."""
 
     PASSED = 0
     FAILED = 1
@@ -121,11 +121,11 @@ class Outcome:
     complaints: list[str]
 
     @property
-    def verdict(self) -> Verdict:
+    def exit_code(self) -> ExitCode:
         """Returns what the whole comes to: an unsound run is invalid, whatever its metrics."""
         if self.complaints:
-            return Verdict.INVALID
-        return Verdict.FAILED if missed(self.metrics) else Verdict.PASSED
+            return ExitCode.INVALID
+        return ExitCode.FAILED if missed(self.metrics) else ExitCode.PASSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ class PhaseMetrics:
 def measure(
     phases: Sequence[Phase], requests: Sequence[Request], deadline_s: float, start_s: float
 ) -> list[PhaseMetrics]:
-    """Returns the figures of each phase; `start_s` is when the run began.
+    """Returns the metrics of each phase; `start_s` is when the run began.
 
     Offered and refused count by the intended time. Goodput counts by the time of
     the answer: what a queue holds over a phase's edge would blur it otherwise.

@@ -1,6 +1,6 @@
 """One run of wrk, and what it counted.
 
-Owns wrk's command line and the script that makes it print exact figures. Must
+Owns wrk's command line and the script that makes it print exact values. Must
 not know what is behind the port.
 """
 

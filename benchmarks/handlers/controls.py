@@ -1,4 +1,4 @@
-"""One route per control of admission, made for runs of a few seconds on a worker with 16 places."""
+"""One route per control of admission, made for runs of a few seconds on a worker with a concurrency of 16."""
 
 from __future__ import annotations
 

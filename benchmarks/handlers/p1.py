@@ -2,7 +2,7 @@
 
 `/tight` has a limit that short runs can reach. `/long` still runs when its client has left, unless it is cancelled.
 Refusals of `/rated` are decided in the gateway's memory; those of `/asked`, which is critical, are not remembered,
-so each is asked of Redis. `/fair` takes turns over tenants, `/mixed` does not.
+so each is asked of Redis. `/fair` is shared fairly by tenants, `/mixed` is not.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ async def long(ctx: Context) -> bool:
 async def varied(ctx: Context) -> bool:
     """Takes 0.2 s in the mean, never alike, and the same for the same request in every run.
 
-    Were it constant, places that a flood filled at once would come free at once, for ever: whoever comes next
-    waits up to a whole service time, whatever the order, and only that would be measured.
+    Were it constant, runs that a flood started at once would end at once, for ever: whoever comes next waits up to
+    a whole service time, whatever the order, and only that would be measured.
     """
     return await noted_sleep(ctx, random.Random(ctx.request_id).uniform(LEAST_S, MOST_S))
 

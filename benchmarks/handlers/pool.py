@@ -15,7 +15,7 @@ async def short(ctx: Context) -> bool:
 
 @queued("/flooded", max_concurrency=1000, timeout_s=2)
 async def flooded(ctx: Context) -> bool:
-    """As short as a generator on one core can flood twenty places with."""
+    """As short as a generator on one core can flood a concurrency of twenty with."""
     return await noted_sleep(ctx, FLOODED_S)
 
 

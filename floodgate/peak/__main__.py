@@ -25,7 +25,7 @@ from floodgate.peak import thresholds
 from floodgate.peak.openapi import NoDocument, fetch
 from floodgate.peak.plan import DOCUMENT, FILE, PARENT, VARIABLE, BadPlan, Plan, plan
 from floodgate.peak.progress import Progress
-from floodgate.peak.result import THRESHOLDS, Verdict, result
+from floodgate.peak.result import THRESHOLDS, ExitCode, result
 from floodgate.peak.sampling import Processes, Queue
 from floodgate.peak.thresholds import BadThresholds, Thresholds
 from floodgate.peak.traffic import askable
@@ -57,14 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "or name a system: make peak HOST=http://…",
                 file=sys.stderr,
             )
-        return int(Verdict.INVALID)
+        return int(ExitCode.INVALID)
     directory = _kept(options, asked, document)
     _announce(asked, document, worst_s, directory, wanted)
     code, interrupted = _run(asked, directory, ui=options.ui)
     if code != 0 and not interrupted:
         print((directory / LOG).read_text()[-3000:], file=sys.stderr)
         print(f"locust ended with {code}: {directory / LOG}", file=sys.stderr)
-        return int(Verdict.INVALID)
+        return int(ExitCode.INVALID)
     return _tell(directory, INTERRUPTED if interrupted and not options.ui else None)
 
 
@@ -76,7 +76,7 @@ def _tell(directory: Path, code: int | None) -> int:
     print(f"\n{text}", flush=True)
     if found.routes:
         subprocess.run([sys.executable, "-m", "floodgate.peak.report", str(directory)], check=False)
-    return int(found.verdict) if code is None else code
+    return int(found.exit_code) if code is None else code
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -50,7 +50,7 @@ class Operation:
 
     @property
     def route(self) -> str:
-        """Method and path template: what figures and thresholds go by."""
+        """Method and path template: the name that statistics and thresholds go by."""
         return f"{self.method} {self.path}"
 
     def ask(self, values: Values) -> Ask:

@@ -68,26 +68,26 @@ class Plan:
         return cls(**json.loads(file.read_text()))
 
 
-def plan(told: Mapping[str, str], worst_s: float, *, shaped: bool = True) -> Plan:
+def plan(environment: Mapping[str, str], worst_s: float, *, shaped: bool = True) -> Plan:
     """Returns the plan that HOST, SHAPE, USERS, RPS, SECONDS and PROCESSES tell; raises `BadPlan`.
 
     `worst_s` is how long the slowest answer may take. Of USERS and RPS either
     follows from the other.
     """
-    shape = told.get("SHAPE") or ("peak" if shaped else "")
+    shape = environment.get("SHAPE") or ("peak" if shaped else "")
     if shape and shape not in SHAPES:
         raise BadPlan(f"SHAPE={shape} is none of {', '.join(SHAPES)}")
-    users, per_s = _number(told, "USERS"), _number(told, "RPS")
+    users, per_s = _number(environment, "USERS"), _number(environment, "RPS")
     if users is not None and users != round(users):
         raise BadPlan(f"USERS={users:g} is no whole number")
     if per_s is None:
         per_s = DEFAULT_PER_S if users is None else users / worst_s
     if users is None:
         users = math.ceil(per_s * worst_s)
-    host = told.get("HOST") or f"http://127.0.0.1:{told.get('GATEWAY_PORT') or 8000}"
+    host = environment.get("HOST") or f"http://127.0.0.1:{environment.get('GATEWAY_PORT') or 8000}"
     host = host if "://" in host else f"http://{host}"
-    processes = int(_number(told, "PROCESSES") or 1)
-    return Plan(host.rstrip("/"), shape, per_s, int(users), _number(told, "SECONDS") or DEFAULT_S, processes)
+    processes = int(_number(environment, "PROCESSES") or 1)
+    return Plan(host.rstrip("/"), shape, per_s, int(users), _number(environment, "SECONDS") or DEFAULT_S, processes)
 
 
 def planned() -> Plan | None:
@@ -96,8 +96,8 @@ def planned() -> Plan | None:
     return Plan.read(Path(file)) if file else None
 
 
-def _number(told: Mapping[str, str], name: str) -> float | None:
-    text = told.get(name)
+def _number(environment: Mapping[str, str], name: str) -> float | None:
+    text = environment.get(name)
     if not text:
         return None
     try:

@@ -113,5 +113,5 @@ def read_asked(directory: Path) -> list[Asked]:
 
 
 def _rows(text: str) -> Iterator[Row]:
-    for due, sent, done, route, status, paced, told, error in csv.reader(text.splitlines()):
-        yield Row(float(due), float(sent), float(done), route, int(status), paced == "1", told == "1", error)
+    for due, sent, done, route, status, paced, retry_after, error in csv.reader(text.splitlines()):
+        yield Row(float(due), float(sent), float(done), route, int(status), paced == "1", retry_after == "1", error)

@@ -16,10 +16,10 @@ from pathlib import Path
 from string import Template
 
 from floodgate.peak.charts import draw
-from floodgate.peak.result import WORDS, Result, Verdict, result
+from floodgate.peak.result import WORDS, ExitCode, Result, result
 
 PAGE = "report.html"
-TONES = {Verdict.PASSED: "good", Verdict.FAILED: "bad", Verdict.INVALID: "quiet"}
+TONES = {ExitCode.PASSED: "good", ExitCode.FAILED: "bad", ExitCode.INVALID: "quiet"}
 TITLES = {
     "timeline.png": "offered load, goodput and refusals over time",
     "latency.png": "latency of the admitted and of the refused over time",
@@ -40,7 +40,7 @@ body { margin: 2rem auto; max-width: 68rem; padding: 0 1rem; color: var(--ink); 
 h1 { font-size: 1.5rem; margin: 0; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 p.what { color: var(--quiet); margin: .2rem 0 1rem; }
-p.verdict { padding: .6rem .9rem; border-left: .35rem solid; background: #f5f7fa; font-weight: 600; }
+p.exit_code { padding: .6rem .9rem; border-left: .35rem solid; background: #f5f7fa; font-weight: 600; }
 p.good { border-color: var(--good); } p.bad { border-color: var(--bad); } p.quiet { border-color: var(--quiet); }
 div.wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -55,9 +55,9 @@ img { max-width: 100%; height: auto; display: block; margin: 1.2rem 0; }
 <body>
 <h1>$title</h1>
 <p class="what">$what</p>
-<p class="verdict $tone">$verdict</p>
+<p class="outcome $tone">$outcome</p>
 $remarks
-<h2>Figures</h2>
+<h2>Statistics</h2>
 <div class="wide"><table>$rows</table></div>
 <p class="what">$pace. Latencies are of every single request, from the moment it was due.</p>
 <h2>Pictures</h2>
@@ -86,8 +86,8 @@ def html(found: Result, drawn: Sequence[Path]) -> str:
     return _PAGE.substitute(
         title=escape(f"Load test of {plan.host}"),
         what=escape(f"{load}, {plan.users} users for the base, {found.total.offered} requests"),
-        tone=TONES[found.verdict],
-        verdict=escape(WORDS[found.verdict]),
+        tone=TONES[found.exit_code],
+        outcome=escape(WORDS[found.exit_code]),
         remarks=f"<ul>{remarks}</ul>" if remarks else "",
         rows=_rows(found.cells),
         pace=escape(found.pace_line),

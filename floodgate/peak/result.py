@@ -1,6 +1,6 @@
-"""What a finished run came to, read from its directory: figures, breaches, and whether it is valid.
+"""What a finished run came to, read from its directory: statistics, breaches, and whether it is valid.
 
-Owns the verdict and the table. Must not know how the run was made or is drawn.
+Owns the exit code and the table. Must not know how the run was made or is drawn.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from floodgate.peak import records, thresholds
 from floodgate.peak.plan import FILE, Plan
-from floodgate.peak.statistics import ALL, Figures, Judged, Pace, by_route, figures, grid, judged, pace
+from floodgate.peak.statistics import ALL, Judged, Pace, RouteStatistics, by_route, grid, judged, pace, route_statistics
 
 THRESHOLDS = "thresholds.toml"
 ACHIEVED = 0.95
@@ -23,8 +23,8 @@ HEAD = (
 )
 
 
-class Verdict(IntEnum):
-    """Of a run; the exit code."""
+class ExitCode(IntEnum):
+    """What a run comes to."""
 
     PASSED = 0
     FAILED = 1
@@ -32,9 +32,9 @@ class Verdict(IntEnum):
 
 
 WORDS = {
-    Verdict.PASSED: "passed: every threshold is kept",
-    Verdict.FAILED: "FAILED: thresholds.toml wants more, see above",
-    Verdict.INVALID: "INVALID: the load was not what was asked for, so the figures are of another one",
+    ExitCode.PASSED: "passed: every threshold is kept",
+    ExitCode.FAILED: "FAILED: thresholds.toml wants more, see above",
+    ExitCode.INVALID: "INVALID: the load was not what was asked for, so the statistics are of another one",
 }
 
 
@@ -45,8 +45,8 @@ class Result:
     plan: Plan
     judged: Sequence[Judged]
     asked: Sequence[records.Asked]
-    routes: Sequence[Figures]
-    total: Figures
+    routes: Sequence[RouteStatistics]
+    total: RouteStatistics
     pace: Pace
     breaches: Sequence[str]
 
@@ -61,10 +61,10 @@ class Result:
         return [f"only {self.pace.least:.3f} of the asked rate was sent (at least {ACHIEVED}): {more}"]
 
     @property
-    def verdict(self) -> Verdict:
+    def exit_code(self) -> ExitCode:
         if self.complaints:
-            return Verdict.INVALID
-        return Verdict.FAILED if self.breaches else Verdict.PASSED
+            return ExitCode.INVALID
+        return ExitCode.FAILED if self.breaches else ExitCode.PASSED
 
     @property
     def pace_line(self) -> str:
@@ -82,7 +82,7 @@ class Result:
         return [HEAD, *(_cells(each, each.route in broken) for each in (*self.routes, self.total))]
 
     def __str__(self) -> str:
-        lines = [grid(self.cells), "", self.pace_line, *self.breaches, *self.complaints, WORDS[self.verdict]]
+        lines = [grid(self.cells), "", self.pace_line, *self.breaches, *self.complaints, WORDS[self.exit_code]]
         return "\n".join(lines)
 
 
@@ -92,11 +92,11 @@ def result(directory: Path) -> Result:
     rows, asked = records.read(directory), records.read_asked(directory)
     found = judged(rows, lambda route: wanted.of(route).rule)
     seconds = asked[-1].at_s - asked[0].at_s if asked else math.nan
-    routes, total = by_route(found, seconds), figures(ALL, found, seconds)
+    routes, total = by_route(found, seconds), route_statistics(ALL, found, seconds)
     return Result(plan, found, asked, routes, total, pace(asked, rows, plan.period_s), wanted.breaches(routes, total))
 
 
-def _cells(each: Figures, is_broken: bool) -> tuple[str, ...]:
+def _cells(each: RouteStatistics, is_broken: bool) -> tuple[str, ...]:
     return (
         each.route,
         f"{each.offered / each.seconds:.1f}",

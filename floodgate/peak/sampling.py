@@ -149,10 +149,10 @@ class QueueSample:
 
 
 class Queue:
-    """Looks at the queue of a host until it turns out that there is nothing to see."""
+    """Samples the queue of a host until it answers that there is nothing to see."""
 
-    def __init__(self, host: str, directory: Path, told: Mapping[str, str]) -> None:
-        token = told.get("OPS_TOKEN")
+    def __init__(self, host: str, directory: Path, environment: Mapping[str, str]) -> None:
+        token = environment.get("OPS_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._request = urllib.request.Request(host + METRICS_PATH, headers=headers)
         self._file = directory / QUEUE
@@ -179,8 +179,8 @@ class Queue:
 def parse(text: str, at_s: float) -> list[QueueSample]:
     """Returns what the text of all metrics says of the routes; samples of several series of a route add up."""
     found: dict[str, Counter[str]] = {}
-    for metric, told, value in SAMPLE.findall(text):
-        labels = dict(LABEL.findall(told))
+    for metric, written, value in SAMPLE.findall(text):
+        labels = dict(LABEL.findall(written))
         if metric in METRICS and "route" in labels:
             route = f"{labels.get('method', '')} {labels['route']}".strip()
             found.setdefault(route, Counter())[METRICS[metric]] += float(value)  # type: ignore[assignment]

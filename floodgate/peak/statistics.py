@@ -1,4 +1,4 @@
-"""From rows to figures: what became of the requests of a route, and whether the pace was kept.
+"""From rows to statistics: what became of the requests of a route, and whether the pace was kept.
 
 Owns the words. Refused: 429 or 503 with Retry-After. Late: 504, or a good answer
 after its deadline. Pure; must not know what is wanted.
@@ -77,7 +77,7 @@ Judged = tuple[Row, Outcome]
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class RouteStatistics:
     """Of one route, or of all, over `seconds`; latencies are from the request's turn."""
 
     route: str
@@ -119,12 +119,12 @@ def judged(rows: Sequence[Row], rule_of: Callable[[str], Rule]) -> list[Judged]:
     return [(row, rules[row.route].outcome(row)) for row in rows]
 
 
-def figures(route: str, found: Sequence[Judged], seconds: float) -> Figures:
-    """Returns the figures of some rows under a name."""
+def route_statistics(route: str, found: Sequence[Judged], seconds: float) -> RouteStatistics:
+    """Returns the statistics of some rows under a name."""
     count = Counter(outcome for _, outcome in found)
     refusals = [row.latency_s for row, outcome in found if outcome is Outcome.REFUSED]
     admitted = [row.latency_s for row, outcome in found if outcome is not Outcome.REFUSED and row.status]
-    return Figures(
+    return RouteStatistics(
         route,
         seconds,
         len(found),
@@ -139,11 +139,11 @@ def figures(route: str, found: Sequence[Judged], seconds: float) -> Figures:
     )
 
 
-def by_route(found: Sequence[Judged], seconds: float) -> list[Figures]:
-    """Returns the figures of each route, by name."""
+def by_route(found: Sequence[Judged], seconds: float) -> list[RouteStatistics]:
+    """Returns the statistics of each route, by name."""
     ordered = sorted(found, key=lambda each: each[0].route)
     groups = itertools.groupby(ordered, key=lambda each: each[0].route)
-    return [figures(route, list(group), seconds) for route, group in groups]
+    return [route_statistics(route, list(group), seconds) for route, group in groups]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What a run has to keep to, per route and outcome, from one TOML file.
 
-Owns the file's words and what they judge. Must not know how figures come about.
+Owns the file's words and what they judge. Must not know how statistics come about.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from floodgate.peak.statistics import Figures, Rule
+from floodgate.peak.statistics import RouteStatistics, Rule
 
 FILE = Path("loadtest/thresholds.toml")
 DEFAULT, TOTAL = "default", "total"
@@ -41,18 +41,18 @@ class Bounds:
     def rule(self) -> Rule:
         return Rule(self.deadline_s, frozenset(self.expected))
 
-    def breaches(self, figures: Figures) -> list[str]:
-        """Returns each bound that the figures break, in words; what was not measured breaks none."""
+    def breaches(self, measured: RouteStatistics) -> list[str]:
+        """Returns each bound that the statistics break, in words; what was not measured breaks none."""
         found = []
         for bound in fields(self):
             limit = getattr(self, bound.name)
-            sort, _, figure = bound.name.partition("_")
+            sort, _, name = bound.name.partition("_")
             if sort not in ("min", "max") or limit is None:
                 continue
-            value = getattr(figures, figure)
+            value = getattr(measured, name)
             if not math.isnan(value) and (value < limit if sort == "min" else value > limit):
                 word = "at least" if sort == "min" else "at most"
-                found.append(f"{figures.route}: {figure} is {value:.4g}, {word} {limit:g} is wanted")
+                found.append(f"{measured.route}: {name} is {value:.4g}, {word} {limit:g} is wanted")
         return found
 
 
@@ -64,11 +64,11 @@ class Thresholds:
 
     def of(self, route: str) -> Bounds:
         """Returns the bounds of a route: the default, and what its own tables say."""
-        told = dict(self.tables.get(DEFAULT, {}))
+        bounds = dict(self.tables.get(DEFAULT, {}))
         for name, table in self.tables.items():
             if name not in (DEFAULT, TOTAL) and (name == route or fnmatchcase(route, name)):
-                told |= table
-        return _bounds(told)
+                bounds |= table
+        return _bounds(bounds)
 
     @property
     def total(self) -> Bounds:
@@ -79,7 +79,7 @@ class Thresholds:
         """Returns how long the slowest good answer may take."""
         return max(_bounds(table).deadline_s for table in (self.tables.get(DEFAULT, {}), *self.tables.values()))
 
-    def breaches(self, by_route: Sequence[Figures], total: Figures) -> list[str]:
+    def breaches(self, by_route: Sequence[RouteStatistics], total: RouteStatistics) -> list[str]:
         """Returns every breach, route by route, then of the whole."""
         routes = [breach for each in by_route for breach in self.of(each.route).breaches(each)]
         return [*routes, *self.total.breaches(total)]
@@ -103,9 +103,9 @@ def load(file: Path = FILE) -> Thresholds:
     return Thresholds(tables)
 
 
-def _bounds(told: Mapping[str, Any]) -> Bounds:
-    values: dict[str, Any] = dict(told)
-    values["expected"] = tuple(told.get("expected", ()))
+def _bounds(bounds: Mapping[str, Any]) -> Bounds:
+    values: dict[str, Any] = dict(bounds)
+    values["expected"] = tuple(bounds.get("expected", ()))
     return Bounds(**values)
 
 

@@ -35,7 +35,7 @@ class Client(Protocol):
         body: bytes | None = None,
         headers: Mapping[str, str | list[str]] | None = None,
     ) -> Answer:
-        """Sends a request and returns its answer; `route` is what figures go by, e.g. `GET /orders/{id}`."""
+        """Sends a request and returns its answer; `route` names it in the report, e.g. `GET /orders/{id}`."""
         ...
 
 

@@ -57,7 +57,7 @@ async def test_without_fair_order_a_noisy_tenant_takes_what_is_theirs(without: L
 
 
 async def test_without_turns_between_tenants_the_polite_wait_behind_the_noisy_one(without: Lacking) -> None:
-    kept, lost = await _tenants(without, "tenant-turns")
+    kept, lost = await _tenants(without, "tenant-fairness")
     p90_s = [latency_s(_polite(load), 0.9) for load in (kept, lost)]
     print(f"p90 of the polite: {p90_s[0]:.3f} s, without {p90_s[1]:.3f} s")
     assert p90_s[1] > 2 * p90_s[0]
@@ -72,7 +72,7 @@ async def test_without_a_bound_on_a_tenant_the_polite_are_refused(without: Lacki
 
 
 async def test_without_turns_between_routes_a_small_one_waits_behind_a_flooded_one(without: Lacking) -> None:
-    async with without("route-turns") as both:
+    async with without("route-fairness") as both:
         await both.warm("/small", "/large")
         kept, lost = await both.load(
             Stream("small", "/small", 0.3 * CAPACITY_PER_S, 0, SECONDS),

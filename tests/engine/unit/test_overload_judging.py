@@ -17,7 +17,7 @@ from benchmarks.overload_fairness import max_min
 from benchmarks.overload_faults import leaver_metrics
 from benchmarks.overload_plan import PROFILES, SAT, Phase, Timing, plan, streams
 from benchmarks.sampler import Sample, over_limit
-from benchmarks.statistics import Metric, Outcome, Soundness, Verdict, breaches, jain, measure, spread, table
+from benchmarks.statistics import ExitCode, Metric, Outcome, Soundness, breaches, jain, measure, spread, table
 from floodgate.peak.statistics import percentile
 
 DEADLINE_S = 2.0
@@ -122,13 +122,13 @@ def test_an_exact_goal_is_met_by_every_value_or_not_at_all() -> None:
 
 def test_a_metric_without_a_goal_is_reported_and_not_judged() -> None:
     outcome = Outcome([Metric("refused at 0.5×", (0.9,))], [])
-    assert outcome.verdict is Verdict.PASSED
-    assert table(outcome.metrics).splitlines()[2].split("|")[3:5] == [" " * 6, " " * 9]
+    assert outcome.exit_code is ExitCode.PASSED
+    assert table(outcome.metrics).splitlines()[2].split("|")[3:5] == [" " * 6, " " * 8]
 
 
 def test_one_goal_that_is_not_met_fails_the_run() -> None:
     lines = [Metric("good", (1.0,), at_least=0.5), Metric("bad", (1.0,), at_most=0.5)]
-    assert Outcome(lines, []).verdict is Verdict.FAILED
+    assert Outcome(lines, []).exit_code is ExitCode.FAILED
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_an_unsound_measurement_is_invalid_and_not_failed(change: dict[str, Any]
     complaints = replace(SOUND, **change).complaints()
     assert [complaint in text for text in complaints] == [True]
     failing = [Metric("bad", (1.0,), at_most=0.5)]
-    assert Outcome(failing, complaints).verdict is Verdict.INVALID
+    assert Outcome(failing, complaints).exit_code is ExitCode.INVALID
 
 
 def test_a_sound_measurement_has_nothing_to_complain_of() -> None:
