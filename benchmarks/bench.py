@@ -22,7 +22,7 @@ from benchmarks.concurrent_clients import ClientsFailed
 from benchmarks.statistics import Metric, missed, table
 from benchmarks.testbed import AppFailed, lift_file_limit
 from benchmarks.wrk import WrkFailed, is_missing
-from floodgate.run.embedded import ServerFailed
+from floodgate.run.embedded_server import ServerFailed
 
 PARTS: dict[str, Callable[[BenchRun], list[Metric]]] = {
     "curve": bench_curve.measure,

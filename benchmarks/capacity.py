@@ -26,7 +26,7 @@ from benchmarks.concurrent_clients import ClientsFailed
 from benchmarks.testbed import ROOT, AppFailed, lift_file_limit
 from benchmarks.wrk import WrkFailed, is_missing
 from floodgate.peak.statistics import grid
-from floodgate.run.embedded import ServerFailed
+from floodgate.run.embedded_server import ServerFailed
 
 DOCUMENT = ROOT / "docs/performance.md"
 KEPT = Path(".cache/capacity")

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 import uvloop
 
 from benchmarks.openloop import Connection, Response
-from floodgate.run.children import bound_to_us
+from floodgate.run.processes import with_parent_death_signal
 
 OPENING = 50
 PAUSE_S = 0.05
@@ -88,7 +88,7 @@ def concurrent_clients(port: int, path: str, count: int, *, repeat: bool) -> Ite
     """Lets so many clients ask for `path`; they are gone after the block."""
     command = [sys.executable, "-m", "benchmarks.concurrent_clients", str(port), path, str(count), str(int(repeat))]
     process = subprocess.Popen(
-        bound_to_us(command, signal.SIGKILL), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        with_parent_death_signal(command, signal.SIGKILL), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with process:
         try:

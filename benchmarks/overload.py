@@ -26,7 +26,7 @@ from benchmarks.overload_plan import PROFILES, Timing
 from benchmarks.overload_profile import run_profile, run_short
 from benchmarks.statistics import ExitCode, Outcome, table
 from benchmarks.testbed import AppFailed
-from floodgate.run.embedded import ServerFailed
+from floodgate.run.embedded_server import ServerFailed
 
 PARTS: Mapping[str, Callable[[Path, int], Awaitable[Outcome]]] = {
     part.__name__: part

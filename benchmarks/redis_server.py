@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import TimeoutError as Silent
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 
 OWN = {"info", "monitor", "client|setinfo", "scan", "unlink"}
 """What the benchmark itself sends."""

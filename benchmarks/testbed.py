@@ -28,14 +28,14 @@ import psutil
 from benchmarks.database import VARIABLE as DATABASE
 from benchmarks.notes import VARIABLE as NOTES
 from benchmarks.redis_server import Server
-from floodgate.run.children import bound_to_us
+from floodgate.run.processes import with_parent_death_signal
 
 # The names of the apps' settings in the environment; whatever the benchmarks set, they set by these.
 REDIS_URL = "REDIS_URL"
-NAMESPACE, HANDLERS = "NAMESPACE", "HANDLERS"
-CONCURRENCY, THREADS = "WORKER_PLACES", "WORKER_THREADS"
-LEASE_S, DRAIN_S = "LEASE_S", "DRAIN_S"
-PORTS = {"gateway": "GATEWAY_PORT", "worker": "WORKER_PORT"}
+NAMESPACE, HANDLERS = "FLOODGATE_NAMESPACE", "FLOODGATE_HANDLERS"
+CONCURRENCY, THREADS = "FLOODGATE_WORKER_CONCURRENCY", "FLOODGATE_WORKER_THREADS"
+LEASE_S, DRAIN_S = "FLOODGATE_LEASE_S", "FLOODGATE_DRAIN_S"
+PORTS = {"gateway": "FLOODGATE_GATEWAY_PORT", "worker": "FLOODGATE_WORKER_PORT"}
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).parents[1]
@@ -286,7 +286,7 @@ def process(
     log = directory / f"{name}.log"
     with log.open("wb") as file, pinned(core):
         started = subprocess.Popen(
-            bound_to_us([sys.executable, "-m", *command], signal.SIGTERM),
+            with_parent_death_signal([sys.executable, "-m", *command], signal.SIGTERM),
             cwd=ROOT,
             env=os.environ | dict(env),
             stdin=subprocess.DEVNULL,

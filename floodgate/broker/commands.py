@@ -251,7 +251,7 @@ def join(keys: Keys, *, consumer: str, last_serial: int, known: Collection[str])
         first = numbers([now_ms, garbage], 2)
         return JoinReply(first[0], texts(gone), first[1])
 
-    return Call(SCRIPTS["join"], keys.prefix, (consumer, last_serial, *known), read)
+    return Call(SCRIPTS["reclaim"], keys.prefix, (consumer, last_serial, *known), read)
 
 
 def reap(

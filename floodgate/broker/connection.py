@@ -19,7 +19,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from floodgate.broker.commands import Call
+from floodgate.broker.sentinel import SentinelPool, arguments_of
 from floodgate.errors import StoreFull, TimedOut, Unavailable
+from floodgate.operations.redis_url import is_sentinel
 from floodgate.operations.settings import Settings
 
 T = TypeVar("T")
@@ -56,6 +58,10 @@ class CheckedPool(Pool):
         await super().ensure_connection(connection)  # type: ignore[no-untyped-call, unused-ignore]
 
 
+class CheckedSentinelPool(CheckedPool, SentinelPool):
+    """The same where Sentinels say who the primary is."""
+
+
 def is_closed(connection: AbstractConnection) -> bool:
     """Tell whether the transport is closed, by this side or by a reset; without asking the system.
 
@@ -72,18 +78,23 @@ def connect(settings: Settings, *, max_connections: int = 64) -> redis.Redis:
     It never retries by itself: a script that is sent twice runs twice. Close it
     with `aclose`.
     """
-    pool = CheckedPool.from_url(
-        settings.redis,
-        protocol=2,
-        decode_responses=False,
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=CONNECT_S,
-        socket_timeout=None,
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "decode_responses": False,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": CONNECT_S,
+        "socket_timeout": None,
         # redis-py refuses the option for a unix socket, which needs none.
         **({} if settings.redis.startswith("unix:") else {"socket_keepalive": True}),
-        health_check_interval=0,
-        max_connections=max_connections,
-    )
+        "health_check_interval": 0,
+        "max_connections": max_connections,
+    }
+    pool: Pool
+    if is_sentinel(settings.redis):
+        name, sentinel, server = arguments_of(settings.redis)
+        pool = CheckedSentinelPool(name, sentinel, **server, **options)  # type: ignore[no-untyped-call, unused-ignore]
+    else:
+        pool = CheckedPool.from_url(settings.redis, **options)
     return redis.Redis.from_pool(pool)
 
 

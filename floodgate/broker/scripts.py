@@ -1,45 +1,19 @@
 """The only place where the queue's state changes: one Lua script per command.
 
-Owns the files, how they are joined, and their SHA, which is of the whole text,
-so two versions never mix. `calls` says what they take and return; this module
-knows neither.
+Owns the files in `lua/`, how their includes are resolved, and their SHA, which is
+of the whole text, so two versions never mix. `commands` says what they take and
+return; this module knows neither.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_PARTS: dict[str, tuple[str, ...]] = {
-    "declare": (),
-    "admit": ("entering", "turns", "pace", "door", "verdict"),
-    "claim": ("ending", "gone", "promoting", "backlog"),
-    "complete": ("ending", "promoting", "holding", "measuring"),
-    "renew": ("counting", "holding"),
-    "drop": (),
-    "cancel": ("ending", "promoting"),
-    "release": ("ending", "promoting", "holding", "giveback"),
-    "join": ("ending", "promoting", "holding", "giveback"),
-    "look": ("ending",),
-    "reap": (
-        "ending",
-        "gone",
-        "promoting",
-        "holding",
-        "giveback",
-        "healing",
-        "counting",
-        "filing",
-        "stranding",
-        "sweep",
-    ),
-}
-"""What stands between the prelude and each script; the scripts' names are these keys."""
-
-_FULL_REDIS_REFUSES = {"admit"}
-"""A full Redis refuses an admission as a whole; whatever ends or moves a task goes on, since it makes room."""
-_READS = {"look"}
+LUA = Path(__file__).parent / "lua"
+_INCLUDE = re.compile(r"^--- @include (\S+)\n", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +30,31 @@ class Script:
         return cls(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-def _joined(name: str) -> Script:
-    allowed = " flags=no-writes" if name in _READS else "" if name in _FULL_REDIS_REFUSES else " flags=allow-oom"
-    here = Path(__file__).parent / "lua"
-    parts = [(here / f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", *_PARTS[name], name)]
-    return Script.of(name, "\n".join([f"#!lua{allowed}", *parts]))
+def assemble(name: str, directory: Path = LUA) -> str:
+    """Return a script with its includes in their place: each once, where it is first mentioned.
+
+    Raises `ValueError` for an include that is missing, or that includes itself by way of others.
+    """
+    included: set[str] = set()
+
+    def expand(part: str, parents: tuple[str, ...]) -> str:
+        chain = " → ".join((*parents, part))
+        if part in parents:
+            raise ValueError(f"{chain}: a circle of includes")
+        if not (path := directory / f"{part}.lua").is_file():
+            raise ValueError(f"{chain}: there is no {path.name} in {path.parent.name}/")
+        return _INCLUDE.sub(lambda found: expand_once(found[1], (*parents, part)), path.read_text(encoding="utf-8"))
+
+    def expand_once(part: str, parents: tuple[str, ...]) -> str:
+        if part in included:
+            return ""
+        text = expand(part, parents)
+        included.add(part)
+        return text
+
+    return expand(name, ())
 
 
-SCRIPTS: dict[str, Script] = {name: _joined(name) for name in _PARTS}
+SCRIPTS: dict[str, Script] = {
+    path.stem: Script.of(path.stem, assemble(path.stem)) for path in sorted(LUA.glob("*.lua"))
+}

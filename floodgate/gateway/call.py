@@ -10,81 +10,31 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, overload
 
-from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi import Request, Response, WebSocket
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
-from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, HTTPConnection
 
-from floodgate.declare.checks import is_json
-from floodgate.declare.registry import Handler
 from floodgate.declare.reply import Reply
-from floodgate.errors import FloodgateError, HTTPError
+from floodgate.errors import HTTPError
 from floodgate.gateway.call_codec import CallCodec, CallCodecs
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.identity import caller_of, record_for
-from floodgate.gateway.outcomes import Failure, Outcome
+from floodgate.gateway.outcomes import (
+    CallError,
+    DeadlineExceeded,
+    Failure,
+    HandlerFailed,
+    Outcome,
+)
 from floodgate.gateway.rate_limit import RateLimited
 from floodgate.gateway.responses import respond
 
-__all__ = ["CallCodecs", "CallError", "DeadlineExceeded", "HandlerFailed", "Lost", "Refused", "call", "caller_of"]
+__all__ = ["CallCodecs", "call", "caller_of"]
 
 Result = TypeVar("Result")
 
-_SHORTEST_RETRY_S = 1.0
 _BODY_LOCK = "floodgate_body_lock"
-
-
-class CallError(FloodgateError):
-    """A call without a result; `answer` is what a client of the route would have got."""
-
-    def __init__(self, handler: Handler, answer: Outcome) -> None:
-        status = answer.reply.status if answer.reply is not None and answer.failure is None else None
-        super().__init__(f"{handler.label}: {status or answer.outcome}")
-        self.answer = answer
-
-
-class Refused(CallError):
-    """There was no room, no worker, or no Redis; nothing ran, and it may be sent again after `retry_after_s`."""
-
-    @property
-    def retry_after_s(self) -> float:
-        return max(_SHORTEST_RETRY_S, self.answer.retry_after_s)
-
-
-class DeadlineExceeded(CallError):
-    """There was no answer by the deadline."""
-
-
-class Lost(CallError):
-    """The worker or the reply was lost: it may have run."""
-
-
-class HandlerFailed(CallError):
-    """The handler raised, or answered with a status from 400 on: see `status` and `detail`."""
-
-    @property
-    def status(self) -> int:
-        return self.answer.reply.status if self.answer.reply and self.answer.reply.status else 500
-
-    @property
-    def detail(self) -> Any:
-        """Return what the handler gave as `HTTPError.detail`, or its body; None when it failed otherwise."""
-        reply = self.answer.reply
-        if reply is None or not reply.body:
-            return None
-        if not any(name == b"content-type" and is_json(value.decode("latin-1")) for name, value in reply.headers):
-            return reply.body
-        body = from_json(reply.body)
-        return body.get("detail", body) if isinstance(body, dict) else body
-
-
-_RAISES: Mapping[Failure, type[CallError]] = {
-    Failure.LATE: DeadlineExceeded,
-    Failure.LOST: Lost,
-    Failure.UNKNOWN: Lost,
-    Failure.FAILED: HandlerFailed,
-}
 
 
 @overload
@@ -119,21 +69,19 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
             caller = await caller_of(request)
     except TimeoutError:
         if limit.expired():
-            raise DeadlineExceeded(codec.handler, Outcome(failure=Failure.LATE)) from None
+            raise DeadlineExceeded(codec.handler, Outcome(failure=Failure.DEADLINE_EXCEEDED)) from None
         raise
-    options = codec.options_reader.options(request, caller, heed_prefer=False)
+    options = codec.options_reader.options(request, caller, honor_prefer=False)
     payload = codec.payload(arguments, record.request_id, caller, options)
     leaving = await _leaving(request)
     dispatcher: Dispatcher = request.app.state.dispatcher
-    meter = dispatcher.metering.of(codec.handler)
+    meter, rate_limiter, route = dispatcher.metrics.of(codec.handler), dispatcher.rate_limiter, codec.handler.route
     meter.offered()
-    answer = dispatcher.refusals.over_rate(codec.handler.route) or dispatcher.refusals.remembered(
-        codec.handler.route, options
-    )
-    at_door = answer is not None
+    answer = rate_limiter.over_rate(route) or rate_limiter.cached(route, options)
+    by_memory = answer is not None
     if answer is None:
         answer = await dispatcher.dispatch(codec.handler, payload, leaving)
-    meter.called(answer, at_door)
+    meter.called(answer, by_memory)
     record.note(answer)
     return _result(codec, answer)
 
@@ -146,10 +94,10 @@ def _find(function: Callable[..., Any], request: HTTPConnection) -> CallCodec:
 
 
 def _result(codec: CallCodec, answer: Outcome) -> Any:
-    if answer.failure is Failure.LEFT:
+    if answer.failure is Failure.CLIENT_LEFT:
         raise ClientDisconnect
     if answer.failure is not None:
-        raise _RAISES.get(answer.failure, Refused)(codec.handler, answer)
+        raise answer.failure.row.raises(codec.handler, answer)
     assert answer.reply is not None
     if answer.reply.status >= 400:
         raise HandlerFailed(codec.handler, answer)
@@ -177,31 +125,30 @@ async def _never() -> Any:
     await asyncio.get_running_loop().create_future()
 
 
-def answer_call_errors(app: FastAPI) -> None:
-    """Let what a plain route does not catch become what a queued route answers: a call's errors, and `HTTPError`."""
+async def _answer_failure(request: Request, error: Exception) -> Response:
+    assert isinstance(error, CallError | RateLimited)
+    _raise_in_a_websocket(request, error)
+    return respond(error.answer, record_for(request).request_id)
 
-    async def on_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, CallError)
-        _raise_in_a_websocket(request, error)
-        return respond(error.answer, record_for(request).request_id)
 
-    async def on_leaving(request: Request, error: Exception) -> Response:
-        _raise_in_a_websocket(request, error)
-        return respond(Outcome(failure=Failure.LEFT), record_for(request).request_id)
+async def _answer_leaving(request: Request, error: Exception) -> Response:
+    _raise_in_a_websocket(request, error)
+    return respond(Outcome(failure=Failure.CLIENT_LEFT), record_for(request).request_id)
 
-    async def on_http_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPError)
-        _raise_in_a_websocket(request, error)
-        return JSONResponse({"detail": jsonable_encoder(error.detail)}, error.status, dict(error.headers))
 
-    async def on_rate(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RateLimited)
-        return respond(error.answer, record_for(request).request_id)
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPError)
+    _raise_in_a_websocket(request, error)
+    return JSONResponse({"detail": jsonable_encoder(error.detail)}, error.status, dict(error.headers))
 
-    app.add_exception_handler(CallError, on_error)
-    app.add_exception_handler(RateLimited, on_rate)
-    app.add_exception_handler(ClientDisconnect, on_leaving)
-    app.add_exception_handler(HTTPError, on_http_error)
+
+ERROR_HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    CallError: _answer_failure,
+    RateLimited: _answer_failure,
+    ClientDisconnect: _answer_leaving,
+    HTTPError: _answer_http_error,
+}
+"""What a plain route does not catch becomes what a queued route answers."""
 
 
 def _raise_in_a_websocket(connection: HTTPConnection, error: Exception) -> None:

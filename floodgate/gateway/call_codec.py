@@ -22,9 +22,8 @@ from floodgate.declare.checks import is_json
 from floodgate.declare.context import Caller
 from floodgate.declare.registry import Handler, Registry
 from floodgate.gateway.call_values import name_read, sendable
-from floodgate.gateway.outcomes import Payload, RequestOptions
-from floodgate.gateway.payload import places_of
-from floodgate.gateway.request_options import OptionsReader
+from floodgate.gateway.payload import Payload, dependant_of
+from floodgate.gateway.request_options import OptionsReader, RequestOptions
 
 OWN = "request"
 """The argument of `call` that a handler's parameter cannot be called."""
@@ -56,7 +55,7 @@ class CallCodec:
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
         self.options_reader = OptionsReader(handler)
-        self._places = places = places_of(handler)
+        self._places = places = dependant_of(handler)
         groups = (places.path_params, places.query_params, places.header_params, places.cookie_params)
         self._fields = {field.name: field for group in (*groups, places.body_params) for field in group}
         if OWN in self._fields:

@@ -1,7 +1,7 @@
 """How gunicorn runs either app: a drain that begins at the signal.
 
 Owns the worker class, the master's logger and the settings that both apps share.
-Must not know what an app does: it may have `begin_drain()`, `unready_s` and `collects_by_time`, and that is all.
+Must not know what an app does: it may have `begin_drain()`, `shutdown_delay_s` and `collects_by_time`, and that is all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from floodgate.operations.settings import Settings
 MASTER_STARTED = "MASTER_STARTED"
 """Environment variable: the master's own monotonic clock, in seconds, when it read its configuration."""
 
-METRICS_DIR = "METRICS_DIR"
+METRICS_DIR = "FLOODGATE_METRICS_DIR"
 """Environment variable: where the processes of one master share their figures."""
 
 CUT_MARGIN_S = 2
@@ -56,15 +56,15 @@ log = logging.getLogger(__name__)
 class DrainingServer(Server):
     """Uvicorn's server, with a drain that begins at the signal and not after the last response.
 
-    For `unready_s` after the signal it still takes connections: a balancer goes on
+    For `shutdown_delay_s` after the signal it still takes connections: a balancer goes on
     sending some until its checks have noticed that the app is not ready, and what
     then meets a closed port may be lost.
     """
 
-    def __init__(self, config: Config, begin_drain: Callable[[], None], unready_s: float) -> None:
+    def __init__(self, config: Config, begin_drain: Callable[[], None], shutdown_delay_s: float) -> None:
         super().__init__(config)
         self._begin_drain = begin_drain
-        self._unready_s = unready_s
+        self._shutdown_delay_s = shutdown_delay_s
         self._leaving = False
         self._loop = asyncio.get_running_loop()
 
@@ -86,7 +86,7 @@ class DrainingServer(Server):
 
     def _leave(self) -> None:
         self._begin_drain()
-        self._loop.call_later(self._unready_s, self._close)
+        self._loop.call_later(self._shutdown_delay_s, self._close)
 
     def _close(self) -> None:
         self.should_exit = True
@@ -109,10 +109,10 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc]
 
     async def _serve_until_drained(self) -> None:
         self.config.app = self.wsgi
-        unready_s = getattr(self.wsgi, "unready_s", 0.0)
+        shutdown_delay_s = getattr(self.wsgi, "shutdown_delay_s", 0.0)
         # uvicorn-worker leaves it unset, and what gunicorn cuts never reaches the lifespan's shutdown.
-        self.config.timeout_graceful_shutdown = max(1, int(self.cfg.graceful_timeout - unready_s - CUT_MARGIN_S))
-        server = DrainingServer(self.config, getattr(self.wsgi, "begin_drain", _nothing_to_drain), unready_s)
+        self.config.timeout_graceful_shutdown = max(1, int(self.cfg.graceful_timeout - shutdown_delay_s - CUT_MARGIN_S))
+        server = DrainingServer(self.config, getattr(self.wsgi, "begin_drain", _nothing_to_drain), shutdown_delay_s)
         signal.signal(signal.SIGQUIT, server.handle_exit)
         async with asyncio.TaskGroup() as group:
             loops = [group.create_task(self._beat(server))]

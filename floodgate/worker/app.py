@@ -13,11 +13,11 @@ from typing import Any
 from floodgate.declare.discovery import check_times, discover
 from floodgate.declare.registry import Registry
 from floodgate.operations import supervision
-from floodgate.operations.endpoints import OpsEndpoints, Pages
+from floodgate.operations.endpoints import OpsEndpoints
 from floodgate.operations.logs import configure
-from floodgate.operations.metrics.page import MetricsPage
-from floodgate.operations.metrics.snapshot import Snapshot
-from floodgate.operations.settings import Settings
+from floodgate.operations.metrics import Snapshot
+from floodgate.operations.metrics_page import MetricsPage
+from floodgate.operations.settings import Settings, of_app
 from floodgate.worker.runtime import WorkerRuntime
 
 Message = MutableMapping[str, Any]
@@ -34,7 +34,7 @@ class WorkerApp:
         self.engine: WorkerRuntime | None = None
         self._leaving = False
         self._gate = OpsEndpoints(
-            Pages({"metrics": MetricsPage(self._figures)}), settings.ops_token, lambda: self.ready
+            {"metrics": MetricsPage(self._collect_metrics)}, settings.ops_token, lambda: self.ready
         )
 
     def begin_drain(self) -> None:
@@ -66,9 +66,9 @@ class WorkerApp:
             await running
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _figures(self) -> Snapshot:
+    async def _collect_metrics(self) -> Snapshot:
         assert self.engine is not None
-        return await self.engine.figures()
+        return await self.engine.collect_metrics()
 
 
 def create_app(settings: Settings, registry: Registry) -> WorkerApp:
@@ -79,8 +79,7 @@ def create_app(settings: Settings, registry: Registry) -> WorkerApp:
 def build() -> WorkerApp:
     """Return the application that the environment describes."""
     configure()
-    settings = Settings()
-    _ = settings.redis  # a missing address ends the start with the mend, not a loop of errors
+    settings = of_app()
     registry = discover(settings)
     check_times(settings, registry)
     return create_app(settings, registry)

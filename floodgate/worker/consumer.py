@@ -27,7 +27,7 @@ from floodgate.operations.logs import fields
 from floodgate.worker.completion import CompletionBatcher
 from floodgate.worker.executor import Executor
 from floodgate.worker.heartbeat import Heartbeat
-from floodgate.worker.metrics import GIVEN_BACK, WorkerMetrics
+from floodgate.worker.metrics import REQUEUED, WorkerMetrics
 from floodgate.worker.runs import Event
 
 log = logging.getLogger("floodgate.worker")
@@ -140,7 +140,7 @@ class Consumer:
         # First the end, then the release: the next start then overlaps only with what does not let itself be stopped.
         await asyncio.wait([run.work for run in runs if run.work is not None], timeout=STOP_S)
         for run in runs:
-            self._metering.routes[run.task.route].ended(GIVEN_BACK, time.monotonic() - run.started_s)
+            self._metering.routes[run.task.route].ended(REQUEUED, time.monotonic() - run.started_s)
         items = [Released(run.lease, run.task_id, run.task.route, True) for run in runs]
         for at in range(0, len(items), MAX_BATCH):
             await self._pipeline.run(release(self._keys, items[at : at + MAX_BATCH]), CALL_S)
@@ -257,7 +257,7 @@ class Consumer:
                 raise DecodeError("a task of a route that is not served here")
         except DecodeError as error:
             log.error("a task that cannot be read", extra=fields(task=claimed.id, reason=str(error)))
-            self._metering.unreadable.add()
+            self._metering.malformed.add()
             self._completions.fail(lease, claimed)
         else:
             left_s = (task.deadline_ms - self._clock.now_ms()) / 1000

@@ -142,7 +142,7 @@ class Executor:
             return refusal(error)
         if len(answer.body) > self._max_result_bytes:
             raise ValueError(
-                f"the result has {len(answer.body)} bytes, MAX_RESULT_BYTES allows {self._max_result_bytes}"
+                f"the result has {len(answer.body)} bytes, FLOODGATE_MAX_RESULT_BYTES allows {self._max_result_bytes}"
             )
         return answer
 

@@ -28,7 +28,7 @@ from floodgate.worker.thread_pool import ThreadPool
 log = logging.getLogger("floodgate.worker")
 
 CLOSE_S = 2.0
-"""How long closing all of them may take: gunicorn kills at `DRAIN_S` + 5."""
+"""How long closing all of them may take: gunicorn kills at `FLOODGATE_DRAIN_S` + 5."""
 SLACK_S = 0.5
 """For what does not even heed its cancellation."""
 

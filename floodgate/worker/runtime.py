@@ -26,7 +26,7 @@ from floodgate.broker.reaper import reap_forever
 from floodgate.declare.registry import ExecutorKind, Registry
 from floodgate.errors import FloodgateError, WorkerFailed
 from floodgate.operations.logs import fields
-from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.metrics import Snapshot
 from floodgate.operations.settings import Settings
 from floodgate.worker.arguments import plans
 from floodgate.worker.completion import CompletionBatcher
@@ -34,7 +34,6 @@ from floodgate.worker.consumer import BLOCK_S, SLACK_S, Consumer
 from floodgate.worker.executor import Executor
 from floodgate.worker.heartbeat import Heartbeat
 from floodgate.worker.metrics import WorkerMetrics
-from floodgate.worker.neighbours import Neighbours, look_forever
 from floodgate.worker.resources import Resources
 
 log = logging.getLogger("floodgate.worker")
@@ -61,7 +60,7 @@ class WorkerRuntime:
         self._keys = Keys(settings.namespace)
         self._clock = RedisClock()
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
-        self.metering = WorkerMetrics(registry, settings.metrics_of("worker"), lambda: self.ready, self._take)
+        self.metering = WorkerMetrics(registry, settings.metrics_of("worker"), lambda: self.ready, self._update_metrics)
         self._eviction = Eviction(settings.allow_eviction, self.metering.evicts.set, log)
         self._heartbeat = Heartbeat(
             self._client,
@@ -94,7 +93,7 @@ class WorkerRuntime:
 
         Raises `WorkerFailed` after a drain that nobody asked for.
         """
-        self.metering.vitals.beat()
+        self.metering.process.share()
         try:
             await self._open_resources()
             if self._open:
@@ -104,7 +103,7 @@ class WorkerRuntime:
         finally:
             await self._resources.close()
             await self._client.aclose()
-            self.metering.ledger.close()
+            self.metering.process.share()
 
     async def _open_resources(self) -> None:
         opening = asyncio.create_task(self._resources.open())
@@ -118,14 +117,12 @@ class WorkerRuntime:
             await asyncio.wait({opening, draining})
 
     async def _work(self) -> None:
-        neighbours = Neighbours(self._client, self._keys, self._registry)
         async with asyncio.TaskGroup() as group:
             claims = [group.create_task(consumer.run(), name=consumer.name) for consumer in self._consumers]
             loops = [
                 group.create_task(reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps)),
-                group.create_task(self.metering.vitals.beat_forever()),
+                group.create_task(self.metering.process.run()),
                 group.create_task(self._completions.run()),
-                group.create_task(look_forever(neighbours, self._settings.renew_s)),
                 *(group.create_task(self._heartbeat.keep(consumer)) for consumer in self._consumers),
                 group.create_task(self._watch_places()),
                 group.create_task(self._watch_resources()),
@@ -136,13 +133,13 @@ class WorkerRuntime:
                 loop.cancel()
 
     async def _watch_places(self) -> None:
-        """Leave when all places of a kind have been stuck for `STUCK_S`; the next process has new threads."""
+        """Leave when all places of a kind have been stuck for `FLOODGATE_STUCK_S`; the next process has new threads."""
         since_s = time.monotonic()
         while time.monotonic() - since_s < self._settings.stuck_s:
             await asyncio.sleep(WATCH_S)
             if not any(consumer.executor.stuck for consumer in self._consumers):
                 since_s = time.monotonic()
-        self._fail("runs past their deadline have held all places of a kind for STUCK_S")
+        self._fail("runs past their deadline have held all places of a kind for FLOODGATE_STUCK_S")
 
     async def _watch_resources(self) -> None:
         await self._resources.failed()
@@ -155,16 +152,15 @@ class WorkerRuntime:
             log.error("this worker cannot go on", extra=fields(reason=reason))
             self._draining.set()
 
-    async def figures(self) -> Snapshot:
-        """Return what is counted here and in the sibling processes."""
-        self.metering.vitals.beat()
-        return self.metering.ledger.snapshot()
+    async def collect_metrics(self) -> Snapshot:
+        """Return what the processes behind this port have counted."""
+        return await self.metering.process.collect()
 
-    def _take(self) -> None:
+    def _update_metrics(self) -> None:
         for consumer in self._consumers:
             executor = consumer.executor
-            self.metering.places[executor.kind].set(executor.places)
-            self.metering.busy[executor.kind].set(len(executor.runs))
+            self.metering.concurrency[executor.kind].set(executor.places)
+            self.metering.used[executor.kind].set(len(executor.runs))
             self.metering.overdue[executor.kind].set(executor.overdue)
 
     async def _on_complete_open(self, pipeline: Pipeline) -> None:
@@ -198,14 +194,17 @@ class WorkerRuntime:
             started_ms=now_ms - round((time.monotonic() - self._started_s) * 1000),
             limits={h.route: (h.max_concurrency, h.admission.max_running or 0) for h in registry.handlers},
             lanes=[lane for consumer in self._consumers for lane in consumer.lanes],
-            contract=registry.contract,
-            digests=registry.shapes,
+            contract=registry.release_digest,
+            digests=registry.signature_digests,
         )
         self._clock.observe(await run(self._client, call))
 
     def _make_claimers(self) -> list[Consumer]:
         settings, table = self._settings, plans(self._registry, self._resources)
-        kinds: tuple[tuple[ExecutorKind, int], ...] = (("a", settings.worker_places), ("s", settings.worker_threads))
+        kinds: tuple[tuple[ExecutorKind, int], ...] = (
+            ("a", settings.worker_concurrency),
+            ("s", settings.worker_threads),
+        )
         lanes = {kind: self._lanes_of(kind) for kind, _ in kinds}
         process = f"{secrets.token_hex(6)}-{group_of(itertools.chain(*lanes.values()))}"
         consumers = []
@@ -222,7 +221,7 @@ class WorkerRuntime:
                     self._completions,
                     self._heartbeat,
                     process=process,
-                    contract=self._registry.contract,
+                    contract=self._registry.release_digest,
                     lanes=lanes[kind],
                     lease_ms=settings.lease_ms,
                     metering=self.metering,
@@ -234,4 +233,4 @@ class WorkerRuntime:
     def _lanes_of(self, kind: ExecutorKind) -> list[str]:
         most = self._settings.worker_max_level
         levels = {level for h in self._registry.handlers if h.kind == kind for level in h.levels if level <= most}
-        return [lane_of(self._registry.contract, kind, level) for level in sorted(levels)]
+        return [lane_of(self._registry.release_digest, kind, level) for level in sorted(levels)]

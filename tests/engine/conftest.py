@@ -21,7 +21,7 @@ import uvloop
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.leaks import leaks
 from tests.engine.queueing import Queue
 
@@ -100,6 +100,5 @@ def queue(request: pytest.FixtureRequest, namespace: str) -> Iterator[Queue]:
         queue.declare()
         queue.register()
         yield queue
-        queue.close()
         if not request.node.get_closest_marker("leaves_garbage"):
             assert leaks(client, queue.keys) == []

@@ -7,9 +7,12 @@ nothing itself, and leaves judging to the tests.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from redis import Redis
 
@@ -61,7 +64,19 @@ GAP_MS = 2_500
 BATCH_BYTES = 512 * 1024
 
 _CLOCK = re.compile(r"(?:redis\.)?call\('TIME'\)")
-_EDITED: dict[tuple[str, str | None], Script] = {}
+_TOLD = "{string.match(KEYS[#KEYS], ' (%d+) (%d+)$')}"
+"""Instead of it: the time comes along with each call, as the name of one more key."""
+_LOADED: WeakKeyDictionary[Redis, set[str]] = WeakKeyDictionary()
+
+
+@functools.cache
+def _edited(script: Script, edits: tuple[tuple[str, str, str], ...]) -> Script:
+    text, count = _CLOCK.subn(lambda _: _TOLD, script.text)
+    assert count == 1, "one line of the prelude reads the clock"
+    for _, old, new in edits:
+        assert old in text, f"{script.name}: the mutated line is gone: {old}"
+        text = text.replace(old, new)
+    return dataclasses.replace(script, text=text, sha=hashlib.sha1(text.encode()).hexdigest())
 
 
 class Queue:
@@ -71,50 +86,36 @@ class Queue:
         self.client, self.keys, self._edits = client, Keys(namespace), tuple(edits)
         self._kinds: dict[str, calls.AdmissionClass] = {}
         """Of every request so far, by id."""
-        self._now_key = f"{{{namespace}:1}}now"  # the same Cluster slot, outside of the prefix: no key of the queue
+        self._slot = f"{{{namespace}:1}}"
+        """The hash tag of the prefix, so that the key that tells the time is in the same Cluster slot."""
         self.now_ms = START_MS
-        self.advance(0)
-
-    def close(self) -> None:
-        self.client.delete(self._now_key)
 
     def took_over(self, other: Queue) -> None:
-        """Know what another one of the same namespace asked for."""
+        """Know what another one of the same namespace asked for, and how late it is."""
         self._kinds |= other._kinds
+        self.now_ms = other.now_ms
 
     def advance(self, ms: int) -> None:
         """Let time pass; negative: the server's clock steps back."""
         self.now_ms += ms
-        stamp: Any = (self.now_ms // 1000, self.now_ms % 1000 * 1000)
-        with self.client.pipeline() as pipeline:
-            pipeline.delete(self._now_key)
-            pipeline.rpush(self._now_key, *stamp)
-            pipeline.execute()
 
     def send(self, call: calls.Call[T]) -> T:
         """Run a call with the replaced clock and the edits."""
         script = self.load(call.script)
         call = dataclasses.replace(call, script=script)
-        command: Any = ("EVALSHA", script.sha, 1, call.prefix, *call.args)
+        now = f"{self._slot} {self.now_ms // 1000} {self.now_ms % 1000 * 1000}"
+        command: Any = ("EVALSHA", script.sha, 2, call.prefix, now, *call.args)
         reply: object = self.client.execute_command(*command)
         return call.read(reply)
 
     def load(self, script: Script) -> Script:
         """Return the script as this queue runs it, loaded into the server."""
-        key = (script.text, repr((self._edits, self._now_key, id(self.client))))
-        if key not in _EDITED:
-            read = "redis.call('LRANGE', string.sub(KEYS[1], 1, -2) .. 'now', 0, -1)"
-            text, count = _CLOCK.subn(read, script.text)
-            assert count == 1, "one line of the prelude reads the clock"
-            for name, old, new in self._edits:
-                if name in (script.name, "*"):
-                    assert old in text, f"{name}: the mutated line is gone: {old}"
-                    text = text.replace(old, new)
-            loaded: Any = self.client.script_load(text)
-            _EDITED[key] = dataclasses.replace(
-                script, text=text, sha=loaded.decode() if isinstance(loaded, bytes) else loaded
-            )
-        return _EDITED[key]
+        edited = _edited(script, tuple(edit for edit in self._edits if edit[0] in (script.name, "*")))
+        loaded = _LOADED.setdefault(self.client, set())
+        if edited.sha not in loaded:
+            loaded.add(edited.sha)
+            self.client.script_load(edited.text)
+        return edited
 
     # Short forms
 

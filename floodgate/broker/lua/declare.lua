@@ -1,16 +1,32 @@
--- Purpose: make routes and lanes known to reap, set limits, publish a worker's contract. Idempotent.
--- KEYS: prefix. ARGV: started_ms, contract ('' = none), digests, number of routes, per route: route limit max_running(0 = none); lanes...
--- Returns: {now, garbage}. Invariant: the limit of the newest start applies; overrides stay.
-local now, started, n = clock(), tonumber(ARGV[1]), tonumber(ARGV[4])
-for i = 5, 2 + 3 * n, 3 do
-  local figures = P .. 'figures:' .. ARGV[i]
-  call('SADD', P .. 'routes', ARGV[i])
+#!lua flags=allow-oom
+-- Declares routes and lanes, sets limits, publishes a worker's release. Idempotent.
+--
+-- KEYS[1]  prefix
+-- ARGV[1]  started_ms: when the process's master started; the limits of the newest start apply
+-- ARGV[2]  contract: the release digest of a worker, or ''
+-- ARGV[3]  digests: "<route>=<signature digest> ..." of that release
+-- ARGV[4]  routes: how many follow
+-- ARGV[i]  route, for each of them
+-- ARGV[i + 1]  limit: its max_concurrency
+-- ARGV[i + 2]  max_running; 0 = none
+-- ARGV[j]  lane, for each
+-- Returns {now, malformed}.
+--
+-- A respawned child has its master's start, so it changes nothing. Overrides are fields of their own, and stay.
+--- @include lib/prelude
+local now, started, contract, count = server_time(), tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[4])
+local first_lane = 5 + 3 * count
+for i = 5, first_lane - 1, 3 do
+  local route, limit, max_running = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local figures = P .. 'figures:' .. route
+  call('SADD', P .. 'routes', route)
   local version = tonumber(call('HGET', figures, 'version') or '')
   if not version or started >= version or version > now then
-    call('HSET', figures, 'limit', ARGV[i + 1], 'version', started)
-    if ARGV[i + 2] ~= '0' then call('HSET', figures, 'max_running', ARGV[i + 2]) else call('HDEL', figures, 'max_running') end
+    call('HSET', figures, 'limit', limit, 'version', started)
+    if max_running ~= '0' then call('HSET', figures, 'max_running', max_running)
+    else call('HDEL', figures, 'max_running') end
   end
 end
-for i = 5 + 3 * n, #ARGV do call('SADD', P .. 'lanes', ARGV[i]) end
-if ARGV[2] ~= '' then call('HSET', P .. 'contracts', ARGV[2], ARGV[3]) end
-return { now, garbage }
+for j = first_lane, #ARGV do call('SADD', P .. 'lanes', ARGV[j]) end
+if contract ~= '' then call('HSET', P .. 'contracts', contract, ARGV[3]) end
+return { now, malformed }

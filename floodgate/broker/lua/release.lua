@@ -1,16 +1,24 @@
--- Purpose: a draining worker gives back what it holds. May be repeated.
--- KEYS: prefix. ARGV per task: lease id route started(0/1). Returns: {now, garbage, then per task 1, or 0 where the lease was gone}
--- Invariant: what had started counts as a try, so a POST never starts twice.
-local now = clock()
+#!lua flags=allow-oom
+-- Gives back what a draining worker holds. May be repeated.
+--
+-- KEYS[1]  prefix
+-- ARGV[i]  lease, for each task
+-- ARGV[i + 1]  id
+-- ARGV[i + 2]  route
+-- ARGV[i + 3]  started: 1 = its handler had started, so this was an attempt, and a POST does not start again
+-- Returns {now, malformed, then per task 1, or 0 where the lease was gone}.
+--- @include lib/requeue
+local now = server_time()
 local out = { now, 0 }
 for i = 1, #ARGV, 4 do
-  local held = end_lease(ARGV[i + 2], ARGV[i], ARGV[i + 1])
-  if held then giveback(ARGV[i + 1], ARGV[i + 3] == '1', now) end
+  local lease, id, route, started = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3] == '1'
+  local held = end_lease(route, lease, id)
+  if held then requeue(id, started, now) end
   out[#out + 1] = held and 1 or 0
 end
-put_all_away()
-send()
+remove_all_holders()
+send_replies()
 promote()
-lay()
-out[2] = garbage
+signal_ready()
+out[2] = malformed
 return out

@@ -1,35 +1,50 @@
--- Purpose: keep a claimer registered and its leases alive; tell it which are gone or unwanted. Idempotent.
--- KEYS: prefix. ARGV: claimer register_ms(0 = leave) lease_ms number of lanes, lanes..., per lease: route lease
--- Returns: {now, garbage, joined(1 = was not registered), {gone}, {unwanted}}
--- Invariant: only leases that are there are extended: a lease that ended is never brought back.
-local now, me, register, n = clock(), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4])
+#!lua flags=allow-oom
+-- Keeps a consumer registered and its leases alive; tells it which are gone or cancelled. Idempotent.
+--
+-- KEYS[1]  prefix
+-- ARGV[1]  consumer
+-- ARGV[2]  register_ms; 0 = leave
+-- ARGV[3]  lease_ms
+-- ARGV[4]  lanes: how many follow
+-- ARGV[i]  lane, for each of them
+-- ARGV[j]  route, for each lease
+-- ARGV[j + 1]  lease
+-- Returns {now, malformed, joined (1 = some lane did not know it), {gone leases}, {cancelled leases}}.
+--
+-- Invariant: only leases that are there are extended. One that ended belongs to another worker by now, and is never
+-- brought back.
+--- @include lib/concurrency
+--- @include lib/runs
+local now, consumer, register_ms, lease_ms = server_time(), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local first_lease = 5 + tonumber(ARGV[4])
 local out, moved = { now, 0, 0, {}, {} }, false
-for i = 5, 4 + n do
-  local changed
-  if register > 0 then
-    changed = call('ZADD', P .. 'serving:' .. ARGV[i], now + register, me)
-    call('SADD', P .. 'lanes', ARGV[i])
+for i = 5, first_lease - 1 do
+  local lane, changed = ARGV[i], 0
+  if register_ms > 0 then
+    changed = call('ZADD', P .. 'serving:' .. lane, now + register_ms, consumer)
+    call('SADD', P .. 'lanes', lane)
     if changed == 1 then out[3] = 1 end
   else
-    changed = call('ZREM', P .. 'serving:' .. ARGV[i], me)
+    changed = call('ZREM', P .. 'serving:' .. lane, consumer)
   end
   if changed == 1 then
     moved = true
-    count_places(ARGV[i])
+    count_concurrency(lane)
   end
 end
-if register <= 0 then
-  call('RPUSH', P .. 'bell:' .. me, 'leave')
-  call('EXPIRE', P .. 'bell:' .. me, 60)
+if register_ms <= 0 then
+  call('RPUSH', P .. 'bell:' .. consumer, 'leave')
+  call('EXPIRE', P .. 'bell:' .. consumer, 60)
 end
-for i = 5 + n, #ARGV, 2 do
-  local running, lease = P .. 'running:' .. ARGV[i], ARGV[i + 1]
+for j = first_lease, #ARGV, 2 do
+  local running, lease = P .. 'running:' .. ARGV[j], ARGV[j + 1]
   if not call('ZSCORE', running, lease) then out[4][#out[4] + 1] = lease
   else
-    call('ZADD', running, 'XX', now + tonumber(ARGV[3]), lease)
-    local id = string.match(lease, '^[^#]*#[^#]*#(.+)$')
-    if id and moved then move_entry(lease, id, register > 0) end
+    call('ZADD', running, 'XX', now + lease_ms, lease)
+    local _, id = parts_of(lease)
+    if id and moved then move_holder(lease, id, register_ms > 0) end
     if id and call('HGET', P .. 'marks', id) == 'x' then out[5][#out[5] + 1] = lease end
   end
 end
+out[2] = malformed
 return out

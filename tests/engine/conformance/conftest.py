@@ -12,7 +12,7 @@ import pytest_asyncio
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.conformance.comparing import Pair
 from tests.engine.conformance.handlers.levels import DEAR
 from tests.engine.conformance.reference import app as twin_app
@@ -27,7 +27,7 @@ def zoo(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """One gateway and one worker that takes no dear work; at the end no key is left behind."""
     name = f"zoo{uuid.uuid4().hex[:10]}"
     with system(tmp_path_factory.mktemp("zoo"), server.url, name, handlers=ZOO) as running:
-        worker = running.worker(wait=False, WORKER_MAX_LEVEL=str(DEAR - 1))
+        worker = running.worker(wait=False, FLOODGATE_WORKER_MAX_LEVEL=str(DEAR - 1))
         running.gateway()
         await_ready(worker)
         yield running

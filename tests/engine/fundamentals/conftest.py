@@ -18,4 +18,3 @@ def queue(redis_url: str, namespace: str) -> Iterator[Queue]:
         queue.declare(limit=3)
         queue.register()
         yield queue
-        queue.close()

@@ -20,8 +20,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from floodgate.declare.context import Caller
-from floodgate.gateway import join
-from floodgate.gateway import static_routes as exact
+from floodgate.gateway import join, routes
 from floodgate.gateway.app import GatewayApp
 from floodgate.testing import SystemFactory
 from shared import HTTPError, queued
@@ -178,12 +177,12 @@ async def seen(app: GatewayApp, case: Case) -> tuple[Any, ...]:
 
 
 def enter_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact.FastPath, "__call__", _slowly(exact.FastPath.__call__))
-    monkeypatch.setattr(exact, "_past_layers_of_fastapi", lambda stack: stack)
+    monkeypatch.setattr(routes.FastPath, "__call__", _slowly(routes.FastPath.__call__))
+    monkeypatch.setattr(routes, "_past_layers_of_fastapi", lambda stack: stack)
 
 
 def _slowly(call: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    async def slowly(path: exact.FastPath, scope: Scope, receive: Receive, send: Send) -> None:
+    async def slowly(path: routes.FastPath, scope: Scope, receive: Receive, send: Send) -> None:
         path._known = {}
         await call(path, scope, receive, send)
 
@@ -211,7 +210,7 @@ async def test_nothing_can_be_told_apart(
 
 
 async def test_a_known_route_meets_no_router(floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with floodgate(__name__) as system:
+    async with floodgate(__name__, gateway=build) as system:
 
         async def routed(*_: Any) -> None:
             raise AssertionError("the router was asked")
@@ -221,7 +220,7 @@ async def test_a_known_route_meets_no_router(floodgate: SystemFactory, monkeypat
         assert (await system.get("/plain")).status_code == 200
 
 
-class UnsupportedVersion:
+class Instrumentation:
     """A layer around everything, as instrumentation puts it there."""
 
     def __init__(self, app: ASGIApp, seen: list[str]) -> None:
@@ -236,9 +235,9 @@ async def test_layers_that_others_put_around_everything_are_not_passed_by(
     floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    build = FastAPI.build_middleware_stack
-    monkeypatch.setattr(FastAPI, "build_middleware_stack", lambda app: UnsupportedVersion(build(app), asked))
-    async with floodgate(__name__) as system:
+    build_stack = FastAPI.build_middleware_stack
+    monkeypatch.setattr(FastAPI, "build_middleware_stack", lambda app: Instrumentation(build_stack(app), asked))
+    async with floodgate(__name__, gateway=build) as system:
         assert (await system.get("/plain")).status_code == 200
         assert (await system.get("/nowhere")).status_code == 404
     assert asked == ["http", "http"]

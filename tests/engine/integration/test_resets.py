@@ -15,7 +15,7 @@ from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Pipeline
 from floodgate.errors import Unavailable
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import SystemFactory
 from shared import queued
 from tests.engine.proxying import Proxy

@@ -29,7 +29,7 @@ async def admitted(system: System) -> int:
 
 
 async def test_a_worker_gives_back_more_runs_than_one_call_takes(floodgate: SystemFactory) -> None:
-    async with floodgate(__name__, worker_places=RUNS, drain_s=0.2, lease_s=LEASE_S) as system:
+    async with floodgate(__name__, worker_concurrency=RUNS, drain_s=0.2, lease_s=LEASE_S) as system:
         (worker,) = system.workers
         asked = [asyncio.create_task(admitted(system)) for _ in range(RUNS)]
         async with asyncio.timeout(20):
@@ -55,7 +55,7 @@ async def test_a_worker_without_room_hears_of_a_client_that_leaves(floodgate: Sy
     started.clear()
     ended.clear()
     async with floodgate(
-        __name__, worker_places=1, lease_s=60
+        __name__, worker_concurrency=1, lease_s=60
     ) as system:  # renewals, which tell it too, are 12 s apart
         asked = asyncio.create_task(system.get("/leaving/nap"))
         assert await asyncio.to_thread(started.wait, 5)

@@ -63,7 +63,7 @@ async def test_a_contract_is_declared_although_a_call_is_lost(
 
     monkeypatch.setattr(module, "run", losing)
     async with floodgate(__name__) as system, Redis.from_url(redis_url) as client, asyncio.timeout(5):
-        while not await client.hexists(Keys(namespace).contracts(), system.registry.contract):
+        while not await client.hexists(Keys(namespace).contracts(), system.registry.release_digest):
             await asyncio.sleep(0.05)
     assert lost.is_set()
 
@@ -111,7 +111,7 @@ async def test_a_lease_that_is_lost_is_counted_once_however_often_it_is_renewed(
 
 
 async def counted(worker: Worker) -> float:
-    (number,) = (await worker.figures()).rows[GONE.name, ()]
+    (number,) = (await worker.collect_metrics()).numbers(GONE)
     return number
 
 

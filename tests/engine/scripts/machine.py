@@ -64,9 +64,6 @@ class QueueMachine(RuleBasedStateMachine):
         for number in range(2):
             self.renew(number, 0)
 
-    def teardown(self) -> None:
-        self.queue.close()
-
     @rule(name=st.sampled_from(STEPS), pick=PICK, other=PICK)
     def step(self, name: str, pick: int, other: int) -> None:
         action: Callable[[int, int], object] = getattr(self, name)

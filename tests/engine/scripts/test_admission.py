@@ -11,7 +11,7 @@ from redis.exceptions import OutOfMemoryError
 
 from floodgate.broker.commands import read_contracts
 from floodgate.broker.lifecycle import AdmitCode, CancelCode
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.queueing import BUDGET_MS, LANE, POOL, ROUTE, START_MS, WORKER, Queue, admission, lease, task_id
 
 OTHER = "ba9876543210"

@@ -225,9 +225,3 @@ def test_garbage_among_them_is_dropped(reaped: Queue) -> None:
     reap(reaped)
     assert reaped.stranded() == {task_id("1")}
     assert reaped.cancel(task_id("1")) == [CancelCode.REMOVED]
-
-
-def test_a_contract_that_an_older_process_has_forgotten_is_not_unserved_for_ever(reaped: Queue) -> None:
-    reaped.client.zadd(reaped.keys.unserved(), {"0ld": reaped.now_ms})
-    reap(reaped)
-    assert not reaped.client.exists(reaped.keys.unserved())

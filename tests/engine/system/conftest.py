@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.leaks import leaks
 from tests.engine.system.system import App, System, await_ready, system
 
@@ -26,8 +26,8 @@ MOST_RESULT = 100_000
 def odd(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One gateway and one worker, small in every respect; after the module no key is left behind."""
     name = f"odd{uuid.uuid4().hex[:10]}"
-    small = {"WORKER_PLACES": PLACES, "WORKER_THREADS": THREADS}
-    small |= {"MAX_BODY_BYTES": MOST_BODY, "MAX_RESULT_BYTES": MOST_RESULT}
+    small = {"FLOODGATE_WORKER_CONCURRENCY": PLACES, "FLOODGATE_WORKER_THREADS": THREADS}
+    small |= {"FLOODGATE_MAX_BODY_BYTES": MOST_BODY, "FLOODGATE_MAX_RESULT_BYTES": MOST_RESULT}
     env = {key: str(value) for key, value in small.items()}
     with system(tmp_path_factory.mktemp("odd"), server.url, name, **env) as running:
         running.worker(wait=False)

@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from floodgate.run.children import bound_to_us
+from floodgate.run.processes import with_parent_death_signal
 
 ROOT = Path(__file__).parents[3]
 READY_S = 15.0
@@ -127,7 +127,7 @@ class System:
         log = self.directory / f"{factory.partition('_')[0]}-{len(self.apps)}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                bound_to_us(command, signal.SIGKILL),
+                with_parent_death_signal(command, signal.SIGKILL),
                 cwd=ROOT,
                 env={**os.environ, **self.env, **env},
                 stdin=subprocess.DEVNULL,
@@ -147,10 +147,10 @@ def system(directory: Path, redis_url: str, namespace: str, handlers: str = ODD,
     """Return a system without processes; whatever is started ends with the block."""
     given = {
         "REDIS_URL": redis_url,
-        "NAMESPACE": namespace,
-        "HANDLERS": handlers,
-        "LEASE_S": str(LEASE_S),
-        "DRAIN_S": "20",
+        "FLOODGATE_NAMESPACE": namespace,
+        "FLOODGATE_HANDLERS": handlers,
+        "FLOODGATE_LEASE_S": str(LEASE_S),
+        "FLOODGATE_DRAIN_S": "20",
         "ODD_NOTES": str(directory / "notes"),
         "PYTHONFAULTHANDLER": "1",
     }

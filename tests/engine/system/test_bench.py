@@ -20,7 +20,7 @@ from benchmarks.redis_server import Server
 from benchmarks.statistics import Metric, missed, table
 from benchmarks.testbed import ACCESS_LOG, BARE, App, app
 from benchmarks.wrk import WrkFailed, load
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 150

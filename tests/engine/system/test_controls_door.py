@@ -23,8 +23,8 @@ from benchmarks.arrivals import Request, Stream
 from benchmarks.database import BEST
 from benchmarks.database import VARIABLE as DATABASE
 from benchmarks.testbed import CONCURRENCY
-from floodgate.run.children import bound_to_us
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
+from floodgate.run.processes import with_parent_death_signal
 from tests.engine.system.controls import (
     PLACES,
     Lacking,
@@ -215,7 +215,7 @@ def _most_at_once(side: Side, load: list[Request]) -> int:
 @contextlib.contextmanager
 def _database(path: str) -> Iterator[None]:
     process = subprocess.Popen(
-        bound_to_us([sys.executable, "-m", "benchmarks.database", path], signal.SIGKILL), cwd=ROOT
+        with_parent_death_signal([sys.executable, "-m", "benchmarks.database", path], signal.SIGKILL), cwd=ROOT
     )
     try:
         limit_s = time.monotonic() + 5

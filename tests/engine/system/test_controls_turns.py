@@ -16,7 +16,7 @@ from benchmarks.arrivals import Request, Stream
 from benchmarks.overload_fairness import max_min
 from benchmarks.statistics import jain
 from floodgate.peak.statistics import share
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.controls import Lacking, Side, answered, beside, broken, latency_s, started, turned_away
 from tests.engine.system.system import System
 

@@ -16,7 +16,7 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.conftest import MOST_BODY, MOST_RESULT, THREADS
 from tests.engine.system.edge_assertions import PROBLEM, assert_problem
 from tests.engine.system.edge_handlers.endings import SECRET, Ending
@@ -106,7 +106,7 @@ async def test_a_body_that_grows_too_large_is_answered_413_before_it_has_ended(g
         ("/results/unserialisable", "object"),
         ("/results/wrong", "int"),
         ("/results/not-a-number", "not JSON compliant"),
-        (f"/results/large?size={MOST_RESULT}", "MAX_RESULT_BYTES"),
+        (f"/results/large?size={MOST_RESULT}", "FLOODGATE_MAX_RESULT_BYTES"),
     ],
 )
 async def test_a_result_that_cannot_be_sent_is_500_at_once_and_its_reason_is_logged(
@@ -205,7 +205,7 @@ async def test_live_and_ready_answer_anyone_with_a_status_and_nothing_else(gatew
 
 
 async def test_no_slot_stays_taken_after_all_of_this(odd: System, server: EmbeddedServer) -> None:
-    keys = Keys(odd.env["NAMESPACE"])
+    keys = Keys(odd.env["FLOODGATE_NAMESPACE"])
     with contextlib.closing(Redis.from_url(server.url)) as redis:
         await until_async(lambda: redis.hlen(keys.tasks()) == 0)
         assert not list(redis.scan_iter(f"{keys.prefix}slots:*"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.proxying import Proxy
 from tests.engine.system.system import system, until_async
 

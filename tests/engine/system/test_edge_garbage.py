@@ -20,7 +20,7 @@ from floodgate.broker.keys import CATALOGUE, Keys
 from floodgate.declare.discovery import discover
 from floodgate.declare.registry import Handler, Registry
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.system import ODD, App, System, system, until
 
 NOT_TEXT = b"\xff\xfe"
@@ -49,7 +49,7 @@ class DecodeError:
 
     @property
     def lane(self) -> str:
-        return f"{self.registry.contract}:a:0"
+        return f"{self.registry.release_digest}:a:0"
 
     def key(self, name: str) -> str:
         """Return the key of a kind in the catalogue, of parts that are in use."""

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.conftest import PLACES, THREADS
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.system import App, System, until_async
@@ -60,7 +60,7 @@ async def test_a_client_that_leaves_while_waiting_frees_its_slot_and_nothing_run
     client: httpx.AsyncClient, gateway: App, odd: System, in_system: Redis, path: str
 ) -> None:
     _, places = KINDS[path]
-    tasks, tag = Keys(odd.env["NAMESPACE"]).tasks(), f"left-waiting-{path[1:]}"
+    tasks, tag = Keys(odd.env["FLOODGATE_NAMESPACE"]).tasks(), f"left-waiting-{path[1:]}"
     async with all_places_taken(client, odd, path, places):
         async with leaving(gateway, f"{path}?tag={tag}&seconds=0"):
             await until_async(lambda: in_system.hlen(tasks) == places + 1)

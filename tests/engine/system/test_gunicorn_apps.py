@@ -27,7 +27,7 @@ from tests.engine.system.system import until_async
 ROOT = Path(__file__).parents[3]
 START_S = 20
 END_S = 10
-UNREADY_S = 1.0
+SHUTDOWN_DELAY_S = 1.0
 PROCESSES = 2
 HANDLER = """
 import asyncio
@@ -56,9 +56,19 @@ def free_port() -> int:
 
 @pytest.fixture
 def environment(redis_url: str, namespace: str) -> dict[str, str]:
-    ports = {"GATEWAY_PORT": str(free_port()), "WORKER_PORT": str(free_port())}
-    given = {"UNREADY_S": str(UNREADY_S), "REDIS_URL": redis_url, "NAMESPACE": namespace, "LEASE_S": "1"}
-    return os.environ | ports | given | {"WORKER_THREADS": "1", "STUCK_S": "1"}
+    ports = {"FLOODGATE_GATEWAY_PORT": str(free_port()), "FLOODGATE_WORKER_PORT": str(free_port())}
+    given = {
+        "FLOODGATE_SHUTDOWN_DELAY_S": str(SHUTDOWN_DELAY_S),
+        "REDIS_URL": redis_url,
+        "FLOODGATE_NAMESPACE": namespace,
+        "FLOODGATE_LEASE_S": "1",
+    }
+    return (
+        os.environ
+        | ports
+        | given
+        | {"PYTHONPATH": str(ROOT), "FLOODGATE_WORKER_THREADS": "1", "FLOODGATE_STUCK_S": "1"}
+    )
 
 
 @pytest.fixture
@@ -90,7 +100,7 @@ def apps(tmp_path: Path, environment: dict[str, str]) -> Iterator[dict[str, subp
 def test_a_request_under_way_is_answered_while_both_apps_are_told_to_end(
     apps: dict[str, subprocess.Popen[bytes]], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}/slow"
+    url = f"http://127.0.0.1:{environment['FLOODGATE_GATEWAY_PORT']}/slow"
     deadline = time.monotonic() + START_S
     while not _answers(url):
         logs = "\n".join(log.read_text() for log in tmp_path.glob("*.log"))
@@ -112,14 +122,14 @@ def test_a_request_under_way_is_answered_while_both_apps_are_told_to_end(
 def test_a_leaving_gateway_says_so_before_it_closes_its_port(
     apps: dict[str, subprocess.Popen[bytes]], environment: dict[str, str]
 ) -> None:
-    url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
+    url = f"http://127.0.0.1:{environment['FLOODGATE_GATEWAY_PORT']}"
     deadline = time.monotonic() + START_S
     while not _answers(f"{url}/slow"):
         assert time.monotonic() < deadline
     with httpx.Client(base_url=url) as kept:
         assert "connection" not in kept.get("/-/live").headers
         apps["gateway"].terminate()
-        time.sleep(UNREADY_S / 2)
+        time.sleep(SHUTDOWN_DELAY_S / 2)
         for client in (kept, httpx):
             leaving = client.get(f"{url}/openapi.json")
             assert (leaving.status_code, leaving.headers["connection"]) == (200, "close")
@@ -129,12 +139,12 @@ def test_a_leaving_gateway_says_so_before_it_closes_its_port(
 def test_a_leaving_gateway_is_not_ready_while_it_still_answers(
     apps: dict[str, subprocess.Popen[bytes]], environment: dict[str, str]
 ) -> None:
-    url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
+    url = f"http://127.0.0.1:{environment['FLOODGATE_GATEWAY_PORT']}"
     deadline = time.monotonic() + START_S
     while not _answers(f"{url}/-/ready"):
         assert time.monotonic() < deadline
     apps["gateway"].terminate()
-    time.sleep(UNREADY_S / 2)
+    time.sleep(SHUTDOWN_DELAY_S / 2)
     assert httpx.get(f"{url}/-/ready").status_code == 503
     assert httpx.get(f"{url}/-/live").status_code == 200
 
@@ -143,7 +153,7 @@ def test_a_leaving_gateway_is_not_ready_while_it_still_answers(
 def test_workers_whose_threads_all_hang_end_and_are_replaced(
     apps: dict[str, subprocess.Popen[bytes]], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
+    url = f"http://127.0.0.1:{environment['FLOODGATE_GATEWAY_PORT']}"
     deadline = time.monotonic() + START_S
     while not _answers(f"{url}/quick"):
         assert time.monotonic() < deadline
@@ -167,7 +177,7 @@ async def test_a_gateway_that_is_told_to_leave_before_it_has_started_is_never_re
     redis_url: str, namespace: str
 ) -> None:
     settings = Settings(redis_url=SecretStr(redis_url), namespace=namespace)
-    app = install(FastAPI(), settings, Registry((), {}, "contract"))
+    app = install(FastAPI(), settings, Registry((), "contract"))
     assert isinstance(app, GatewayApp)
     app.begin_drain()
     async with app.router.lifespan_context(app):

@@ -20,7 +20,7 @@ from benchmarks.testbed import free_port
 from floodgate.peak.plan import Plan
 from floodgate.peak.records import Asked, Row, Writer, note_asked, read
 from floodgate.peak.sampling import read_processes, read_queue
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.system import App, System, await_ready, system
 
 ROOT = Path(__file__).parents[3]
@@ -35,7 +35,9 @@ KNOWN = {"SHAPE", "RPS", "USERS", "SECONDS", "PROCESSES", "HOST", "OPENAPI", "MA
 def running(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A gateway and a worker with four places."""
     directory = tmp_path_factory.mktemp("load")
-    with system(directory, server.url, f"load{os.getpid()}", handlers=HANDLERS, WORKER_PLACES="4") as started:
+    with system(
+        directory, server.url, f"load{os.getpid()}", handlers=HANDLERS, FLOODGATE_WORKER_CONCURRENCY="4"
+    ) as started:
         worker = started.worker(wait=False)
         started.gateway()
         await_ready(worker)

@@ -50,7 +50,7 @@ def gunicorn(tmp_path: Path) -> Iterator[Gunicorn]:
 
 
 @contextlib.contextmanager
-def running_gunicorn(tmp_path: Path, unready_s: float = 0, **env: str) -> Iterator[Gunicorn]:
+def running_gunicorn(tmp_path: Path, shutdown_delay_s: float = 0, **env: str) -> Iterator[Gunicorn]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -59,7 +59,7 @@ def running_gunicorn(tmp_path: Path, unready_s: float = 0, **env: str) -> Iterat
         "from floodgate.operations import server\n"
         "from floodgate.operations.settings import Settings\n"
         f"server.GC_PERIOD_S = {GC_PERIOD_S}\n"
-        f"settings = Settings(drain_s={DRAIN_S}, unready_s={unready_s})\n"
+        f"settings = Settings(drain_s={DRAIN_S}, shutdown_delay_s={shutdown_delay_s})\n"
         f"globals().update(server.configuration('tests.engine.system.toy_app:build()', {port}, settings))\n"
         f"bind = '127.0.0.1:{port}'\n"
     )
@@ -68,7 +68,7 @@ def running_gunicorn(tmp_path: Path, unready_s: float = 0, **env: str) -> Iterat
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "-c", str(conf)],
             cwd=ROOT,
-            env=os.environ | {"TOY_NOTES": str(notes), "TOY_UNREADY_S": str(unready_s)} | env,
+            env=os.environ | {"TOY_NOTES": str(notes), "TOY_SHUTDOWN_DELAY_S": str(shutdown_delay_s)} | env,
             stdout=file,
             stderr=file,
             start_new_session=True,
@@ -163,7 +163,7 @@ def test_what_never_answers_is_cut_in_time_for_the_lifespan_to_shut_down(gunicor
 
 
 def test_between_the_drain_and_the_closing_of_the_port_new_connections_are_served(tmp_path: Path) -> None:
-    with running_gunicorn(tmp_path, unready_s=1.5) as gunicorn:
+    with running_gunicorn(tmp_path, shutdown_delay_s=1.5) as gunicorn:
         gunicorn.process.terminate()
         assert until(lambda: gunicorn.lines() == ["drain"], 1) < 0.5
         closed_s = until(lambda: not answers(gunicorn), 3) if answers(gunicorn) else 0
@@ -173,7 +173,7 @@ def test_between_the_drain_and_the_closing_of_the_port_new_connections_are_serve
 
 
 def test_work_under_way_has_its_whole_drain_after_the_port_is_closed(tmp_path: Path) -> None:
-    with running_gunicorn(tmp_path, unready_s=1) as gunicorn, endless(gunicorn):
+    with running_gunicorn(tmp_path, shutdown_delay_s=1) as gunicorn, endless(gunicorn):
         gunicorn.process.terminate()
         took_s = until(lambda: gunicorn.process.poll() is not None, DRAIN_S + 6)
     assert gunicorn.lines() == ["drain", "shutdown"]

@@ -23,7 +23,8 @@ from floodgate.broker.envelopes import Task, pack_task, unpack_task
 from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Handler, Registry, declared_in
 from floodgate.gateway.call_codec import CallCodec
-from floodgate.gateway.outcomes import Payload, RequestOptions
+from floodgate.gateway.payload import Payload
+from floodgate.gateway.request_options import RequestOptions
 from floodgate.worker.arguments import plans
 from floodgate.worker.resources import Resources
 from shared import queued
@@ -227,7 +228,7 @@ async def arrived(handler: Handler, payload: Payload) -> dict[str, Any]:
         0, handler.route, "l", "i", 1, "f", 8, 1, "id", payload.path, payload.query, payload.headers, payload.body
     )
     task = unpack_task(pack_task(sent))
-    registry = Registry((handler,), {handler.route: handler}, "")
+    registry = Registry((handler,), "")
     return await plans(registry, Resources([]))[handler.route].arguments(task)
 
 

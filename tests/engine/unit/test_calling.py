@@ -15,7 +15,7 @@ from pydantic import BaseModel, field_validator
 
 from floodgate.declare.registry import Registry
 from floodgate.gateway.call_codec import CallCodec, CallCodecs
-from floodgate.gateway.outcomes import RequestOptions
+from floodgate.gateway.request_options import RequestOptions
 from shared import Context
 from tests.engine.unit.calling_values import (
     HIDDEN,
@@ -145,7 +145,7 @@ async def test_unknown_and_missing_arguments_are_named() -> None:
 
 async def test_a_function_that_is_not_queued_is_a_lookup_error() -> None:
     with pytest.raises(LookupError, match="arrived is not queued"):
-        CallCodecs(Registry((), {}, "")).find(arrived)
+        CallCodecs(Registry((), "")).find(arrived)
 
 
 async def test_a_parameter_called_request_needs_an_alias() -> None:

@@ -12,9 +12,8 @@ import pytest
 from pydantic import BaseModel, Field, computed_field
 
 from floodgate.broker.envelopes import TaskOutcome, TaskReply
-from floodgate.gateway.call import HandlerFailed, Refused
 from floodgate.gateway.call_codec import CallCodec
-from floodgate.gateway.outcomes import Failure, Outcome
+from floodgate.gateway.outcomes import Failure, HandlerFailed, Outcome, Refused
 from floodgate.worker.serialization import Serializer
 from shared import Reply
 from tests.engine.unit.calling_values import MOMENT, Camel, Cat, Dog, Part, handler_of

@@ -11,8 +11,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from floodgate.errors import DeclarationError
 from floodgate.gateway.middleware import SCOPE_KEY, RequestRecord
-from floodgate.gateway.outcomes import Payload
-from floodgate.gateway.payload import PayloadBuilder
+from floodgate.gateway.payload import Payload, PayloadBuilder
 from tests.engine.conformance.sealed import sealed
 
 HEADERS = (

@@ -9,9 +9,10 @@ import pytest
 
 from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Registry, declared_in
-from floodgate.gateway import rate_limit as refusals
-from floodgate.gateway.outcomes import Failure, Outcome, RequestOptions
-from floodgate.gateway.rate_limit import MOST_KEPT, Refusals, TokenBucket
+from floodgate.gateway import rate_limit
+from floodgate.gateway.outcomes import Failure, Outcome
+from floodgate.gateway.rate_limit import MOST_CACHED, RateLimiter, TokenBucket
+from floodgate.gateway.request_options import RequestOptions
 from floodgate.gateway.responses import spread
 from shared import Rate, queued
 
@@ -35,7 +36,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     moved = Clock()
-    monkeypatch.setattr(refusals, "time", moved)
+    monkeypatch.setattr(rate_limit, "time", moved)
     return moved  # type: ignore[return-value]
 
 
@@ -60,7 +61,7 @@ def test_a_bucket_lets_its_size_through_and_refills_continuously(clock: Clock) -
 def test_what_the_process_refuses_costs_the_route_nothing(clock: Clock) -> None:
     own = registry(Rate(bucket=3, per_s=0.001))
     (handler,) = own.handlers
-    kept = Refusals(own, Rate(bucket=1, per_s=1))
+    kept = RateLimiter(own, Rate(bucket=1, per_s=1))
     assert kept.over_rate(handler.route) is None
     for _ in range(10):
         refused = kept.over_rate(handler.route)
@@ -77,7 +78,7 @@ def test_what_the_process_refuses_costs_the_route_nothing(clock: Clock) -> None:
 
 def test_each_route_has_its_bucket_and_all_share_that_of_the_process(clock: Clock) -> None:
     made = registry(Rate(1, 1), None)
-    kept = Refusals(made, Rate(2, 1))
+    kept = RateLimiter(made, Rate(2, 1))
     first, second = (h.route for h in made.handlers)
     assert kept.over_rate(first) is None
     over = kept.over_rate(first)
@@ -85,66 +86,66 @@ def test_each_route_has_its_bucket_and_all_share_that_of_the_process(clock: Cloc
     assert (over.failure, over.retry_after_s) == (Failure.RATE, 1)
     assert kept.over_rate(second) is None
     assert kept.over_rate(second) is not None
-    assert Refusals(made, None).over_rate(second) is None
+    assert RateLimiter(made, None).over_rate(second) is None
 
 
 def test_a_refusal_holds_for_its_sort_and_as_long_as_it_was_told(clock: Clock) -> None:
-    kept = Refusals(registry(), None)
-    kept.remember("r", TERMS, FULL, 0.2)
-    assert kept.remembered("r", TERMS) is FULL
-    assert kept.remembered("r", dataclasses.replace(TERMS, tenant="other")) is None
-    assert kept.remembered("r", dataclasses.replace(TERMS, weight=1, share=600)) is None
-    assert kept.remembered("r", dataclasses.replace(TERMS, async_response=True)) is None
-    assert kept.remembered("other", TERMS) is None
+    kept = RateLimiter(registry(), None)
+    kept.cache("r", TERMS, FULL, 0.2)
+    assert kept.cached("r", TERMS) is FULL
+    assert kept.cached("r", dataclasses.replace(TERMS, tenant="other")) is None
+    assert kept.cached("r", dataclasses.replace(TERMS, weight=1, share=600)) is None
+    assert kept.cached("r", dataclasses.replace(TERMS, async_response=True)) is None
+    assert kept.cached("other", TERMS) is None
     clock.now_s += 0.21
-    assert kept.remembered("r", TERMS) is None
+    assert kept.cached("r", TERMS) is None
 
 
 @pytest.mark.parametrize(
-    ("terms", "for_s"),
+    ("options", "for_s"),
     [
         (TERMS, 0.0),
-        (dataclasses.replace(TERMS, whole=False), 0.2),
+        (dataclasses.replace(TERMS, has_full_budget=False), 0.2),
         (dataclasses.replace(TERMS, weight=64, share=1000), 0.2),
     ],
     ids=["nothing waits", "less than the whole time", "critical"],
 )
 def test_what_says_nothing_of_others_is_not_remembered(clock: Clock, options: RequestOptions, for_s: float) -> None:
-    kept = Refusals(registry(), None)
-    kept.remember("r", options, FULL, for_s)
-    assert kept.remembered("r", TERMS) is None
-    assert kept.remembered("r", options) is None
+    kept = RateLimiter(registry(), None)
+    kept.cache("r", options, FULL, for_s)
+    assert kept.cached("r", TERMS) is None
+    assert kept.cached("r", options) is None
 
 
 def test_a_request_with_less_time_is_refused_from_memory_too(clock: Clock) -> None:
-    kept = Refusals(registry(), None)
-    kept.remember("r", TERMS, FULL, 0.2)
-    assert kept.remembered("r", RequestOptions(500, whole=False)) is FULL
+    kept = RateLimiter(registry(), None)
+    kept.cache("r", TERMS, FULL, 0.2)
+    assert kept.cached("r", RequestOptions(500, has_full_budget=False)) is FULL
 
 
 def test_refusals_from_memory_are_counted_until_they_are_told(clock: Clock) -> None:
-    kept = Refusals(registry(), None)
-    kept.remember("r", TERMS, FULL, 0.2)
+    kept = RateLimiter(registry(), None)
+    kept.cache("r", TERMS, FULL, 0.2)
     for _ in range(3):
-        kept.remembered("r", TERMS)
-    assert kept.take_missed({"other"}) == {}
-    assert kept.take_missed({"r", "other"}) == {"r": 3}
-    assert kept.take_missed({"r"}) == {}
+        kept.cached("r", TERMS)
+    assert kept.take_suppressed({"other"}) == {}
+    assert kept.take_suppressed({"r", "other"}) == {"r": 3}
+    assert kept.take_suppressed({"r"}) == {}
 
 
 def test_names_from_outside_do_not_fill_the_memory(clock: Clock) -> None:
-    kept = Refusals(registry(), None)
-    for number in range(MOST_KEPT + 5):
-        kept.remember("r", dataclasses.replace(TERMS, tenant=str(number)), FULL, 0.2)
-    assert len(kept._kept) <= MOST_KEPT
+    kept = RateLimiter(registry(), None)
+    for number in range(MOST_CACHED + 5):
+        kept.cache("r", dataclasses.replace(TERMS, tenant=str(number)), FULL, 0.2)
+    assert len(kept._cache) <= MOST_CACHED
 
 
 def test_the_length_of_a_name_from_outside_does_not_fill_the_memory(clock: Clock) -> None:
-    kept = Refusals(registry(), None)
-    kept.remember("r", dataclasses.replace(TERMS, tenant="x" * 60_000), FULL, 0.2)
-    assert kept.remembered("r", dataclasses.replace(TERMS, tenant="x" * 60_000)) is FULL
-    assert kept.remembered("r", dataclasses.replace(TERMS, tenant="x" * 60_001)) is None
-    assert max(len(str(sort)) for sort in kept._kept) < 100
+    kept = RateLimiter(registry(), None)
+    kept.cache("r", dataclasses.replace(TERMS, tenant="x" * 60_000), FULL, 0.2)
+    assert kept.cached("r", dataclasses.replace(TERMS, tenant="x" * 60_000)) is FULL
+    assert kept.cached("r", dataclasses.replace(TERMS, tenant="x" * 60_001)) is None
+    assert max(len(str(sort)) for sort in kept._cache) < 100
 
 
 def test_retry_after_is_spread_over_the_clients_and_bounded() -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from floodgate.gateway import unsent as sending
-from floodgate.gateway.connections import Connection
-from floodgate.gateway.unsent import PIECE_BYTES, Unsent
+from floodgate.gateway import connections
+from floodgate.gateway.connections import PIECE_BYTES, Connection, LargeAnswers
 
 SIZE = 2 * PIECE_BYTES
 
@@ -20,8 +19,8 @@ def answer() -> dict[str, Any]:
 
 
 async def test_an_answer_that_is_being_cut_is_not_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "STILL_S", 0.05)
-    unsent = Unsent(SIZE)
+    monkeypatch.setattr(connections, "STILL_S", 0.05)
+    answers = LargeAnswers(SIZE)
     got: list[int] = []
 
     async def never(message: Any) -> None:
@@ -30,11 +29,11 @@ async def test_an_answer_that_is_being_cut_is_not_cut_again(monkeypatch: pytest.
     async def take(message: Any) -> None:
         got.append(len(message["body"]))
 
-    still = asyncio.create_task(unsent.send(answer(), never, Connection(None), "still"))
+    still = asyncio.create_task(answers.send(answer(), never, Connection(None), "still"))
     await asyncio.sleep(0)
     time.sleep(0.1)  # a late turn of the loop: the time of the first is up, and its task has not heard of it yet
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert await unsent.send(answer(), take, Connection(None), "next")
+    assert await answers.send(answer(), take, Connection(None), "next")
     assert sum(got) == SIZE
     assert not await still

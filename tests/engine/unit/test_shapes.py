@@ -14,7 +14,7 @@ from fastapi import Body, Cookie, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from floodgate.broker.envelopes import VERSION
-from floodgate.gateway.payload import places_of
+from floodgate.gateway.payload import dependant_of
 from tests.engine.conformance.sealed import sealed
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ def shape(*annotations: Any, default: Any = ..., result: Any = None, **presented
     handler = namespace["handler"]
     handler.__annotations__.update(zip(names, annotations, strict=True), **{"return": result})
     handler.__module__ = __name__
-    return sealed(handler, **presented).handlers[0].shape
+    return sealed(handler, **presented).handlers[0].signature_digest
 
 
 def model(**fields: Any) -> type[BaseModel]:
@@ -149,21 +149,21 @@ def test_a_sync_function_is_another_shape_than_an_async_one() -> None:
     def handler(a: int) -> None: ...
     async def other(a: int) -> None: ...
 
-    assert sealed(handler).handlers[0].shape != sealed(other).handlers[0].shape
+    assert sealed(handler).handlers[0].signature_digest != sealed(other).handlers[0].signature_digest
 
 
 def test_sealing_again_after_fastapi_has_seen_the_function_gives_the_same_contract() -> None:
     async def handler(x_word: str = Header("none"), size: int = Query(1, alias="s")) -> None: ...
 
     first = sealed(handler)
-    assert places_of(first.handlers[0]).header_params[0].alias == "x-word"
-    assert sealed(handler).contract == first.contract
+    assert dependant_of(first.handlers[0]).header_params[0].alias == "x-word"
+    assert sealed(handler).release_digest == first.release_digest
 
 
 def test_every_process_draws_the_same_contract_whatever_the_order_of_its_sets() -> None:
     program = (
         "from floodgate.declare.discovery import discover; from floodgate.operations.settings import Settings;"
-        "print(discover(Settings(handlers='tests.engine.conformance.handlers')).contract)"
+        "print(discover(Settings(handlers='tests.engine.conformance.handlers')).release_digest)"
     )
     processes = [
         subprocess.Popen(

@@ -54,7 +54,7 @@ def test_annotations_of_the_second_reading_were_texts() -> None:
 
 
 def test_a_websocket_is_refused_with_the_way_to_do_it_instead() -> None:
-    with pytest.raises(DeclarationError, match=r"gateway_app/extend\.py that uses `call`"):
+    with pytest.raises(DeclarationError, match=r"gateway_app/main\.py that uses `call`"):
         sealed(hello, method="websocket")
 
 

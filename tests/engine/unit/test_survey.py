@@ -1,4 +1,4 @@
-"""The survey goes on whatever becomes of one round: its end would end the gateway."""
+"""The directory of workers is refreshed whatever becomes of one round: the end of the loop would end the gateway."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ import asyncio
 
 import pytest
 
+from floodgate.declare.registry import Registry
 from floodgate.errors import DecodeError, FloodgateError, StoreFull, Unavailable
-from floodgate.gateway.worker_directory import WorkerDirectory, refresh_forever
+from floodgate.gateway import runtime
+from floodgate.gateway.runtime import GatewayRuntime
+from floodgate.operations.settings import Settings
 
 
-class Seen(WorkerDirectory):
-    """A survey that always comes back."""
+@pytest.mark.parametrize("error", [Unavailable("gone"), StoreFull("full"), DecodeError("malformed")])
+async def test_a_failed_round_is_followed_by_another(error: FloodgateError, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "REFRESH_S", 0.001)
+    rounds, again = 0, asyncio.Event()
 
-    def __init__(self) -> None:
-        self.rounds = 0
-
-    async def refresh(self) -> bool:
-        self.rounds += 1
-        return True
-
-
-@pytest.mark.parametrize("error", [Unavailable("gone"), StoreFull("full"), DecodeError("strange")])
-async def test_a_round_that_fails_is_followed_by_another(error: FloodgateError) -> None:
-    lanes, again = Seen(), asyncio.Event()
-
-    async def after(declared: bool) -> None:
-        if lanes.rounds == 1:
+    async def refresh() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
             raise error
         again.set()
 
-    surveying = asyncio.create_task(refresh_forever(lanes, 0.001, after))
+    gateway = GatewayRuntime(Settings(redis_url="redis://nowhere:1", namespace="n"), Registry((), "contract"))
+    monkeypatch.setattr(gateway, "_refresh", refresh)
+    refreshing = asyncio.create_task(gateway._refresh_forever())
     async with asyncio.timeout(2):
         await again.wait()
-    surveying.cancel()
+    refreshing.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await surveying
+        await refreshing

@@ -10,8 +10,7 @@ from fastapi import Request
 
 from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import declared_in
-from floodgate.gateway.outcomes import RequestOptions
-from floodgate.gateway.request_options import OptionsReader
+from floodgate.gateway.request_options import OptionsReader, RequestOptions
 from shared import Caller, Head, queued
 
 
@@ -36,7 +35,7 @@ def test_without_anything_a_request_has_the_whole_time_of_its_route() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefer", "terms"),
+    ("prefer", "options"),
     [
         ("wait=3", RequestOptions(3000, False)),
         ("WAIT = 3", RequestOptions(3000, False)),
@@ -57,17 +56,17 @@ def test_a_client_may_ask_for_less_time_and_never_for_more(prefer: str, options:
 
 
 @pytest.mark.parametrize(
-    ("prefer", "patience_s"),
+    ("prefer", "max_wait_s"),
     [("respond-async", 0), ("Respond-Async, wait=4", 4), ("wait=60, respond-async", 10), ("respond-async; x=1", 0)],
 )
-def test_a_route_with_an_async_time_answers_without_waiting(prefer: str, patience_s: float) -> None:
+def test_a_route_with_an_async_time_answers_without_waiting(prefer: str, max_wait_s: float) -> None:
     options = options_reader(async_timeout_s=60).options(request(prefer=prefer), None)
-    assert options == RequestOptions(60_000, True, async_response=True, patience_s=patience_s)
+    assert options == RequestOptions(60_000, True, async_response=True, max_wait_s=max_wait_s)
 
 
 def test_a_call_does_not_heed_what_the_client_prefers() -> None:
     options = options_reader(async_timeout_s=60).options(
-        request(prefer="respond-async, wait=1"), None, heed_prefer=False
+        request(prefer="respond-async, wait=1"), None, honor_prefer=False
     )
     assert options == RequestOptions(10_000)
 
@@ -75,8 +74,8 @@ def test_a_call_does_not_heed_what_the_client_prefers() -> None:
 def test_classes_have_their_weight_and_share() -> None:
     assert options_reader(priority="bulk").options(request(), None) == RequestOptions(10_000, weight=1, share=600)
     critical = options_reader(priority="critical").options(request(), None)
-    assert (critical.weight, critical.share, critical.asks_always) == (64, 1000, True)
-    assert not options_reader().options(request(), None).asks_always
+    assert (critical.weight, critical.share, critical.skips_cache) == (64, 1000, True)
+    assert not options_reader().options(request(), None).skips_cache
 
 
 def test_functions_see_the_head_and_who_asks() -> None:
