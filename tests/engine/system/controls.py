@@ -29,11 +29,11 @@ from tests.engine.leaks import leaks
 from tests.engine.system.system import System, await_ready, system
 
 HANDLERS = "benchmarks.handlers.controls"
-PLACES = 16
+CONCURRENT = 16
 PATIENCE_S = 12.0
 SEED = 1
 WARM_S = 0.05
-"""Between two requests: without a sample, the door is careful."""
+"""Between two requests: without a sample, admission is careful."""
 _FIRST = itertools.count(1, 100_000)
 """So that no two loads number a request alike: handlers note these numbers."""
 
@@ -43,7 +43,7 @@ def started(directory: Path, url: str, without: str = "", **env: str) -> Iterato
     """One gateway and one worker, without what is named; afterwards no key is left behind."""
     directory.mkdir(exist_ok=True)
     name = f"control{uuid.uuid4().hex[:10]}"
-    given = {VARIABLE: without, notes.VARIABLE: str(directory / "runs"), CONCURRENCY: str(PLACES)}
+    given = {VARIABLE: without, notes.VARIABLE: str(directory / "runs"), CONCURRENCY: str(CONCURRENT)}
     given |= {LEASE_S: "5", DRAIN_S: "9"}
     with system(directory, url, name, HANDLERS, **(given | env)) as running:
         gateway = running.gateway(wait=False, factory="benchmarks.ablation:gateway")
@@ -136,7 +136,7 @@ def answered(requests: Sequence[Request]) -> int:
     return sum(request.status == 200 for request in requests)
 
 
-def turned_away(requests: Sequence[Request]) -> int:
+def refusals(requests: Sequence[Request]) -> int:
     return sum(map(refused, requests))
 
 

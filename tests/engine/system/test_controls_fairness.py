@@ -1,4 +1,4 @@
-"""Who would be served, and what would be worked for nothing, without each rule of turns and of ends.
+"""Who would be served, and what would be worked for nothing, without each rule of fairness and of ends.
 
 `with` and `without` run side by side under the same load.
 """
@@ -17,12 +17,12 @@ from benchmarks.overload_fairness import max_min
 from benchmarks.statistics import jain
 from floodgate.peak.statistics import share
 from floodgate.run.embedded_server import EmbeddedServer
-from tests.engine.system.controls import Lacking, Side, answered, beside, broken, latency_s, started, turned_away
+from tests.engine.system.controls import Lacking, Side, answered, beside, broken, latency_s, started, refusals
 from tests.engine.system.system import System
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 CAPACITY_PER_S = 80.0
-"""16 places, 0.2 s each."""
+"""16 at once, 0.2 s each."""
 POLITE = tuple(f"polite-{number}" for number in range(4))
 NOISY = "noisy"
 TENANT_PER_S = CAPACITY_PER_S / (len(POLITE) + 1)
@@ -30,7 +30,7 @@ POLITE_OF_SHARE = 0.4
 NOISY_OF_SHARE = 18.0
 SECONDS = 3.0
 SKIP_S = 1.0
-"""Until the room is full, everybody gets in."""
+"""Until the route is full, everybody gets in."""
 DEADLINE_S = 1.0
 """Of `/expiring`."""
 SLACK_S = 0.05
@@ -56,7 +56,7 @@ async def test_without_fair_order_a_noisy_tenant_takes_what_is_theirs(without: L
     assert index[1] < 0.7
 
 
-async def test_without_turns_between_tenants_the_polite_wait_behind_the_noisy_one(without: Lacking) -> None:
+async def test_without_fair_order_between_tenants_the_polite_wait_behind_the_noisy_one(without: Lacking) -> None:
     kept, lost = await _tenants(without, "tenant-fairness")
     p90_s = [latency_s(_polite(load), 0.9) for load in (kept, lost)]
     print(f"p90 of the polite: {p90_s[0]:.3f} s, without {p90_s[1]:.3f} s")
@@ -65,13 +65,13 @@ async def test_without_turns_between_tenants_the_polite_wait_behind_the_noisy_on
 
 async def test_without_a_bound_on_a_tenant_the_polite_are_refused(without: Lacking) -> None:
     kept, lost = await _tenants(without, "tenant-share")
-    refused = [turned_away(_polite(load)) for load in (kept, lost)]
+    refused = [refusals(_polite(load)) for load in (kept, lost)]
     print(f"polite refused, of {len(_polite(kept))}: {refused[0]}, without {refused[1]}")
     assert refused[1] > 20
     assert refused[1] > 5 * refused[0]
 
 
-async def test_without_turns_between_routes_a_small_one_waits_behind_a_flooded_one(without: Lacking) -> None:
+async def test_without_fair_order_between_routes_a_small_one_waits_behind_a_flooded_one(without: Lacking) -> None:
     async with without("route-fairness") as both:
         await both.warm("/small", "/large")
         kept, lost = await both.load(
@@ -79,7 +79,7 @@ async def test_without_turns_between_routes_a_small_one_waits_behind_a_flooded_o
             Stream("large", "/large", 3 * CAPACITY_PER_S, 0, SECONDS),
         )
     small = [[request for request in load if request.kind == "small"] for load in (kept, lost)]
-    refused = [turned_away(load) for load in small]
+    refused = [refusals(load) for load in small]
     p90_s = [latency_s(load, 0.9) for load in small]
     print(f"small refused: {refused[0]}, without {refused[1]}; p90 {p90_s[0]:.3f} s, without {p90_s[1]:.3f} s")
     assert refused[0] + broken(small[0]) == 0
@@ -104,7 +104,7 @@ async def test_without_class_shares_bulk_leaves_no_room_to_the_default(without: 
 
 async def _refused_without(without: Lacking, half: str, name: str) -> None:
     kept, lost = await _beside_bulk(without, half, name)
-    refused = [turned_away(load) for load in (kept, lost)]
+    refused = [refusals(load) for load in (kept, lost)]
     print(f"{name} refused, of {len(kept)}: {refused[0]}, without {half} {refused[1]}")
     assert refused[1] > 20
     assert refused[1] > 5 * refused[0]

@@ -1,4 +1,4 @@
-"""What the door would be without each of its rules: the figure that is lost, in exact counts or clear ratios.
+"""What admission would be without each of its rules: the figure that is lost, in exact counts or clear ratios.
 
 `with` and `without` run side by side under the same load.
 """
@@ -26,7 +26,7 @@ from benchmarks.testbed import CONCURRENCY
 from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.run.processes import with_parent_death_signal
 from tests.engine.system.controls import (
-    PLACES,
+    CONCURRENT,
     Lacking,
     Side,
     answered,
@@ -35,13 +35,13 @@ from tests.engine.system.controls import (
     latency_s,
     pair,
     started,
-    turned_away,
+    refusals,
 )
 from tests.engine.system.system import ROOT, System
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 CAPACITY_PER_S = 80.0
-"""16 places, 0.2 s each."""
+"""16 at once, 0.2 s each."""
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +60,21 @@ async def test_without_the_predicted_wait_the_admitted_are_late(without: Lacking
         await both.warm("/gate")
         kept, lost = await both.load(Stream("load", "/gate", 3 * CAPACITY_PER_S, 0, 2.5))
     print(f"late of the admitted: {broken(kept)}, without {broken(lost)}")
-    assert broken(kept) == 0 < turned_away(kept)
+    assert broken(kept) == 0 < refusals(kept)
     assert broken(lost) > 50
 
 
-async def test_without_the_places_of_the_pool_a_burst_waits_in_vain_behind_long_runs(without: Lacking) -> None:
-    """Sixteen runs of three seconds hold all places, and nothing waits; then a hundred come that would take 20 ms."""
+async def test_without_the_capacity_of_the_pool_a_burst_waits_in_vain_behind_long_runs(without: Lacking) -> None:
+    """Sixteen runs of three seconds occupy the worker, and nothing waits; then a hundred come that would take 20 ms."""
 
     async def late(side: Side) -> tuple[int, int]:
         await side.warm("/brief")
         assert answered(await side.send([Request(0, 0.0, "/blocking?seconds=3")])) == 1
-        long = [Request(0, 0.0, "/blocking?seconds=3") for _ in range(PLACES)]
+        long = [Request(0, 0.0, "/blocking?seconds=3") for _ in range(CONCURRENT)]
         burst = [Request(0, 0.6, "/brief") for _ in range(100)]
         await side.send([*long, *burst])
-        assert answered(long) == PLACES
-        return broken(burst), turned_away(burst)
+        assert answered(long) == CONCURRENT
+        return broken(burst), refusals(burst)
 
     async with without("pool-places") as both:
         kept, lost = await asyncio.gather(*(late(side) for side in (both.whole, both.lacking)))
@@ -103,7 +103,7 @@ async def test_without_the_refusal_cache_every_refusal_asks_redis(without: Lacki
         load = await side.load(Stream("load", "/full", 200.0, 0, 1.0))
         calls = _scripts(redis) - before - 2 * idle
         await holding
-        assert turned_away(load) == len(load) > 100
+        assert refusals(load) == len(load) > 100
         return calls / len(load)
 
     async with without("refusal-cache") as both:
@@ -148,7 +148,7 @@ async def test_when_all_are_told_one_second_they_come_back_together(without: Lac
 
 
 async def test_without_the_running_limit_the_database_collapses(server: EmbeddedServer, tmp_path: Path) -> None:
-    """A worker with 64 places: so many at once make each of them take longer than its time-out."""
+    """A worker with a concurrency of 64: so many at once make each of them take longer than its time-out."""
     with contextlib.ExitStack() as stack:
         sides = []
         for name, lack in (("whole", ""), ("lacking", "running-limit")):
