@@ -156,6 +156,6 @@ REPLACED: Mapping[str, Callable[[], None]] = {
     "bucket": lambda: _replace(RateLimiter, "over_rate", _nothing),
     "bucket-before-the-body": _bucket_after_the_body,
     "retry-after": lambda: _replace(responses, "spread", lambda _: 1),
-    "cancelling": lambda: _replace(Dispatcher, "withdraw", _nothing),
+    "cancelling": lambda: _replace(Dispatcher, "_cancel", _nothing),
     "deadlines": _start_what_expired,
 }
