@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from benchmarks import echo
 from benchmarks.bench_run import BenchRun, Sample
@@ -18,6 +19,7 @@ from benchmarks.statistics import Metric
 from benchmarks.testbed import ACCESS_LOG, BARE, System, app, running
 from floodgate.peak.statistics import grid
 
+Value = Callable[[Sample], float]
 CONNECTIONS = (1, 16, 64, 256)
 CONNECTIONS_SHORT = (1, 64)
 BUSY = 64
@@ -29,10 +31,18 @@ SHAPES = {
 }
 """What kinds of routes are, how their paths end, and what is sent to them."""
 
-GATEWAY_AT_MOST = {1: 1.5, 16: 0.90, 64: 0.70, 256: 0.70}
-PER_S_AT_LEAST = {16: 0.85, 64: 1.0, 256: 1.0}
-P99_AT_MOST = {64: 1.5, 256: 1.5}
-OTHERS_AT_MOST = {64: 0.33, 256: 0.33}
+GATEWAY_US, WORKER_US, REDIS_US = map(attrgetter, ("cost.gateway_us", "cost.worker_us", "cost.redis_us"))
+PER_S, P50_US, P99_US = map(attrgetter, ("load.per_s", "load.p50_us", "load.p99_us"))
+OTHERS = {64: 0.33, 256: 0.33}
+GOALS: Sequence[tuple[str, Value, Value, bool, Mapping[int, float]]] = (
+    ("gateway µs", GATEWAY_US, GATEWAY_US, False, {1: 1.5, 16: 0.90, 64: 0.70, 256: 0.70}),
+    ("requests/s", PER_S, PER_S, True, {16: 0.85, 64: 1.0, 256: 1.0}),
+    ("p99", P99_US, P99_US, False, {64: 1.5, 256: 1.5}),
+    ("worker µs", WORKER_US, GATEWAY_US, False, OTHERS),
+    ("Redis µs", REDIS_US, GATEWAY_US, False, OTHERS),
+)
+"""A value of the queue, what of `bare+log` it is compared with, whether the goal is the least,
+and the goal at so many connections."""
 P50_ECHOES_AT_MOST = 2.0
 PLAIN_AT_MOST = 1.15
 SHAPES_AT_MOST = 1.0
@@ -57,7 +67,7 @@ class Round:
     echo_us: float
     samples: dict[tuple[str, str], Sample]
 
-    def ratio(self, kind: str, what: str, value: Callable[[Sample], float], to: Callable[[Sample], float]) -> float:
+    def ratio(self, kind: str, what: str, value: Value, to: Value) -> float:
         """Returns `value` of one kind as a share of `to` of `bare+log`."""
         return value(self.samples[kind, what]) / to(self.samples["bare+log", what])
 
@@ -112,47 +122,26 @@ def _echo_us(bench: BenchRun, number: int) -> float:
 
 
 def _curve(rounds: Sequence[Round]) -> list[Metric]:
-    metrics = [
-        _metric(rounds, "gateway µs", count, _gateway_us, _gateway_us, at_most=most)
-        for count, most in GATEWAY_AT_MOST.items()
-    ]
-    metrics += [
-        _metric(rounds, "requests/s", count, _per_s, _per_s, at_least=least) for count, least in PER_S_AT_LEAST.items()
-    ]
-    metrics += [_metric(rounds, "p99", count, _p99_us, _p99_us, at_most=most) for count, most in P99_AT_MOST.items()]
-    for name, value in (("worker µs", _worker_us), ("Redis µs", _redis_us)):
-        metrics += [
-            _metric(rounds, name, count, value, _gateway_us, at_most=most) for count, most in OTHERS_AT_MOST.items()
-        ]
+    metrics = []
+    for name, value, to, is_least, limits in GOALS:
+        beside = "" if value is to else "gateway µs of "
+        for count, limit in limits.items():
+            what = str(count)
+            measured = [r for r in rounds if ("queue", what) in r.samples]
+            if measured:  # a short run does not ask at all numbers of connections
+                ratios = tuple(r.ratio("queue", what, value, to) for r in measured)
+                most, least = (None, limit) if is_least else (limit, None)
+                title = f"{name} at {count} / {beside}bare+log"
+                metrics.append(Metric(title, ratios, at_most=most, at_least=least))
     p50 = tuple(r.samples["queue", "1"].load.p50_us / r.echo_us for r in rounds)
-    return [
-        *(metric for metric in metrics if metric.values),
-        Metric("p50 at 1 / Redis echo", p50, at_most=P50_ECHOES_AT_MOST),
-    ]
-
-
-def _metric(
-    rounds: Sequence[Round],
-    name: str,
-    count: int,
-    value: Callable[[Sample], float],
-    to: Callable[[Sample], float],
-    *,
-    at_most: float | None = None,
-    at_least: float | None = None,
-) -> Metric:
-    """Returns a ratio of the queue; without rounds where a short run does not ask at so many connections."""
-    measured = [r for r in rounds if ("queue", str(count)) in r.samples]
-    ratios = tuple(r.ratio("queue", str(count), value, to) for r in measured)
-    beside = "" if value is to else "gateway µs of "
-    return Metric(f"{name} at {count} / {beside}bare+log", ratios, at_most=at_most, at_least=at_least)
+    return [*metrics, Metric("p50 at 1 / Redis echo", p50, at_most=P50_ECHOES_AT_MOST)]
 
 
 def _plain(rounds: Sequence[Round]) -> list[Metric]:
     """Returns what plain routes pay for standing beside queued ones, and queued ones of other kinds."""
 
     def gateway(kind: str, what: str) -> tuple[float, ...]:
-        return tuple(r.ratio(kind, what, _gateway_us, _gateway_us) for r in rounds)
+        return tuple(r.ratio(kind, what, GATEWAY_US, GATEWAY_US) for r in rounds)
 
     return [
         Metric(f"gateway µs at {BUSY}, plain route / bare+log", gateway("direct", str(BUSY)), at_most=PLAIN_AT_MOST),
@@ -185,37 +174,8 @@ def _by_connections(rounds: Sequence[Round]) -> str:
 
 
 def _row(what: str, kind: str, samples: Sequence[Sample]) -> tuple[str, ...]:
-    def median(value: Callable[[Sample], float]) -> float:
-        return statistics.median(value(sample) for sample in samples)
-
-    queued = kind == "queue"
-    return (
-        what,
-        kind,
-        f"{median(_per_s):,.0f}",
-        f"{median(lambda s: s.load.p50_us) / 1000:.2f}",
-        f"{median(_p99_us) / 1000:.1f}",
-        f"{median(_gateway_us):.0f}",
-        f"{median(_worker_us):.0f}" if queued else "",
-        f"{median(_redis_us):.0f}" if queued else "",
+    per_s, p50_us, p99_us, *costs_us = (
+        statistics.median(map(value, samples)) for value in (PER_S, P50_US, P99_US, GATEWAY_US, WORKER_US, REDIS_US)
     )
-
-
-def _gateway_us(sample: Sample) -> float:
-    return sample.cost.gateway_us
-
-
-def _worker_us(sample: Sample) -> float:
-    return sample.cost.worker_us
-
-
-def _redis_us(sample: Sample) -> float:
-    return sample.cost.redis_us
-
-
-def _per_s(sample: Sample) -> float:
-    return sample.load.per_s
-
-
-def _p99_us(sample: Sample) -> float:
-    return float(sample.load.p99_us)
+    costs = [f"{cost_us:.0f}" for cost_us in costs_us] if kind == "queue" else [f"{costs_us[0]:.0f}", "", ""]
+    return what, kind, f"{per_s:,.0f}", f"{p50_us / 1000:.2f}", f"{p99_us / 1000:.1f}", *costs

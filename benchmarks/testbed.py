@@ -22,6 +22,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -103,9 +104,8 @@ class App:
         return self.log.read_text(errors="replace")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What gateway, workers and server have used up to now."""
+class Reading(NamedTuple):
+    """What gateway, workers and server have used up to now: seconds of processor time, and commands sent."""
 
     gateway_s: float
     worker_s: float
@@ -184,13 +184,8 @@ class System:
 
     def cost_since(self, start: Reading, requests: int) -> Cost:
         """Returns what each of `requests` cost since `start`."""
-        now, n = self.read(), max(1, requests)
-        return Cost(
-            (now.gateway_s - start.gateway_s) * 1e6 / n,
-            (now.worker_s - start.worker_s) * 1e6 / n,
-            (now.redis_s - start.redis_s) * 1e6 / n,
-            (now.sent - start.sent) / n,
-        )
+        each = [(now - before) / max(1, requests) for now, before in zip(self.read(), start, strict=True)]
+        return Cost(each[0] * 1e6, each[1] * 1e6, each[2] * 1e6, each[3])
 
     def slots_left(self) -> int:
         """Returns how many slots are still taken, once a moment has passed for the last handlers to end."""
