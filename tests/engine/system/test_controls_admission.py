@@ -34,8 +34,8 @@ from tests.engine.system.controls import (
     broken,
     latency_s,
     pair,
-    started,
     refusals,
+    started,
 )
 from tests.engine.system.system import ROOT, System
 

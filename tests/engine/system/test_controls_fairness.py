@@ -17,7 +17,7 @@ from benchmarks.overload_fairness import max_min
 from benchmarks.statistics import jain
 from floodgate.peak.statistics import share
 from floodgate.run.embedded_server import EmbeddedServer
-from tests.engine.system.controls import Lacking, Side, answered, beside, broken, latency_s, started, refusals
+from tests.engine.system.controls import Lacking, Side, answered, beside, broken, latency_s, refusals, started
 from tests.engine.system.system import System
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
