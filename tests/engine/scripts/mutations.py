@@ -59,7 +59,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("a turn is given back", "cancel", "-math.max(1, mean_ms) / t.weight", "0"),
         Mutation("the newest start decides", "declare", "started >= version", "true"),
     ),
-    "door": (
+    "estimated wait": (
         Mutation("a baton that lies means that all are busy", "admit", "lane.marker or state.running", "state.running"),
         Mutation("no place is free where all run that may", "admit", " or state.running >= max_running", ""),
         Mutation(

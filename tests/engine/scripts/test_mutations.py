@@ -23,7 +23,7 @@ from tests.engine.scripts import (
     test_classes,
     test_dead,
     test_detached,
-    test_door,
+    test_estimated_wait,
     test_figures,
     test_gateways,
     test_holders,
@@ -43,7 +43,7 @@ from tests.engine.scripts.test_property import QUICK, check
 _NUMBERS = itertools.count()
 MODULES = {
     "admission": test_admission,
-    "door": test_door,
+    "estimated wait": test_estimated_wait,
     "refusals": test_refusals,
     "classes": test_classes,
     "tenants": test_tenants,

@@ -8,7 +8,7 @@ import pytest
 
 from floodgate.broker.commands import AdmitCode
 from tests.engine.queueing import LANE, POOL, ROUTE, START_MS, Queue, lease, task_id
-from tests.engine.scripts.test_door import loaded, wide
+from tests.engine.scripts.test_estimated_wait import loaded, wide
 
 LATE, FULL = AdmitCode.LATE, AdmitCode.FULL
 
