@@ -14,11 +14,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from floodgate.broker.commands import cancel
+from floodgate.broker.commands import AdmitCode, CancelCode, cancel
 from floodgate.broker.connection import Client, run
 from floodgate.broker.envelopes import TaskOutcome, TaskReply
 from floodgate.broker.keys import Keys
-from floodgate.broker.lifecycle import AdmitCode, CancelCode
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError
 from floodgate.gateway.admission import AdmissionBatcher, CancelBatcher, PendingRequest, Stage
@@ -124,14 +123,14 @@ class Dispatcher:
             self._cancels.submit(pending.id)
 
     def give_up(self) -> None:
-        """Answer whoever still waits: this process leaves now."""
+        """Answer all requests that still wait: this process leaves now."""
         for pending in self.waiting():
             pending.settle(
                 Outcome(failure=Failure.UNAVAILABLE) if pending.stage is Stage.LOCAL else lost(pending.handler)
             )
 
     def close(self) -> None:
-        """Answer whoever waits, and whoever still comes at once: nothing is behind this any more."""
+        """Answer all requests that wait, and those that still come at once: the loops behind this have ended."""
         self._closed = True
         self.give_up()
 
@@ -144,7 +143,7 @@ class Dispatcher:
         for at in range(0, len(stranded), BATCH):
             batch = stranded[at : at + BATCH]
             waiting = [pending for pending in batch if not pending.answer.done()]
-            for pending in waiting:
+            for pending in waiting:  # until its new id is known, a 202 must not tell the old one
                 pending.moving = True
             try:
                 reply = await run(self._client, cancel(self._keys, [pending.id for pending in waiting], running=False))
@@ -154,11 +153,11 @@ class Dispatcher:
                     if pending.accept_on_admit:
                         pending.accept()
                 raise
-            for pending, code in zip(waiting, reply.codes, strict=True):
+            for pending, code in zip(waiting, reply.results, strict=True):
                 pending.moving = False
                 if code is CancelCode.REMOVED and not pending.answer.done():
                     self._admit_again(pending)
-                elif code is CancelCode.REMOVED_AFTER_A_TRY:
+                elif code is CancelCode.REMOVED_AFTER_START:
                     pending.settle(lost(pending.handler))
                 elif pending.accept_on_admit:
                     pending.accept()
@@ -211,7 +210,7 @@ class DisconnectWatcher:
         self._timer = loop.call_later(first_s, self._listen)
 
     def end(self) -> None:
-        """Stop watching; whatever happens to the client now is nobody's business."""
+        """Stop watching: there is an answer."""
         self._timer.cancel()
         if self._listening is not None:
             self._listening.cancel()
@@ -233,6 +232,6 @@ class DisconnectWatcher:
         try:
             while (await self._receive())["type"] != "http.disconnect":
                 pass
-        except Exception:  # a body that nobody reads is too large: its client is there, and can be heard no more
+        except Exception:  # an unread body that is too large: its client is there, and its leaving cannot be seen
             return
         self._pending.settle(Outcome(failure=Failure.CLIENT_LEFT))

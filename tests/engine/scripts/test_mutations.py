@@ -49,7 +49,7 @@ MODULES = {
     "tenants": test_tenants,
     "turns": test_turns,
     "runs": test_runs,
-    "figures": test_figures,
+    "statistics": test_figures,
     "detached": test_detached,
     "running": test_running,
     "parked": test_parked,

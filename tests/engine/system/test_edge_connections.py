@@ -1,4 +1,4 @@
-"""The odd cases of connections to Redis: reset again and again under load, and a primary that is one no more."""
+"""Edge cases of connections to Redis: reset again and again under load, and a primary that is one no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The odd cases of whole processes: none there, killed, told to end, or of another release."""
+"""Edge cases of whole processes: none there, killed, told to end, or of another release."""
 
 from __future__ import annotations
 

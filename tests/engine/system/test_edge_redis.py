@@ -1,4 +1,4 @@
-"""The odd cases of Redis: not there at start, gone while running, and garbage in any key."""
+"""Edge cases of Redis: not there at start, gone while running, and garbage in any key."""
 
 from __future__ import annotations
 

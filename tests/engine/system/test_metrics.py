@@ -17,7 +17,7 @@ from floodgate.broker.keys import Keys
 from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.leaks import leaks
 from tests.engine.scraping import Scrape, scrape
-from tests.engine.system.system import ODD, App, System, await_ready, system, until, until_async
+from tests.engine.system.system import EDGE_HANDLERS, App, System, await_ready, system, until, until_async
 
 PLACES = 2
 
@@ -27,7 +27,7 @@ def counting(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -
     """One gateway and one worker with two places."""
     name = f"met{uuid.uuid4().hex[:10]}"
     with system(
-        tmp_path_factory.mktemp("met"), server.url, name, ODD, FLOODGATE_WORKER_CONCURRENCY=str(PLACES)
+        tmp_path_factory.mktemp("met"), server.url, name, EDGE_HANDLERS, FLOODGATE_WORKER_CONCURRENCY=str(PLACES)
     ) as running:
         gateway = running.gateway(wait=False)
         await_ready(running.worker())

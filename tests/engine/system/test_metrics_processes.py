@@ -7,12 +7,9 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -20,7 +17,16 @@ import psutil
 import pytest
 
 from tests.engine.scraping import scrape
-from tests.engine.system.system import ODD, ROOT, System, await_ready, until, until_async
+from tests.engine.system.system import (
+    EDGE_HANDLERS,
+    Gunicorn,
+    System,
+    await_ready,
+    free_port,
+    gunicorn,
+    until,
+    until_async,
+)
 
 START_S = 15.0
 LOST_S = 2.0
@@ -28,58 +34,25 @@ LOST_S = 2.0
 TOKEN = "a-token-of-sixteen-or-more"
 
 
-@dataclass(frozen=True, slots=True)
-class Gunicorn:
-    """A master of two processes; it listens on every address, as in a container."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def children(self) -> list[int]:
-        return [child.pid for child in psutil.Process(self.process.pid).children()]
-
-    def status(self, path: str, at: str = "127.0.0.1", **headers: str) -> int:
-        """Return the status of a path, asked over a connection of its own; 0 when it was cut."""
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"http://{at}:{self.port}{path}", headers=headers, timeout=5).status_code
-        return 0
-
-    def metrics_directory(self) -> Path:
-        """Return where its processes share their metrics."""
-        files = [Path(file.path) for file in psutil.Process(self.children()[0]).open_files()]
-        return next(file.parent.parent for file in files if file.suffix == ".lock")
-
-
 @contextlib.contextmanager
 def running(own: System, directory: Path, **env: str) -> Iterator[Gunicorn]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = directory / "gunicorn.log"
+    """Run a gateway of two processes; it listens on every address, as in a container."""
+    port = free_port()
     given = {
-        **os.environ,
         **own.env,
-        "FLOODGATE_HANDLERS": ODD,
+        "FLOODGATE_HANDLERS": EDGE_HANDLERS,
         "FLOODGATE_GATEWAY_PORT": str(port),
         "WEB_CONCURRENCY": "2",
-        **env,
     }
-    with log.open("wb") as file:
-        command = [sys.executable, "-m", "gunicorn", "-c", "gateway_app/gunicorn_conf.py"]
-        process = subprocess.Popen(command, cwd=ROOT, env=given, stdout=file, stderr=file, start_new_session=True)
-    gunicorn = Gunicorn(process, port, log)
-    try:
-        until(lambda: process.poll() is None and gunicorn.status("/-/ready") == 200, START_S)
-        yield gunicorn
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with gunicorn("gateway_app/gunicorn_conf.py", port, directory / "gunicorn.log", {**given, **env}) as gateway:
+        until(lambda: gateway.alive and gateway.ready, START_S)
+        yield gateway
+
+
+def metrics_directory(gateway: Gunicorn) -> Path:
+    """Return where its processes share their metrics."""
+    files = [Path(file.path) for file in psutil.Process(gateway.children()[0]).open_files()]
+    return next(file.parent.parent for file in files if file.suffix == ".lock")
 
 
 def foreign_address() -> str | None:
@@ -107,7 +80,7 @@ def test_one_sum_over_both_processes_also_right_after_one_of_them_is_killed(own:
             assert scrape(gateway.url)("requests_ended_total", outcome="done") == 40
         until(lambda: scrape(gateway.url)("processes_ready") == 2)
         assert scrape(gateway.url)("requests_open") == 0
-        directory = gateway.metrics_directory()
+        directory = metrics_directory(gateway)
         assert len([*directory.glob("gateway/*.snapshot.json")]) == 2
         gateway.process.terminate()
         assert gateway.process.wait(10) == 0
