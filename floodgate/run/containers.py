@@ -11,7 +11,7 @@ import functools
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from floodgate.operations import environment
@@ -61,7 +61,7 @@ def up(gateways: str | None, workers: str | None) -> None:
     wanted = plan()
     _check_numbers({"GATEWAYS": wanted.gateways, "WORKERS": wanted.workers})
     _check_ports({"GATEWAY_PORT": wanted.port, "OPS_PORT": wanted.ops_port})
-    _warn_of_old_names(wanted)
+    warn_of_old_names(wanted.settings)
     made = keep_secrets(ENV_FILE, os.environ, (TOKEN, *(() if wanted.redis_url else PASSWORDS)))
     if made:
         say(f"made {', '.join(made)} in {ENV_FILE}")
@@ -127,10 +127,10 @@ def roll() -> None:
     _allow(wanted)
 
 
-def _warn_of_old_names(wanted: Plan) -> None:
-    names = [name.removeprefix(environment.PREFIX).lower() for name in wanted.settings if name.startswith("FLOOD")]
-    fields = [name for name in names if name not in TYPED]
-    for line in environment.notes(variables(ENV_FILE) | os.environ, fields):
+def warn_of_old_names(settings: Iterable[str]) -> None:
+    """Say which of the apps' variables `.env` or the shell sets under a name that is not read any more."""
+    names = [name.removeprefix(environment.PREFIX).lower() for name in settings if name.startswith(environment.PREFIX)]
+    for line in environment.notes(variables(ENV_FILE) | os.environ, [name for name in names if name not in TYPED]):
         say(line)
 
 
