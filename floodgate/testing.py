@@ -34,7 +34,6 @@ from floodgate.gateway.payload import Payload
 from floodgate.operations.environment import variable
 from floodgate.operations.settings import Settings
 from floodgate.run.embedded_server import EmbeddedServer
-from floodgate.worker.runs import Event
 from floodgate.worker.runtime import WorkerRuntime
 
 __all__ = ["System", "SystemFactory", "Worker", "floodgate", "namespace", "redis_url", "server"]
@@ -71,10 +70,9 @@ class Worker(WorkerRuntime):
 
     def die(self) -> None:
         """End as a killed process does: send nothing, renew nothing. What a thread still runs is dropped."""
-        for executor in (consumer.executor for consumer in self._consumers):
-            for held in executor.runs.values():
-                executor.tell(held, Event.RELEASE)
-            executor.close()
+        for consumer in self._consumers:
+            consumer.executor.release()
+            consumer.executor.close()
         self.running.cancel()
 
     def _with_fault(self, handler: Handler) -> Handler:
@@ -195,8 +193,9 @@ class System(httpx.AsyncClient):
         self._left: list[Worker] = []
         self._lost: dict[Function, int] = {}
         self._late: dict[Function, float] = {}
-        self._dispatch = app.state.dispatcher.dispatch
-        app.state.dispatcher.dispatch = self._dispatch_with_own_deadline
+        assert app.engine, "its lifespan runs"
+        self._dispatch = app.engine.dispatcher.dispatch
+        app.engine.dispatcher.dispatch = self._dispatch_with_own_deadline  # type: ignore[method-assign]
 
     def full(self, function: Function) -> AbstractAsyncContextManager[None]:
         """Take all free places of a handler's route while the block lasts: 503."""

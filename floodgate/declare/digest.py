@@ -77,7 +77,9 @@ def _default(parameter: inspect.Parameter) -> Any:
 
 def _schema(declaration: Declaration, name: str, annotation: Any, mode: Literal["validation", "serialization"]) -> Any:
     try:
-        return _without_texts(TypeAdapter(annotation).json_schema(mode=mode))
+        adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        # By both names of a field: requests are read by the alias, the arguments of a `call` by the field's own.
+        return [_without_texts(adapter.json_schema(mode=mode, by_alias=by_alias)) for by_alias in (True, False)]
     except PydanticUserError as error:
         first = str(error).splitlines()[0]
         declaration.refuse(f"the type of {name!r} cannot travel as JSON ({first}); use types that pydantic knows")

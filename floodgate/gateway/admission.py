@@ -40,16 +40,19 @@ log = logging.getLogger("floodgate.gateway")
 BATCH_TASKS = 256
 BATCH_BYTES = 512 * 1024
 VALID_S = 1.0
+"""An `admit` that a frozen server runs later than that does nothing, so that none admits what was given up."""
 CALL_S = 2.0
 MOST_WAIT_S = 1.0
+"""Of a request, to be sent."""
 SILENT_S = 0.23
 """Without an answer for so long, and the grace, Redis counts as away; short freezes refuse nobody."""
 GRACE_S = 0.02
-"""After a late turn of the loop a timer may come before the answer that lies there."""
+"""For the loop to read an answer that has arrived, where it runs its timers first."""
 IDLE_PROBE_S = 0.25
 """Between two looks at an idle connection."""
 PROBE_S = 0.1
-CERTAIN = 2
+"""Between two tries to connect while Redis is away."""
+AWAY_AFTER = 2
 """Tries to connect that fail in a row: one may be cut on its way, a dead server refuses both at once."""
 
 
@@ -206,10 +209,10 @@ class AdmissionBatcher:
                         await self._send(batch)
             except FloodgateError as error:
                 failures += 1
-                if failures == CERTAIN:
+                if failures == AWAY_AFTER:
                     log.warning("no admissions: waiting for Redis", extra=fields(reason=str(error)))
-                if failures >= CERTAIN:
-                    self._go_away()
+                if failures >= AWAY_AFTER:
+                    self._set_away()
                     await asyncio.sleep(random.uniform(PROBE_S / 2, PROBE_S))
             else:
                 if not (self._is_away or self._some.is_set()):
@@ -217,7 +220,7 @@ class AdmissionBatcher:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Refuse whoever waits and comes when what is done in the block takes too long; it goes on all the same."""
+        """Refuse all requests once the block takes too long; the block goes on, since a call is never sent twice."""
         self._timer = self._loop.call_later(SILENT_S, self._suspect)
         try:
             yield
@@ -225,9 +228,10 @@ class AdmissionBatcher:
             self._timer.cancel()
 
     def _suspect(self) -> None:
-        self._timer = self._loop.call_later(GRACE_S, self._go_away)
+        # A loop that was held up runs its timers before it reads what has arrived meanwhile.
+        self._timer = self._loop.call_later(GRACE_S, self._set_away)
 
-    def _go_away(self) -> None:
+    def _set_away(self) -> None:
         self._is_away = True
         self._refuse_all()
 
@@ -237,7 +241,7 @@ class AdmissionBatcher:
         self._refuse_old()
         while self._local and len(batch) < BATCH_TASKS and size < BATCH_BYTES:
             pending = self._local.popleft()
-            if pending.cancelled:
+            if pending.cancelled:  # before it was sent: there is nothing to take back
                 continue
             try:
                 admission = self._admission(pending)
@@ -313,7 +317,7 @@ class AdmissionBatcher:
             if result.code is AdmitCode.ADMITTED:
                 pending.stage, pending.wait_ms = Stage.ADMITTED, result.wait_ms
                 pending.count_admission(self._metrics)
-                if pending.cancelled:
+                if pending.cancelled:  # while it was sent
                     self._cancels.submit(pending.id)
                 elif pending.accept_on_admit:
                     pending.accept()

@@ -86,17 +86,16 @@ def install(
     if app.middleware_stack is not None:
         raise ConfigurationError("join() came after the first request; call it in build(), before the server starts")
     plain, app.router.routes[:] = list(app.router.routes), []
-    app.state.identity = identity = Identity(identify)
+    identity = Identity(identify)
     index = add_routes(app, registry, identity, settings.body_s, security)
     add_task_routes(app, registry)
     own = list(app.router.routes)
     app.router.routes.extend(plain)
-    app.state.call_codecs = CallCodecs(registry)
     # `__call__` is looked up on the class, so the object changes its class; it stays the one the user made.
     overrides_call = type(app).__call__ is not FastAPI.__call__
     app.__class__ = type(type(app).__name__, (GatewayApp, type(app)), {})
     innermost = Middleware(FastPath, routes=index, max_body_bytes=settings.max_body_bytes)
-    cast(GatewayApp, app).prepare(settings, registry, own, innermost, overrides_call)
+    cast(GatewayApp, app).prepare(settings, registry, identity, own, innermost, overrides_call)
     return app
 
 
@@ -113,12 +112,14 @@ class GatewayApp(FastAPI):
         self,
         settings: Settings,
         registry: Registry,
+        identity: Identity,
         own_routes: Sequence[BaseRoute],
         innermost: Middleware,
         overrides_call: bool,
     ) -> None:
         """Note what the start needs; called once, by `install`."""
         self.engine = None
+        self.identity, self.call_codecs = identity, CallCodecs(registry)
         self._own_routes, self._overrides_call = own_routes, overrides_call
         self.shutdown_delay_s = settings.shutdown_delay_s
         self.settings, self.registry, self._innermost = settings, registry, innermost
@@ -131,7 +132,6 @@ class GatewayApp(FastAPI):
     async def _lifespan(self) -> AsyncIterator[Any]:
         self._check_paths()  # here and not in `join`: routes may have been added since
         engine = self.engine = GatewayRuntime(self.settings, self.registry)  # after the fork: names are drawn here
-        self.state.dispatcher = engine.dispatcher
         stop = asyncio.Event()
         running = supervision.start(engine.run(stop))
         if self._leaving:
@@ -156,7 +156,7 @@ class GatewayApp(FastAPI):
         scope["app"] = self
         if self.root_path:
             scope["root_path"] = self.root_path
-        if self._is_traced():
+        if self._overrides_call or self._is_traced():
             await super().__call__(scope, receive, send)
         else:
             await self._layers(scope, receive, send)
@@ -167,7 +167,6 @@ class GatewayApp(FastAPI):
         Not in `build_middleware_stack`: instrumentation replaces that on the object,
         before or after `join`, and looks for the layers that Starlette builds.
         """
-        self._check_paths()
         settings = self.settings
         ops = OpsEndpoints({"metrics": MetricsPage(self.collect_metrics)}, settings.ops_token, lambda: self.ready)
         outermost = Middleware(

@@ -7,17 +7,24 @@ exception; not caught, it becomes that very answer. Must not know Redis.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar, overload
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeVar, get_args, overload
 
 from fastapi import Request, Response, WebSocket
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
+from pydantic import AliasChoices, BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
 from starlette.requests import ClientDisconnect, HTTPConnection
 
+from floodgate.broker.envelopes import TaskReply
+from floodgate.declare.checks import is_json
+from floodgate.declare.context import Caller
+from floodgate.declare.registry import Handler, Registry
 from floodgate.declare.reply import Reply
+from floodgate.declare.typed_arguments import TYPED, TypedArguments, dependant_of
 from floodgate.errors import HTTPError
-from floodgate.gateway.call_codec import CallCodec, CallCodecs
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.identity import caller_of, record_for
 from floodgate.gateway.outcomes import (
@@ -27,13 +34,17 @@ from floodgate.gateway.outcomes import (
     HandlerFailed,
     Outcome,
 )
+from floodgate.gateway.payload import Payload
 from floodgate.gateway.rate_limit import RateLimited
+from floodgate.gateway.request_options import OptionsReader, RequestOptions
 from floodgate.gateway.responses import respond
 
 __all__ = ["CallCodecs", "call", "caller_of"]
 
 Result = TypeVar("Result")
 
+OWN = "request"
+"""The argument of `call` that a handler's parameter cannot be called."""
 _BODY_LOCK = "floodgate_body_lock"
 
 
@@ -74,7 +85,7 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
     options = codec.options_reader.options(request, caller, honor_prefer=False)
     payload = codec.payload(arguments, record.request_id, caller, options)
     leaving = await _leaving(request)
-    dispatcher: Dispatcher = request.app.state.dispatcher
+    dispatcher: Dispatcher = request.app.engine.dispatcher
     meter, rate_limiter, route = dispatcher.metrics.of(codec.handler), dispatcher.rate_limiter, codec.handler.route
     meter.offered()
     answer = rate_limiter.over_rate(route) or rate_limiter.cached(route, options)
@@ -87,7 +98,7 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
 
 
 def _find(function: Callable[..., Any], request: HTTPConnection) -> CallCodec:
-    call_codecs: CallCodecs | None = getattr(request.app.state, "call_codecs", None)
+    call_codecs: CallCodecs | None = getattr(request.app, "call_codecs", None)
     if call_codecs is None:
         raise LookupError("this request belongs to a mounted application; `call` works from the gateway's own routes")
     return call_codecs.find(function)
@@ -154,3 +165,92 @@ ERROR_HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitabl
 def _raise_in_a_websocket(connection: HTTPConnection, error: Exception) -> None:
     if isinstance(connection, WebSocket):
         raise error
+
+
+class CallCodecs:
+    """The functions of one registry; each is prepared with its first call."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._handlers = {handler.function: handler for handler in registry.handlers}
+        self._prepared: dict[Callable[..., Any], CallCodec] = {}
+
+    def find(self, function: Callable[..., Any]) -> CallCodec:
+        """Return the prepared function; raises `LookupError`, and `TypeError` for one that cannot be called."""
+        if function not in self._prepared:
+            if function not in self._handlers:
+                name = getattr(function, "__qualname__", repr(function))
+                raise LookupError(f"{name} is not queued: only a function under @queued can be called")
+            self._prepared[function] = CallCodec(self._handlers[function])
+        return self._prepared[function]
+
+
+class CallCodec:
+    """One handler, as a plain route calls it."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.options_reader = OptionsReader(handler)
+        self._typed = TypedArguments(dependant_of(handler))
+        if OWN in self._typed.fields:
+            raise TypeError(f"{handler.label} has a parameter {OWN!r}: rename it and keep its name as alias={OWN!r}")
+        empty = handler.result is inspect.Signature.empty
+        self._result: TypeAdapter[Any] = TypeAdapter(Any if empty else handler.result)
+        for name in _one_way(handler.result):
+            raise TypeError(f"the result of {handler.label} cannot be read back: {name}; use one alias for both ways")
+
+    def payload(
+        self, arguments: Mapping[str, Any], request_id: str, caller: Caller | None, options: RequestOptions
+    ) -> Payload:
+        """Return the typed arguments; raises `TypeError` for those that do not fit or have no JSON form."""
+        self._check_names(arguments)
+        try:
+            body = self._typed.dump(arguments)
+        except ValueError as error:
+            raise TypeError(f"{self.handler.label}: {error}") from error
+        level = self._level(arguments)
+        return Payload(request_id, options, headers=TYPED, body=body, caller=caller, level=level)
+
+    def result(self, reply: TaskReply) -> Any:
+        """Return the result that a reply carries."""
+        kind = next((value.decode("latin-1") for name, value in reply.headers if name == b"content-type"), "")
+        if not reply.body and not kind:
+            return None
+        if is_json(kind):
+            return self._result.validate_json(reply.body, by_alias=True, by_name=True)
+        return reply.body.decode() if self.handler.result is str else reply.body
+
+    def _check_names(self, arguments: Mapping[str, Any]) -> None:
+        name = self.handler.function.__qualname__
+        if unknown := [given for given in arguments if given not in self._typed.fields]:
+            known = ", ".join(self._typed.fields) or "none"
+            raise TypeError(f"{name} has no {', '.join(unknown)} that a request fills; it has: {known}")
+        required = [field.name for field in self._typed.fields.values() if field.field_info.is_required()]
+        if missing := [name for name in required if name not in arguments]:
+            raise TypeError(f"{name} needs {', '.join(missing)}")
+
+    def _level(self, arguments: Mapping[str, Any]) -> int:
+        if not callable(self.handler.level):
+            return self.handler.level
+        defaults = {name: f.get_default() for name, f in self._typed.fields.items() if name not in arguments}
+        return self.handler.level_of({**defaults, **arguments})
+
+
+def _one_way(annotation: Any, seen: frozenset[Any] = frozenset()) -> Iterator[str]:
+    """Yield the fields of a result that are written under a name, or left out, so that reading misses them."""
+    for part in get_args(annotation):
+        yield from _one_way(part, seen)
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)) or annotation in seen:
+        return
+    for name, field in annotation.model_fields.items():
+        written = field.serialization_alias or name
+        if written not in (name, _name_read(field, name)) or (field.exclude and field.is_required()):
+            yield f"{annotation.__name__}.{name}"
+        yield from _one_way(field.annotation, seen | {annotation})
+
+
+def _name_read(field: FieldInfo, name: str) -> str:
+    """Return the name under which validation reads a field first."""
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        alias = alias.choices[0]
+    return alias if isinstance(alias, str) else field.alias or name

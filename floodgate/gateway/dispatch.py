@@ -124,14 +124,14 @@ class Dispatcher:
             self._cancels.submit(pending.id)
 
     def give_up(self) -> None:
-        """Answer whoever still waits: this process leaves now."""
+        """Answer all requests that still wait: this process leaves now."""
         for pending in self.waiting():
             pending.settle(
                 Outcome(failure=Failure.UNAVAILABLE) if pending.stage is Stage.LOCAL else lost(pending.handler)
             )
 
     def close(self) -> None:
-        """Answer whoever waits, and whoever still comes at once: nothing is behind this any more."""
+        """Answer all requests that wait, and those that still come at once: the loops behind this have ended."""
         self._closed = True
         self.give_up()
 
@@ -144,7 +144,7 @@ class Dispatcher:
         for at in range(0, len(stranded), BATCH):
             batch = stranded[at : at + BATCH]
             waiting = [pending for pending in batch if not pending.answer.done()]
-            for pending in waiting:
+            for pending in waiting:  # until its new id is known, a 202 must not tell the old one
                 pending.moving = True
             try:
                 reply = await run(self._client, cancel(self._keys, [pending.id for pending in waiting], running=False))
@@ -211,7 +211,7 @@ class DisconnectWatcher:
         self._timer = loop.call_later(first_s, self._listen)
 
     def end(self) -> None:
-        """Stop watching; whatever happens to the client now is nobody's business."""
+        """Stop watching: there is an answer."""
         self._timer.cancel()
         if self._listening is not None:
             self._listening.cancel()
@@ -233,6 +233,6 @@ class DisconnectWatcher:
         try:
             while (await self._receive())["type"] != "http.disconnect":
                 pass
-        except Exception:  # a body that nobody reads is too large: its client is there, and can be heard no more
+        except Exception:  # an unread body that is too large: its client is there, and its leaving cannot be seen
             return
         self._pending.settle(Outcome(failure=Failure.CLIENT_LEFT))

@@ -50,7 +50,7 @@ class CallError(FloodgateError):
 
 
 class Refused(CallError):
-    """There was no room, no worker, or no Redis; nothing ran, and it may be sent again after `retry_after_s`."""
+    """There was no capacity, no worker, or no Redis; nothing ran, and it may be sent again after `retry_after_s`."""
 
     @property
     def retry_after_s(self) -> float:
@@ -106,8 +106,8 @@ class Failure(Enum):
     """Why there is no answer from a handler. The name in small letters is the log's outcome and the metrics' label."""
 
     RATE = Row(429, "Too many requests", "This route takes no more requests at this pace.", None, 1)
-    SHARE = Row(429, "Share used up", "All places of this caller are taken. Try again later.", AdmitCode.SHARE, 1)
-    FULL = Row(503, "Too busy", "All places of this route are taken. Try again later.", AdmitCode.FULL, 1)
+    SHARE = Row(429, "Share used up", "This caller holds its share of the slots. Try again later.", AdmitCode.SHARE, 1)
+    FULL = Row(503, "Too busy", "All slots of this route are taken. Try again later.", AdmitCode.FULL, 1)
     NO_CAPACITY_IN_TIME = Row(
         503, "No capacity in time", "There is no time left to answer this. Try again later.", AdmitCode.LATE, 1
     )

@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
 from fastapi import HTTPException, Request
-from fastapi.dependencies.models import Dependant
-from fastapi.exceptions import FastAPIError, RequestValidationError
-from fastapi.routing import APIRoute
+from fastapi.exceptions import RequestValidationError
 from pydantic import AliasChoices, AliasPath, BaseModel
 from starlette.types import Message, Receive
 
@@ -25,7 +23,7 @@ from floodgate.broker.envelopes import Headers
 from floodgate.declare.checks import is_json
 from floodgate.declare.context import Caller
 from floodgate.declare.registry import Handler
-from floodgate.errors import DeclarationError
+from floodgate.declare.typed_arguments import dependant_of
 from floodgate.gateway.identity import within
 from floodgate.gateway.middleware import record_of
 from floodgate.gateway.request_options import RequestOptions
@@ -104,18 +102,6 @@ def _without_half_characters(body: bytes, request: Request) -> bytes:
             fault = {"type": "string_unicode", "loc": ("body",), "msg": message, "input": {}}
             raise RequestValidationError([fault]) from error
     return body
-
-
-def dependant_of(handler: Handler) -> Dependant:
-    """Return where FastAPI reads each parameter of a handler from; raises `DeclarationError` when it cannot."""
-
-    async def unused(**_: Any) -> None: ...
-
-    unused.__signature__ = handler.signature.replace(return_annotation=None)  # type: ignore[attr-defined]
-    try:
-        return APIRoute(handler.path, unused, methods=[handler.method], response_model=None).dependant
-    except (AssertionError, FastAPIError) as error:
-        raise DeclarationError(f"{handler.source}: {handler.name}: {error}") from error
 
 
 def limited(receive: Receive, headers: list[tuple[bytes, bytes]], most_bytes: int) -> Receive:

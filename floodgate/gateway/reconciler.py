@@ -72,20 +72,19 @@ class Reconciler:
             self._stamp = stamp or self._stamp
         except Unavailable:
             self._all = True
-            for (
-                entry
-            ) in self._dispatcher.waiting():  # too old for its `admit` to run now; whether it ran, nobody can say
-                if entry.stage in (Stage.SENT, Stage.UNANSWERED) and _is_old(entry):
-                    entry.settle(lost(entry.handler))
+            for pending in self._dispatcher.waiting():
+                # Too old for its `admit` to run now; whether it ran, nobody can say.
+                if pending.stage in (Stage.SENT, Stage.UNANSWERED) and _is_old(pending):
+                    pending.settle(lost(pending.handler))
             raise
 
     def _due(self, everyone: bool, is_new: bool) -> list[PendingRequest]:
         """Return whom to ask after. What was sent to data that are gone need not grow old first."""
         at_once = {Stage.ADMITTED: everyone or is_new, Stage.UNANSWERED: is_new}
         return [
-            entry
-            for entry in self._dispatcher.waiting()
-            if entry.stage is not Stage.LOCAL and (at_once.get(entry.stage, False) or _is_old(entry))
+            pending
+            for pending in self._dispatcher.waiting()
+            if pending.stage is not Stage.LOCAL and (at_once.get(pending.stage, False) or _is_old(pending))
         ]
 
     async def _read_stamp(self) -> bytes:
@@ -120,8 +119,8 @@ class Reconciler:
     async def _ask_after(self, due: Sequence[PendingRequest]) -> None:
         """A task is in the system exactly as long as it has a slot."""
         by_route: dict[str, list[Asked]] = {}
-        for entry in due:
-            by_route.setdefault(entry.handler.route, []).append((entry, entry.id, entry.stage))
+        for pending in due:
+            by_route.setdefault(pending.handler.route, []).append((pending, pending.id, pending.stage))
         there = await self._ask(
             [("ZMSCORE", self._keys.slots(route), *(id for _, id, _ in asked)) for route, asked in by_route.items()]
         )
@@ -134,10 +133,10 @@ class Reconciler:
                 if score is None:
                     gone.append(one)
                 elif _is_unchanged(one):
-                    entry = one[0]
-                    entry.asked_s, entry.stage = asked_s, Stage.ADMITTED
-                    if entry.accept_on_admit:
-                        entry.accept()
+                    pending = one[0]
+                    pending.asked_s, pending.stage = asked_s, Stage.ADMITTED
+                    if pending.accept_on_admit:
+                        pending.accept()
         if gone and await self._has_read_inbox():
             for one in filter(_is_unchanged, gone):
                 one[0].settle(lost(one[0].handler))
@@ -160,11 +159,11 @@ class Reconciler:
             start = f"({entries[-1][0].decode('ascii', 'replace')}"
 
 
-def _is_old(entry: PendingRequest) -> bool:
-    return time.monotonic() - entry.asked_s > AGE_S
+def _is_old(pending: PendingRequest) -> bool:
+    return time.monotonic() - pending.asked_s > AGE_S
 
 
 def _is_unchanged(asked: Asked) -> bool:
-    """Tell whether what was found out is about the entry as it is: it may be answered, or moved to another lane."""
-    entry, id, stage = asked
-    return entry.id == id and entry.stage is stage and not entry.moving and not entry.answer.done()
+    """Tell whether what was found out is about the pending as it is: it may be answered, or moved to another lane."""
+    pending, id, stage = asked
+    return pending.id == id and pending.stage is stage and not pending.moving and not pending.answer.done()

@@ -27,11 +27,12 @@ from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler, Registry
+from floodgate.declare.typed_arguments import dependant_of
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.identity import Identity, within
 from floodgate.gateway.middleware import RequestMiddleware, RequestRecord, record_of
 from floodgate.gateway.outcomes import Failure, Outcome
-from floodgate.gateway.payload import PayloadBuilder, dependant_of, in_time, limited
+from floodgate.gateway.payload import PayloadBuilder, in_time, limited
 from floodgate.gateway.request_options import OptionsReader
 from floodgate.gateway.responses import documented, respond
 
@@ -49,8 +50,8 @@ def add_routes(
 ) -> StaticRouteIndex:
     """Add every handler to the application; return those that `FastPath` may answer.
 
-    `app.state.dispatcher` is looked up per request. A body may take `body_s`, or its
-    route's time-out where that is longer. `security` is what `/docs` shows as the way to say who asks.
+    A body may take `body_s`, or its route's time-out where that is longer. `security`
+    is what `/docs` shows as the way to say who asks.
     """
     if security is not None:
         _document(app, security)
@@ -102,7 +103,7 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
     most_s = max(handler.timeout_s, body_s) if route.body_field is not None else None
 
     async def refused(request: Request, record: RequestRecord) -> Outcome | None:
-        dispatcher: Dispatcher = request.app.state.dispatcher
+        dispatcher: Dispatcher = request.app.engine.dispatcher
         rate_limiter = dispatcher.rate_limiter
         record.meter = dispatcher.metrics.of(handler)
         record.meter.offered()
@@ -158,7 +159,7 @@ def _endpoint(handler: Handler) -> Any:
         request: Request = arguments[_REQUEST]
         record = record_of(request.scope)
         payload = await payload_builder.payload(request, handler.level_of(arguments))
-        dispatcher: Dispatcher = request.app.state.dispatcher
+        dispatcher: Dispatcher = request.app.engine.dispatcher
         answer = await dispatcher.dispatch(handler, payload, request.receive)
         record.note(answer)
         return respond(answer, record.request_id, request.scope.get("root_path", ""))

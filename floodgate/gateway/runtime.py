@@ -61,8 +61,8 @@ class GatewayRuntime:
         )
         self._eviction = Eviction(settings.allow_eviction, self.metrics.evicts.set, log)
         self._directory = WorkerDirectory(self._client, self._keys, self._clock, registry, settings.registration_ms)
-        self._admit_pipeline = Pipeline(self._pool, self._on_admit_open)
-        self._inbox_pipeline = Pipeline(self._pool, self._on_inbox_open)
+        self._admit_pipeline = Pipeline(self._pool, self)
+        self._inbox_pipeline = Pipeline(self._pool, self)
         rate = None if settings.rate_per_s is None else Rate(settings.rate_burst, settings.rate_per_s)
         rate_limiter = RateLimiter(registry, rate)
         self.results = AsyncResults(self._client, self._keys)
@@ -149,18 +149,17 @@ class GatewayRuntime:
         self.metrics.open.set(len(self.dispatcher.waiting()))
         self.metrics.unclaimed.value = self._inbox.unclaimed
 
-    async def _on_admit_open(self, pipeline: Pipeline) -> None:
-        self.metrics.connects.opened("admit")
+    async def on_open(self, pipeline: Pipeline) -> None:
+        """Prepare one of the two hot connections; what was under way on the one before is asked after."""
+        is_admit = pipeline is self._admit_pipeline
+        self.metrics.connects.opened("admit" if is_admit else "inbox")
         self._directory.interrupted()
-        await self._eviction.look(pipeline)
-        await self._declare(pipeline)
-        await self._directory.refresh()
-        self._reconciler.reconcile_all()
-
-    async def _on_inbox_open(self, pipeline: Pipeline) -> None:
-        self.metrics.connects.opened("inbox")
-        self._directory.interrupted()
-        await self._inbox.check(pipeline)
+        if is_admit:
+            await self._eviction.look(pipeline)
+            await self._declare(pipeline)
+            await self._directory.refresh()
+        else:
+            await self._inbox.check(pipeline)
         self._reconciler.reconcile_all()
 
     async def _refresh_forever(self) -> None:

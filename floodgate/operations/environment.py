@@ -14,7 +14,8 @@ from floodgate.errors import ConfigurationError
 PREFIX = "FLOODGATE_"
 BARE = ("redis_url", "web_concurrency")
 """What hosting services set, and gunicorn reads, under these names."""
-RENAMED = {"worker_concurrency": "worker_places", "shutdown_delay_s": "unready_s", "rate_burst": "rate_bucket"}
+RENAMED = {"WORKER_CONCURRENCY": "WORKER_PLACES", "SHUTDOWN_DELAY_S": "UNREADY_S", "RATE_BURST": "RATE_BUCKET"}
+"""Names that changed beyond the prefix, to their old ones."""
 LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_\d+_")
 ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 """The value that Kubernetes gives `FLOODGATE_GATEWAY_PORT` in every pod beside a Service `floodgate-gateway`."""
@@ -43,7 +44,7 @@ def notes(environ: Mapping[str, str], fields: Iterable[str]) -> Iterator[str]:
     if links := sorted(name for name in environ if name.startswith(PREFIX) and _is_link(name, environ[name])):
         yield f"ignored, since they describe a Service of Kubernetes: {', '.join(links)}"
     for field in fields:
-        old, new = RENAMED.get(field, field).upper(), variable(field)
+        old, new = RENAMED.get(field.upper(), field.upper()), variable(field)
         if old != new and old in environ and new not in environ and not ADDRESS.match(environ[old]):
             yield f"{old} is not read any more: its name is {new}"
 
@@ -54,5 +55,5 @@ def _is_link(name: str, value: str) -> bool:
 
 def _nearest(name: str, fields: list[str]) -> str:
     bare = name.removeprefix(PREFIX).lower()
-    renamed = [field for field, old in RENAMED.items() if old == bare]
+    renamed = [field.lower() for field, old in RENAMED.items() if old == bare.upper()]
     return variable(*(renamed or difflib.get_close_matches(bare, fields, n=1, cutoff=0)))

@@ -1,6 +1,6 @@
 """Who may do what in Redis: the users of the containers, and the commands and keys that the apps need.
 
-`python -m floodgate acl NAMESPACE` prints the apps' user for a Redis of one's own. Needs the
+`python -m floodgate acl FLOODGATE_NAMESPACE` prints the apps' user for a Redis of one's own. Needs the
 standard library alone.
 """
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from floodgate.declare.discovery import check_times, discover
 from floodgate.errors import ConfigurationError, FloodgateError
 from floodgate.operations.settings import Settings, faults
-from floodgate.worker.arguments import plans
+from floodgate.worker.arguments import handler_calls
 from floodgate.worker.resources import Resources
 
 
@@ -31,7 +31,7 @@ def declared() -> int:
         registry = discover(settings)
         check_times(settings, registry)
         importlib.import_module("gateway_app.main").build()
-        plans(registry, Resources([]))
+        handler_calls(registry, Resources([]))
     except FloodgateError as error:
         print(error, file=sys.stderr)
         return 1

@@ -85,7 +85,7 @@ async def back(system: System) -> None:
 async def test_who_waits_is_not_refused_because_the_workers_could_not_renew(lasting: EmbeddedServer) -> None:
     async with SystemFactory(lasting.url, "away")(__name__, workers=0, lease_s=LEASE_S) as system:
         await register(system)
-        await asyncio.sleep(1.1)  # a survey has seen it
+        await asyncio.sleep(1.1)  # the directory has been refreshed
         await register(system)
         asking = [asyncio.create_task(system.get("/quick")) for _ in range(3)]
         await waiting(system, lasting.url, 3)

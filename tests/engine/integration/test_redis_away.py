@@ -173,14 +173,14 @@ async def test_what_is_being_moved_to_another_lane_is_not_lost(own_server: Embed
         waiting = asyncio.create_task(asked(system, "/slow?seconds=6"))
         await asyncio.sleep(0.3)
         assert system.app.engine
-        (entry,) = system.app.engine.dispatcher.waiting()
-        assert entry.stage is Stage.ADMITTED
-        entry.moving = True
-        await client.zrem(Keys("moved").slots(entry.handler.route), entry.id)
+        (pending,) = system.app.engine.dispatcher.waiting()
+        assert pending.stage is Stage.ADMITTED
+        pending.moving = True
+        await client.zrem(Keys("moved").slots(pending.handler.route), pending.id)
         system.app.engine._reconciler.reconcile_all()
         await asyncio.sleep(0.3)
         assert not waiting.done()
-        entry.moving = False
+        pending.moving = False
         system.app.engine._reconciler.reconcile_all()
         assert (await waiting)[0] == 503
 

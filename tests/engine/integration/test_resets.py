@@ -60,10 +60,11 @@ async def test_an_idle_wire_that_was_reset_is_opened_anew_before_anything_is_sen
     client = connect(Settings(redis_url=proxy.url, namespace="wire"))
     opened: list[Pipeline] = []
 
-    async def on_open(pipeline: Pipeline) -> None:
-        opened.append(pipeline)
+    class Owner:
+        async def on_open(self, pipeline: Pipeline) -> None:
+            opened.append(pipeline)
 
-    pipeline = Pipeline(client.connection_pool, on_open)
+    pipeline = Pipeline(client.connection_pool, Owner())
     try:
         assert await pipeline.exchange([("PING",)], 1) == [b"PONG"]
         await reset(proxy)

@@ -1,4 +1,4 @@
-"""A leaving worker gives back what it cannot end, and a full one hears of clients that leave."""
+"""A leaving worker requeues what it cannot end, and a full one hears of clients that leave."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def admitted(system: System) -> int:
     return answer.status_code
 
 
-async def test_a_worker_gives_back_more_runs_than_one_call_takes(floodgate: SystemFactory) -> None:
+async def test_a_worker_requeues_more_runs_than_one_call_takes(floodgate: SystemFactory) -> None:
     async with floodgate(__name__, worker_concurrency=RUNS, drain_s=0.2, lease_s=LEASE_S) as system:
         (worker,) = system.workers
         asked = [asyncio.create_task(admitted(system)) for _ in range(RUNS)]
@@ -51,7 +51,7 @@ async def nap() -> None:
         ended.set()
 
 
-async def test_a_worker_without_room_hears_of_a_client_that_leaves(floodgate: SystemFactory) -> None:
+async def test_a_worker_that_is_full_hears_of_a_client_that_leaves(floodgate: SystemFactory) -> None:
     started.clear()
     ended.clear()
     async with floodgate(

@@ -232,6 +232,6 @@ async def test_a_websocket_may_call_and_keeps_its_messages(redis_url: str, names
 
     async with app.router.lifespan_context(app):
         await connect("/socket/true")
-        assert json.loads(sent[1]["text"]) == ["GET /whoami: no worker", "key-of-ann", "mine"]
+        assert json.loads(sent[1]["text"]) == ["GET /whoami: no_worker", "key-of-ann", "mine"]
         with pytest.raises(Refused):
             await connect("/socket/false")

@@ -89,7 +89,7 @@ def test_workers_whose_threads_all_hang_end_and_are_replaced(apps: tuple[Gunicor
 
     def both_ended() -> bool:
         gateway.status("/hangs")  # holds the one thread of a worker
-        return worker.log.read_text().count("the engine failed: this process ends") == PROCESSES
+        return worker.log.read_text().count("the engine has failed: this process ends") == PROCESSES
 
     until(both_ended, START_S)
     until(lambda: gateway.status("/quick") == 200, START_S)

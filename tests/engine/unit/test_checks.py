@@ -1,4 +1,4 @@
-"""Every mistake in a declaration is found when the registry is sealed, with file, line and the mend."""
+"""Every mistake in a declaration is found when the registry is built, with file, line and the repair."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from floodgate.errors import DeclarationError
 from shared import Context, Rate, queued
 
 
-def sealed(function: Callable[..., Any], /, *arguments: Any, **parameters: Any) -> Registry:
+def built(function: Callable[..., Any], /, *arguments: Any, **parameters: Any) -> Registry:
     before = len(declared_in(__name__))
     queued(*arguments, **parameters)(function)
     return build_registry(declared_in(__name__)[before:], timeout_s=10)
@@ -30,8 +30,8 @@ def test_the_decorator_returns_the_same_function() -> None:
 
 
 def test_defaults_follow_the_method() -> None:
-    (get,) = sealed(hello, "/a", 5).handlers
-    (post,) = sealed(hello, "/a", 5, method="post").handlers
+    (get,) = built(hello, "/a", 5).handlers
+    (post,) = built(hello, "/a", 5, method="post").handlers
     assert (get.attempts, get.timeout_s, get.kind, get.idempotent) == (2, 10, "a", True)
     assert (post.attempts, post.method, post.idempotent) == (1, "POST", False)
 
@@ -39,7 +39,7 @@ def test_defaults_follow_the_method() -> None:
 def test_the_context_is_no_parameter_of_the_request() -> None:
     async def handler(x: int, ctx: Context) -> None: ...
 
-    (found,) = sealed(handler, "/a", 5).handlers
+    (found,) = built(handler, "/a", 5).handlers
     assert found.context_name == "ctx"
     assert list(found.signature.parameters) == ["x"]
 
@@ -101,15 +101,15 @@ def untravelable(x: object = None, y: Callable[[], int] = lambda: 1) -> None: ..
         (First, ("/a", 1), {}, "plain functions"),
     ],
 )
-def test_a_mistake_names_file_line_and_mend(
+def test_a_mistake_names_file_line_and_repair(
     function: Callable[..., Any], arguments: tuple[Any, ...], parameters: dict[str, Any], text: str
 ) -> None:
-    with pytest.raises(DeclarationError, match=r"test_sealing\.py:\d+: .*" + text):
-        sealed(function, *arguments, **parameters)
+    with pytest.raises(DeclarationError, match=r"test_checks\.py:\d+: .*" + text):
+        built(function, *arguments, **parameters)
 
 
 def test_a_function_that_a_class_only_holds_is_taken() -> None:
-    (handler,) = sealed(Shop.close, "/closing", 1).handlers
+    (handler,) = built(Shop.close, "/closing", 1).handlers
     assert list(handler.signature.parameters) == ["day"]
 
 
@@ -152,15 +152,15 @@ async def async_level(x: int) -> int:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_mistake_in_the_presentation_or_the_level_names_the_mend(
+def test_a_mistake_in_the_presentation_or_the_level_names_the_repair(
     function: Callable[..., Any], parameters: dict[str, Any], text: str
 ) -> None:
-    with pytest.raises(DeclarationError, match=r"test_sealing\.py:\d+: .*" + text):
-        sealed(function, "/a", 1, **parameters)
+    with pytest.raises(DeclarationError, match=r"test_checks\.py:\d+: .*" + text):
+        built(function, "/a", 1, **parameters)
 
 
 def test_a_level_function_takes_any_of_the_arguments_and_the_handler_has_every_level() -> None:
-    (handler,) = sealed(limited, "/a", 1, level=lambda y, x: x).handlers
+    (handler,) = built(limited, "/a", 1, level=lambda y, x: x).handlers
     assert list(handler.levels) == list(range(10))
     assert handler.level_of({"x": 3, "y": "b"}) == 3
     for outside in (-1, 10, 2.0, None):
@@ -176,14 +176,14 @@ def test_two_handlers_for_one_method_and_path_are_one_too_many() -> None:
         build_registry(declared_in(__name__)[before:], timeout_s=10)
 
 
-def test_texts_limits_and_levels_leave_the_contract_as_it_is_and_types_change_it() -> None:
+def test_texts_limits_and_levels_leave_the_release_digest_as_it_is_and_types_change_it() -> None:
     async def one(x: Annotated[int, Field(ge=1, description="one")]) -> First: ...  # type: ignore[empty-body]
     async def other(x: Annotated[int, Field(ge=1, description="other")]) -> First: ...  # type: ignore[empty-body]
     async def narrower(x: Annotated[int, Field(ge=2)]) -> First: ...  # type: ignore[empty-body]
     def in_a_thread(x: Annotated[int, Field(ge=1)]) -> First: ...  # type: ignore[empty-body]
 
-    first = sealed(one, "/c", 5)
-    assert sealed(other, "/c", 7, level=3).release_digest == first.release_digest
-    assert sealed(narrower, "/c", 5).release_digest != first.release_digest
-    assert sealed(in_a_thread, "/c", 5).release_digest != first.release_digest
-    assert sealed(narrower, "/c", 5).handlers[0].route == first.handlers[0].route
+    first = built(one, "/c", 5)
+    assert built(other, "/c", 7, level=3).release_digest == first.release_digest
+    assert built(narrower, "/c", 5).release_digest != first.release_digest
+    assert built(in_a_thread, "/c", 5).release_digest != first.release_digest
+    assert built(narrower, "/c", 5).handlers[0].route == first.handlers[0].route

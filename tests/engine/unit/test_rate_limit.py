@@ -17,7 +17,7 @@ from floodgate.gateway.responses import spread
 from shared import Rate, queued
 
 FULL = Outcome(failure=Failure.FULL, retry_after_s=4)
-TERMS = RequestOptions(1000)
+OPTIONS = RequestOptions(1000)
 
 
 async def handler() -> None: ...
@@ -61,91 +61,91 @@ def test_a_bucket_lets_its_size_through_and_refills_continuously(clock: Clock) -
 def test_what_the_process_refuses_costs_the_route_nothing(clock: Clock) -> None:
     own = registry(Rate(bucket=3, per_s=0.001))
     (handler,) = own.handlers
-    kept = RateLimiter(own, Rate(bucket=1, per_s=1))
-    assert kept.over_rate(handler.route) is None
+    limiter = RateLimiter(own, Rate(bucket=1, per_s=1))
+    assert limiter.over_rate(handler.route) is None
     for _ in range(10):
-        refused = kept.over_rate(handler.route)
+        refused = limiter.over_rate(handler.route)
         assert refused is not None
         assert refused.retry_after_s == pytest.approx(1)
     for _ in range(2):
         clock.now_s += 1
-        assert kept.over_rate(handler.route) is None
+        assert limiter.over_rate(handler.route) is None
     clock.now_s += 1
-    refused = kept.over_rate(handler.route)
+    refused = limiter.over_rate(handler.route)
     assert refused is not None
     assert refused.retry_after_s > 900  # the route's own, which took three and no more
 
 
 def test_each_route_has_its_bucket_and_all_share_that_of_the_process(clock: Clock) -> None:
     made = registry(Rate(1, 1), None)
-    kept = RateLimiter(made, Rate(2, 1))
+    limiter = RateLimiter(made, Rate(2, 1))
     first, second = (h.route for h in made.handlers)
-    assert kept.over_rate(first) is None
-    over = kept.over_rate(first)
+    assert limiter.over_rate(first) is None
+    over = limiter.over_rate(first)
     assert over is not None
     assert (over.failure, over.retry_after_s) == (Failure.RATE, 1)
-    assert kept.over_rate(second) is None
-    assert kept.over_rate(second) is not None
+    assert limiter.over_rate(second) is None
+    assert limiter.over_rate(second) is not None
     assert RateLimiter(made, None).over_rate(second) is None
 
 
-def test_a_refusal_holds_for_its_sort_and_as_long_as_it_was_told(clock: Clock) -> None:
-    kept = RateLimiter(registry(), None)
-    kept.cache("r", TERMS, FULL, 0.2)
-    assert kept.cached("r", TERMS) is FULL
-    assert kept.cached("r", dataclasses.replace(TERMS, tenant="other")) is None
-    assert kept.cached("r", dataclasses.replace(TERMS, weight=1, share=600)) is None
-    assert kept.cached("r", dataclasses.replace(TERMS, async_response=True)) is None
-    assert kept.cached("other", TERMS) is None
+def test_a_refusal_holds_for_its_kind_and_as_long_as_it_was_told(clock: Clock) -> None:
+    limiter = RateLimiter(registry(), None)
+    limiter.cache("r", OPTIONS, FULL, 0.2)
+    assert limiter.cached("r", OPTIONS) is FULL
+    assert limiter.cached("r", dataclasses.replace(OPTIONS, tenant="other")) is None
+    assert limiter.cached("r", dataclasses.replace(OPTIONS, weight=1, share=600)) is None
+    assert limiter.cached("r", dataclasses.replace(OPTIONS, async_response=True)) is None
+    assert limiter.cached("other", OPTIONS) is None
     clock.now_s += 0.21
-    assert kept.cached("r", TERMS) is None
+    assert limiter.cached("r", OPTIONS) is None
 
 
 @pytest.mark.parametrize(
     ("options", "for_s"),
     [
-        (TERMS, 0.0),
-        (dataclasses.replace(TERMS, has_full_budget=False), 0.2),
-        (dataclasses.replace(TERMS, weight=64, share=1000), 0.2),
+        (OPTIONS, 0.0),
+        (dataclasses.replace(OPTIONS, has_full_budget=False), 0.2),
+        (dataclasses.replace(OPTIONS, weight=64, share=1000), 0.2),
     ],
     ids=["nothing waits", "less than the whole time", "critical"],
 )
-def test_what_says_nothing_of_others_is_not_remembered(clock: Clock, options: RequestOptions, for_s: float) -> None:
-    kept = RateLimiter(registry(), None)
-    kept.cache("r", options, FULL, for_s)
-    assert kept.cached("r", TERMS) is None
-    assert kept.cached("r", options) is None
+def test_what_says_nothing_of_others_is_not_cached(clock: Clock, options: RequestOptions, for_s: float) -> None:
+    limiter = RateLimiter(registry(), None)
+    limiter.cache("r", options, FULL, for_s)
+    assert limiter.cached("r", OPTIONS) is None
+    assert limiter.cached("r", options) is None
 
 
 def test_a_request_with_less_time_is_refused_from_memory_too(clock: Clock) -> None:
-    kept = RateLimiter(registry(), None)
-    kept.cache("r", TERMS, FULL, 0.2)
-    assert kept.cached("r", RequestOptions(500, has_full_budget=False)) is FULL
+    limiter = RateLimiter(registry(), None)
+    limiter.cache("r", OPTIONS, FULL, 0.2)
+    assert limiter.cached("r", RequestOptions(500, has_full_budget=False)) is FULL
 
 
 def test_refusals_from_memory_are_counted_until_they_are_told(clock: Clock) -> None:
-    kept = RateLimiter(registry(), None)
-    kept.cache("r", TERMS, FULL, 0.2)
+    limiter = RateLimiter(registry(), None)
+    limiter.cache("r", OPTIONS, FULL, 0.2)
     for _ in range(3):
-        kept.cached("r", TERMS)
-    assert kept.take_suppressed({"other"}) == {}
-    assert kept.take_suppressed({"r", "other"}) == {"r": 3}
-    assert kept.take_suppressed({"r"}) == {}
+        limiter.cached("r", OPTIONS)
+    assert limiter.take_suppressed({"other"}) == {}
+    assert limiter.take_suppressed({"r", "other"}) == {"r": 3}
+    assert limiter.take_suppressed({"r"}) == {}
 
 
 def test_names_from_outside_do_not_fill_the_memory(clock: Clock) -> None:
-    kept = RateLimiter(registry(), None)
+    limiter = RateLimiter(registry(), None)
     for number in range(MOST_CACHED + 5):
-        kept.cache("r", dataclasses.replace(TERMS, tenant=str(number)), FULL, 0.2)
-    assert len(kept._cache) <= MOST_CACHED
+        limiter.cache("r", dataclasses.replace(OPTIONS, tenant=str(number)), FULL, 0.2)
+    assert len(limiter._cache) <= MOST_CACHED
 
 
 def test_the_length_of_a_name_from_outside_does_not_fill_the_memory(clock: Clock) -> None:
-    kept = RateLimiter(registry(), None)
-    kept.cache("r", dataclasses.replace(TERMS, tenant="x" * 60_000), FULL, 0.2)
-    assert kept.cached("r", dataclasses.replace(TERMS, tenant="x" * 60_000)) is FULL
-    assert kept.cached("r", dataclasses.replace(TERMS, tenant="x" * 60_001)) is None
-    assert max(len(str(sort)) for sort in kept._cache) < 100
+    limiter = RateLimiter(registry(), None)
+    limiter.cache("r", dataclasses.replace(OPTIONS, tenant="x" * 60_000), FULL, 0.2)
+    assert limiter.cached("r", dataclasses.replace(OPTIONS, tenant="x" * 60_000)) is FULL
+    assert limiter.cached("r", dataclasses.replace(OPTIONS, tenant="x" * 60_001)) is None
+    assert max(len(str(kind)) for kind in limiter._cache) < 100
 
 
 def test_retry_after_is_spread_over_the_clients_and_bounded() -> None:

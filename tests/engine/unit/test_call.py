@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import re
+from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
 from fastapi import Body, Cookie, Header, Path, Query
+from fastapi.exceptions import RequestValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Secret, SecretStr, field_validator
 
 from floodgate.declare.registry import Registry
-from floodgate.gateway.call_codec import CallCodec, CallCodecs
+from floodgate.declare.typed_arguments import TYPED
+from floodgate.gateway.call import CallCodec, CallCodecs
+from floodgate.gateway.payload import Payload
 from floodgate.gateway.request_options import RequestOptions
 from shared import Context
-from tests.engine.unit.calling_values import (
+from tests.engine.unit.call_values import (
     HIDDEN,
     ONE_PARAMETER,
     PLAIN,
@@ -97,27 +103,35 @@ async def test_a_value_that_validation_makes_one_of_is_taken() -> None:
     assert await sent_through(Annotated[UUID, Query()], str(UUID(int=1))) == UUID(int=1)
 
 
-@pytest.mark.parametrize("default", [None, [], [1]])
-async def test_what_http_cannot_say_is_left_out_where_it_is_the_default(default: list[int] | None) -> None:
-    assert await sent_through(Annotated[list[int] | None, Query()], default, default=default) == default
-
-
 @pytest.mark.parametrize(
     ("annotation", "value", "default"),
     [
+        (Annotated[list[int] | None, Query()], None, None),
+        (Annotated[list[int] | None, Query()], [], []),
+        (Annotated[list[int] | None, Query()], [1], [1]),
         (Annotated[int | None, Query()], None, 5),
         (Annotated[list[int], Query()], [], [1]),
         (Annotated[list[int], Query()], [], inspect.Parameter.empty),
         (Annotated[list[int | None], Query()], [None], inspect.Parameter.empty),
         (Annotated[str, Header()], "漢", inspect.Parameter.empty),
         (Annotated[str, Cookie()], "漢", inspect.Parameter.empty),
+        (Annotated[bytes, Body(embed=True)], b"\xff", inspect.Parameter.empty),
+        (Annotated[bytes, Body()], b"", inspect.Parameter.empty),
+        (Annotated[Deduced, Query()], Deduced(limit=None), inspect.Parameter.empty),
+    ],
+    ids=repr,
+)
+async def test_what_http_cannot_say_arrives_equal(annotation: Any, value: Any, default: Any) -> None:
+    assert await sent_through(annotation, value, default=default) == value
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "default"),
+    [
         (Annotated[str, Query()], "\ud800", inspect.Parameter.empty),
         (Annotated[str, Body()], "\ud800", inspect.Parameter.empty),
         (Annotated[int, Query()], "many", inspect.Parameter.empty),
         (Part, {"price": 1}, inspect.Parameter.empty),
-        (Annotated[bytes, Body(embed=True)], b"\xff", inspect.Parameter.empty),
-        (Annotated[bytes, Body()], b"", inspect.Parameter.empty),
-        (Annotated[Deduced, Query()], Deduced(limit=None), inspect.Parameter.empty),
     ],
     ids=repr,
 )
@@ -155,7 +169,9 @@ async def test_a_parameter_called_request_needs_an_alias() -> None:
 
     with pytest.raises(TypeError, match="alias='request'"):
         CallCodec(handler_of(clashing))
-    assert CallCodec(handler_of(renamed)).payload({"asked": "a"}, "id", None, RequestOptions(1000)).query == "request=a"
+    handler = handler_of(renamed)
+    payload = CallCodec(handler).payload({"asked": "a"}, "id", None, RequestOptions(1000))
+    assert await arrived(handler, payload) == {"asked": "a"}
 
 
 async def test_the_level_is_that_of_the_arguments_and_defaults() -> None:
@@ -179,3 +195,37 @@ class Stamped(BaseModel):
 
 async def test_validators_run_on_arrival() -> None:
     assert await sent_through(Stamped, Stamped.model_construct(text=" a ")) == Stamped(text="a")
+
+
+@dataclass
+class Login:
+    """A dataclass of the standard library, of which pydantic keeps no fields."""
+
+    name: str
+    password: SecretStr
+
+
+async def test_secrets_arrive_as_secrets_wherever_they_stand() -> None:
+    password = SecretStr("s3cret")
+    for annotation, value in [
+        (Annotated[SecretStr, Header()], password),
+        (Annotated[dict[str, list[SecretStr]], Body()], {"a": [password]}),
+        (Annotated[Login, Body()], Login("me", password)),
+        (Annotated[Secret[date], Body()], Secret(date(2026, 1, 2))),
+        (Annotated[SecretStr | None, Query()], password),
+    ]:
+        got = await sent_through(annotation, value)
+        assert got == value
+        assert "s3cret" not in repr(got)
+
+
+def test_no_request_can_pretend_to_be_a_call() -> None:
+    (name, _), *_ = TYPED
+    assert not re.fullmatch(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name)  # what RFC 9110 calls a token
+
+
+async def test_typed_arguments_that_do_not_fit_are_refused_like_a_request() -> None:
+    handler = handler_of(taking(Annotated[int, Query()]))
+    payload = Payload("id", RequestOptions(1000), headers=TYPED, body=b'{"some_value": "many"}')
+    with pytest.raises(RequestValidationError):
+        await arrived(handler, payload)

@@ -12,11 +12,11 @@ import pytest
 from pydantic import BaseModel, Field, computed_field
 
 from floodgate.broker.envelopes import TaskOutcome, TaskReply
-from floodgate.gateway.call_codec import CallCodec
+from floodgate.gateway.call import CallCodec
 from floodgate.gateway.outcomes import Failure, HandlerFailed, Outcome, Refused
 from floodgate.worker.serialization import Serializer
 from shared import Reply
-from tests.engine.unit.calling_values import MOMENT, Camel, Cat, Dog, Part, handler_of
+from tests.engine.unit.call_values import MOMENT, Camel, Cat, Dog, Part, handler_of
 
 
 class Shown(BaseModel):

@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
-from floodgate.worker.serialization import SerializedResult, Serializer, refusal
+from floodgate.worker.serialization import SerializedResult, Serializer, serialize_error
 from shared import HTTPError, Reply
 from tests.engine.conformance.sealed import sealed
 
@@ -38,23 +38,23 @@ def picture() -> bytes: ...  # type: ignore[empty-body]
 def table() -> str: ...  # type: ignore[empty-body]
 
 
-def rendered(function: Callable[..., Any], result: Any, **presented: Any) -> SerializedResult:
+def serialized(function: Callable[..., Any], result: Any, **presented: Any) -> SerializedResult:
     return Serializer(sealed(function, **presented).handlers[0])(result)
 
 
-def test_a_result_is_rendered_by_its_annotation() -> None:
-    assert rendered(made, More(n=1), status_code=201) == SerializedResult(201, (JSON,), b'{"n":1}')
-    assert rendered(untyped, More(n=1)).body == b'{"n":1,"secret":"secret"}'
+def test_a_result_is_serialized_by_its_annotation() -> None:
+    assert serialized(made, More(n=1), status_code=201) == SerializedResult(201, (JSON,), b'{"n":1}')
+    assert serialized(untyped, More(n=1)).body == b'{"n":1,"secret":"secret"}'
 
 
 def test_a_reply_has_the_status_of_its_route_unless_it_brings_one() -> None:
-    assert rendered(made, Reply(Made(n=1)), status_code=201).status == 201
-    assert rendered(made, Reply(Made(n=1), 202), status_code=201).status == 202
+    assert serialized(made, Reply(Made(n=1)), status_code=201).status == 201
+    assert serialized(made, Reply(Made(n=1), 202), status_code=201).status == 202
 
 
 def test_headers_of_a_reply_follow_the_type() -> None:
     cookies = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
-    assert rendered(made, Reply(Made(n=1), headers=cookies)).headers == (
+    assert serialized(made, Reply(Made(n=1), headers=cookies)).headers == (
         JSON,
         (b"set-cookie", b"a=1"),
         (b"set-cookie", b"b=2"),
@@ -63,83 +63,83 @@ def test_headers_of_a_reply_follow_the_type() -> None:
 
 def test_a_type_of_its_own_replaces_the_routes() -> None:
     problem = {"Content-Type": "application/problem+json"}
-    assert rendered(made, Reply(Made(n=1), headers=problem)).headers == (
+    assert serialized(made, Reply(Made(n=1), headers=problem)).headers == (
         (b"content-type", b"application/problem+json"),
     )
 
 
 def test_bytes_in_a_reply_are_sent_as_they_are() -> None:
-    assert rendered(made, Reply(b"\xff\x00")) == SerializedResult(200, (JSON,), b"\xff\x00")
+    assert serialized(made, Reply(b"\xff\x00")) == SerializedResult(200, (JSON,), b"\xff\x00")
 
 
 @pytest.mark.parametrize("status", [204, 205, 304])
 def test_what_has_no_body_has_no_type_either(status: int) -> None:
-    assert rendered(untyped, {"n": 1}, status_code=status) == SerializedResult(status, (), b"")
+    assert serialized(untyped, {"n": 1}, status_code=status) == SerializedResult(status, (), b"")
     reply = Reply({"n": 1}, status, {"ETag": '"1"'})
-    assert rendered(untyped, reply) == SerializedResult(status, ((b"etag", b'"1"'),), b"")
+    assert serialized(untyped, reply) == SerializedResult(status, ((b"etag", b'"1"'),), b"")
 
 
 def test_the_body_of_an_error_need_not_be_of_the_results_type() -> None:
-    assert rendered(made, Reply({"why": More(n=1)}, 409)).body == b'{"why":{"n":1,"secret":"secret"}}'
+    assert serialized(made, Reply({"why": More(n=1)}, 409)).body == b'{"why":{"n":1,"secret":"secret"}}'
 
 
 def test_an_error_of_a_route_that_sends_pictures_is_json_and_says_so() -> None:
     missing = Reply({"no": "picture"}, 404)
-    assert rendered(picture, missing, media_type="image/png") == SerializedResult(404, (JSON,), b'{"no":"picture"}')
+    assert serialized(picture, missing, media_type="image/png") == SerializedResult(404, (JSON,), b'{"no":"picture"}')
     smaller = Reply(b"\x89", 404)
-    assert rendered(picture, smaller, media_type="image/png") == SerializedResult(404, (PNG,), b"\x89")
+    assert serialized(picture, smaller, media_type="image/png") == SerializedResult(404, (PNG,), b"\x89")
 
 
 def test_an_error_in_text_of_a_route_that_sends_text_keeps_its_type() -> None:
-    assert rendered(table, Reply("none", 404), media_type="text/csv") == SerializedResult(
+    assert serialized(table, Reply("none", 404), media_type="text/csv") == SerializedResult(
         404, ((b"content-type", b"text/csv; charset=utf-8"),), b"none"
     )
 
 
 @pytest.mark.parametrize(("media_type", "sent"), [("text/csv; charset=latin-1", None), ("TEXT/csv", None)])
 def test_a_character_set_is_added_only_where_starlette_adds_one(media_type: str, sent: str | None) -> None:
-    headers = rendered(table, "a", media_type=media_type).headers
+    headers = serialized(table, "a", media_type=media_type).headers
     assert headers == ((b"content-type", (sent or media_type).encode()),)
 
 
 def test_a_raw_route_refuses_what_is_neither_bytes_nor_text() -> None:
     with pytest.raises(TypeError, match="not dict"):
-        rendered(picture, {"n": 1}, media_type="image/png")
+        serialized(picture, {"n": 1}, media_type="image/png")
 
 
 def test_a_result_that_does_not_fit_its_annotation_is_refused() -> None:
     with pytest.raises(ValueError, match="n\n"):
-        rendered(made, {"m": 1})
+        serialized(made, {"m": 1})
 
 
 def test_what_is_annotated_as_nothing_is_sent_as_fastapi_sends_it() -> None:
-    assert rendered(nothing, None).body == b"null"
-    assert rendered(nothing, {"n": 1}).body == b'{"n":1}'
+    assert serialized(nothing, None).body == b"null"
+    assert serialized(nothing, {"n": 1}).body == b'{"n":1}'
 
 
 def test_an_error_of_either_kind_is_a_detail_with_headers() -> None:
     why = {"X-Why": "so"}
     for error in (HTTPError(409, ["a"], why), HTTPException(409, ["a"], why)):
-        assert refusal(error) == SerializedResult(409, (JSON, (b"x-why", b"so")), b'{"detail":["a"]}')
+        assert serialize_error(error) == SerializedResult(409, (JSON, (b"x-why", b"so")), b'{"detail":["a"]}')
 
 
 def test_an_error_with_a_type_of_its_own_has_no_second_one() -> None:
     typed = {"Content-Type": "application/problem+json"}
-    assert refusal(HTTPException(409, "a", typed)).headers == ((b"content-type", b"application/problem+json"),)
+    assert serialize_error(HTTPException(409, "a", typed)).headers == ((b"content-type", b"application/problem+json"),)
 
 
 def test_an_error_that_has_no_body_sends_none() -> None:
-    assert refusal(HTTPException(304, "a", {"ETag": "1"})) == SerializedResult(304, ((b"etag", b"1"),), b"")
+    assert serialize_error(HTTPException(304, "a", {"ETag": "1"})) == SerializedResult(304, ((b"etag", b"1"),), b"")
 
 
 @pytest.mark.parametrize("headers", [{"X-Why": "a\r\nb: c"}, {"Content-Length": "1"}])
 def test_an_error_with_headers_that_http_forbids_cannot_be_sent(headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="header"):
-        refusal(HTTPError(409, "a", headers))
+        serialize_error(HTTPError(409, "a", headers))
 
 
 def test_invalid_arguments_are_told_even_where_json_cannot_hold_them() -> None:
-    found = refusal(
+    found = serialize_error(
         RequestValidationError([{"input": [b"\xff", "\ud800", float("nan"), float("-inf"), 0.5, True, "ä"]}])
     )
     assert found.status == 422
@@ -159,17 +159,17 @@ def test_an_iterator_that_no_type_announces_is_refused_before_it_is_asked(
 ) -> None:
     result = made([1, 2])
     with pytest.raises(TypeError, match="return a list"):
-        rendered(function, result)
+        serialized(function, result)
     assert len(list(result)) == 2
     with pytest.raises(TypeError, match="return a list"):
-        rendered(function, Reply(made([1, 2])))
+        serialized(function, Reply(made([1, 2])))
 
 
 def test_an_iterator_inside_of_an_untyped_result_is_refused() -> None:
     with pytest.raises(TypeError, match="return a list"):
-        rendered(untyped, {"rows": [iter([1])]})
+        serialized(untyped, {"rows": [iter([1])]})
 
 
 def test_an_iterator_whose_type_says_so_is_a_list() -> None:
-    assert rendered(iterated, iter([1, 2])).body == b"[1,2]"
-    assert rendered(whichever, (n for n in [1, 2])).body == b"[1,2]"
+    assert serialized(iterated, iter([1, 2])).body == b"[1,2]"
+    assert serialized(whichever, (n for n in [1, 2])).body == b"[1,2]"

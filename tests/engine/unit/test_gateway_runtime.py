@@ -25,7 +25,7 @@ async def test_a_failed_round_is_followed_by_another(error: FloodgateError, monk
             raise error
         again.set()
 
-    gateway = GatewayRuntime(Settings(redis_url="redis://nowhere:1", namespace="n"), Registry((), "contract"))
+    gateway = GatewayRuntime(Settings(redis_url="redis://nowhere:1", namespace="n"), Registry((), "digest"))
     monkeypatch.setattr(gateway, "_refresh", refresh)
     refreshing = asyncio.create_task(gateway._refresh_forever())
     async with asyncio.timeout(2):

@@ -22,10 +22,10 @@ from typing_extensions import TypedDict
 from floodgate.broker.envelopes import Task, pack_task, unpack_task
 from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Handler, Registry, declared_in
-from floodgate.gateway.call_codec import CallCodec
+from floodgate.gateway.call import CallCodec
 from floodgate.gateway.payload import Payload
 from floodgate.gateway.request_options import RequestOptions
-from floodgate.worker.arguments import plans
+from floodgate.worker.arguments import handler_calls
 from floodgate.worker.resources import Resources
 from shared import queued
 
@@ -229,7 +229,7 @@ async def arrived(handler: Handler, payload: Payload) -> dict[str, Any]:
     )
     task = unpack_task(pack_task(sent))
     registry = Registry((handler,), "")
-    return await plans(registry, Resources([]))[handler.route].arguments(task)
+    return await handler_calls(registry, Resources([]))[handler.route].arguments(task)
 
 
 async def sent_through(annotation: Any, value: Any, path: str = "/x", default: Any = inspect.Parameter.empty) -> Any:

@@ -1,4 +1,4 @@
-"""Threads for sync handlers: one for each place, also after the system had none to give for a while."""
+"""Threads for sync handlers: as many as may run at once, also after the system could start none for a while."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def no_thread_to_be_had() -> Iterator[None]:
 
 
 async def all_at_once(threads: ThreadPool) -> None:
-    """Run a call in every place that can only end when all of them run."""
+    """Run as many calls as there are threads, that can only end when all of them run."""
     together = threading.Barrier(COUNT)
     results = await asyncio.gather(*(threads.submit(lambda: together.wait(5)) for _ in range(COUNT)))
     assert [error for _, error in results] == [None] * COUNT

@@ -14,9 +14,9 @@ from floodgate.gateway.request_options import OptionsReader, RequestOptions
 from shared import Caller, Head, queued
 
 
-def options_reader(**door: Any) -> OptionsReader:
+def options_reader(**declared: Any) -> OptionsReader:
     before = len(declared_in(__name__))
-    queued("/x/{n}", 5, timeout_s=10, **door)(handler)
+    queued("/x/{n}", 5, timeout_s=10, **declared)(handler)
     (found,) = build_registry(declared_in(__name__)[before:], timeout_s=1).handlers
     return OptionsReader(found)
 
@@ -93,10 +93,10 @@ def test_functions_see_the_head_and_who_asks() -> None:
 
 
 @pytest.mark.parametrize(
-    "door",
+    "declared",
     [{"priority": lambda head: "vip"}, {"tenant": lambda head: 7}],
     ids=["priority", "tenant"],
 )
-def test_a_function_that_returns_something_else_is_an_error(door: dict[str, Callable[[Head], object]]) -> None:
+def test_a_function_that_returns_something_else_is_an_error(declared: dict[str, Callable[[Head], object]]) -> None:
     with pytest.raises(ValueError, match="function of GET /x"):
-        options_reader(**door).options(request(), None)
+        options_reader(**declared).options(request(), None)
