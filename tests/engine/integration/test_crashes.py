@@ -14,15 +14,14 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from floodgate.broker.keys import Keys
 from tests.engine.leaks import leaks_in
-from tests.engine.queueing import LEASE_MS, ROUTE, START_MS, WORKER, Queue, lease, task_id
+from tests.engine.queueing import LANE, LEASE_MS, ROUTE, START_MS, WORKER, Queue, lease, task_id
 from tests.engine.snapshot import ids
 
 OTHER = "ba9876543210"
 MOST_RUNNING = 2
-FIRST_LINE = "local call, P, touched, garbage = redis.call, KEYS[1], {}, 0"
-STOPPED = """local calls, P, touched, garbage = 0, KEYS[1], {{}}, 0
+FIRST_LINE = "local call, P = redis.call, KEYS[1]"
+STOPPED = """local calls, P = 0, KEYS[1]
 local function call(...)
   calls = calls + 1
   if calls == {at} then error('stopped here') end
@@ -124,8 +123,11 @@ def recover(queue: Queue, when: str) -> None:
     """Let leases and deadlines pass; then nothing is left, nobody was answered twice, and work goes on."""
     for _ in range(20):
         queue.pass_time(1000, alive=[WORKER])
-        waiting = [id for id in queue.waiting() if id.startswith(ROUTE)]
-        assert len(waiting) + len(queue.running()) <= MOST_RUNNING, when
+        with queue.client.pipeline(transaction=False) as both:
+            both.zrange(queue.keys.waiting(LANE), 0, -1)
+            both.zcard(queue.keys.running(ROUTE))
+            waiting, running = both.execute()
+        assert sum(id.startswith(ROUTE.encode()) for id in waiting) + running <= MOST_RUNNING, when
     found = queue.snapshot()
     # a bell gets its time to live in the next call, and between the two nothing can fail
     assert [line for line in leaks_in(found) if not line.startswith("bell:")] == [], when
@@ -137,5 +139,4 @@ def recover(queue: Queue, when: str) -> None:
     assert queue.codes("new", tenant="t") == [0], when
     assert queue.claimed(9) == [task_id("new")], when
     assert queue.complete(lease("new", 9)) == [True], when
-    for key in queue.client.scan_iter(match=f"{Keys(queue.keys.namespace).prefix}*", count=1000):
-        queue.client.unlink(key)
+    queue.client.unlink(*queue.client.scan_iter(match=f"{queue.keys.prefix}*", count=1000))
