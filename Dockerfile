@@ -22,8 +22,10 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash floodgate shared 
 FROM install AS loadtest-install
 COPY requirements/load.txt requirements/load.txt
 RUN pip --python /opt/venv install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/load.txt
+COPY floodgate/__init__.py floodgate/__init__.py
+COPY floodgate/peak floodgate/peak
 COPY loadtest loadtest
-RUN python -m compileall -q --invalidation-mode unchecked-hash loadtest
+RUN python -m compileall -q --invalidation-mode unchecked-hash floodgate loadtest
 
 FROM base AS loadtest
 COPY --from=loadtest-install /opt/venv /opt/venv

@@ -87,19 +87,19 @@ roll:  ## replace its workers and gateways by the code as it is now, one by one,
 
 # What is given to make (HOST=, SHAPE=, USERS=, RPS=, SECONDS=, PROCESSES=) is in the environment of the command.
 peak: $(VENV)/load.stamp  ## a peak on HOST (a running `make dev`), judged by loadtest/thresholds.toml; SHAPE=, RPS=
-	@$(BIN)/python -m loadtest.peak $(ARGS)
+	@$(BIN)/python -m floodgate.peak $(ARGS)
 
 peak-ui: $(VENV)/load.stamp  ## the same by hand, on locust's own page
-	@$(BIN)/python -m loadtest.peak --ui $(ARGS)
+	@$(BIN)/python -m floodgate.peak --ui $(ARGS)
 
 compare: $(VENV)/load.stamp  ## one spike on one handler, called directly and queued: the picture of the README
-	@$(BIN)/python -m loadtest.compare $(ARGS)
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
 capacity: $(VENV)/load.stamp  ## what this machine carries, into docs/performance.md; ARGS=--help
-	@$(BIN)/python -m loadtest.capacity $(ARGS)
+	@$(BIN)/python -m benchmarks.capacity $(ARGS)
 
 bench: $(VENV)/dev.stamp  ## what the queue costs on this machine, against its goals; ARGS=--help
-	@$(BIN)/python -m loadtest.bench $(ARGS)
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
 overload: $(VENV)/load.stamp  ## what the engine does under more load than it can carry; PROFILE=p1..p4 or PART=, ARGS=--help
-	@$(BIN)/python -m loadtest.overload $(ARGS)
+	@$(BIN)/python -m benchmarks.overload $(ARGS)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loadtest.openapi import Operation
-from loadtest.traffic import Task
+from floodgate.peak.openapi import Operation
+from floodgate.peak.traffic import Task
 
 HEADERS: dict[str, str] = {}
 """Sent with every request, e.g. `{"X-API-Key": "…"}`."""
@@ -19,7 +19,7 @@ SKIPPED = {"GET /tasks/{task_id}", "DELETE /tasks/{task_id}"}
 
 
 def tasks(operations: Sequence[Operation]) -> dict[Operation | Task, int]:
-    """Return what users do, each with its weight: how often against the others."""
+    """Returns what users do, each with its weight: how often against the others."""
     return {operation: 1 for operation in operations if operation.route not in SKIPPED}
 
 

@@ -16,22 +16,24 @@ from pathlib import Path
 
 from redis import Redis
 
+from benchmarks import notes
+from benchmarks.ablation import VARIABLE
+from benchmarks.arrivals import Request, Stream, arrivals
+from benchmarks.notes import Run
+from benchmarks.openloop import Generator, generator
+from benchmarks.statistics import admitted, refused
+from benchmarks.testbed import CONCURRENCY, DRAIN_S, LEASE_S
 from floodgate.broker.keys import Keys
-from loadtest import overload_notes
-from loadtest.arrivals import Request, Stream, arrivals
-from loadtest.openloop import Generator, generator
-from loadtest.overload_measuring import admitted, percentile, refused
-from loadtest.overload_notes import Run
-from loadtest.overload_without import VARIABLE
+from floodgate.peak.statistics import percentile
 from tests.engine.leaks import leaks
 from tests.engine.system.system import System, await_ready, system
 
-HANDLERS = "loadtest.overload_handlers.controls"
-PLACES = 16
+HANDLERS = "benchmarks.handlers.controls"
+CONCURRENT = 16
 PATIENCE_S = 12.0
 SEED = 1
 WARM_S = 0.05
-"""Between two requests: without a sample, the door is careful."""
+"""Between two requests: without a sample, admission is careful."""
 _FIRST = itertools.count(1, 100_000)
 """So that no two loads number a request alike: handlers note these numbers."""
 
@@ -41,15 +43,11 @@ def started(directory: Path, url: str, without: str = "", **env: str) -> Iterato
     """One gateway and one worker, without what is named; afterwards no key is left behind."""
     directory.mkdir(exist_ok=True)
     name = f"control{uuid.uuid4().hex[:10]}"
-    given = {
-        VARIABLE: without,
-        overload_notes.VARIABLE: str(directory / "runs"),
-        "FLOODGATE_WORKER_CONCURRENCY": str(PLACES),
-    }
-    given |= {"FLOODGATE_LEASE_S": "5", "FLOODGATE_DRAIN_S": "9"}
+    given = {VARIABLE: without, notes.VARIABLE: str(directory / "runs"), CONCURRENCY: str(CONCURRENT)}
+    given |= {LEASE_S: "5", DRAIN_S: "9"}
     with system(directory, url, name, HANDLERS, **(given | env)) as running:
-        gateway = running.gateway(wait=False, factory="loadtest.overload_without:gateway")
-        await_ready(running.worker(factory="loadtest.overload_without:worker"))
+        gateway = running.gateway(wait=False, factory="benchmarks.ablation:gateway")
+        await_ready(running.worker(factory="benchmarks.ablation:worker"))
         await_ready(gateway)
         yield running
     with contextlib.closing(Redis.from_url(url)) as client:
@@ -64,7 +62,7 @@ class Side:
     generator: Generator
 
     async def load(self, *streams: Stream) -> list[Request]:
-        """Put a load on it and return its requests, once all have ended."""
+        """Puts a load on it and return its requests, once all have ended."""
         return await self.send(arrivals(streams, SEED))
 
     async def send(self, requests: list[Request]) -> list[Request]:
@@ -75,15 +73,15 @@ class Side:
         return requests
 
     async def warm(self, *paths: str, headers: str = "", requests: int = 8) -> None:
-        """Let it know how long the work takes."""
+        """Lets it know how long the work takes."""
         planned = [Request(0, number * WARM_S, path, headers=headers) for number in range(requests) for path in paths]
         sent = await self.send(planned)
         assert {request.status for request in sent} == {200}
 
     def runs(self, requests: Sequence[Request]) -> list[tuple[Request, Run]]:
-        """Return what handlers noted for these requests."""
+        """Returns what handlers noted for these requests."""
         known = {request.id: request for request in requests}
-        noted = overload_notes.read(Path(self.system.env[overload_notes.VARIABLE]))
+        noted = notes.read(Path(self.system.env[notes.VARIABLE]))
         return [(known[run.request_id], run) for run in noted if run.request_id in known]
 
 
@@ -95,7 +93,7 @@ class Pair:
     lacking: Side
 
     async def load(self, *streams: Stream) -> tuple[list[Request], list[Request]]:
-        """Put the same load on both, at the same time."""
+        """Puts the same load on both, at the same time."""
         both = await asyncio.gather(self.whole.load(*streams), self.lacking.load(*streams))
         return both[0], both[1]
 
@@ -105,7 +103,7 @@ class Pair:
 
 @contextlib.asynccontextmanager
 async def side(running: System) -> AsyncIterator[Side]:
-    """Open a generator in front of a system."""
+    """Opens a generator in front of a system."""
     host, port = running.apps[0].url.removeprefix("http://").split(":")
     async with generator(host, int(port), PATIENCE_S) as opened:
         yield Side(running, opened)
@@ -113,7 +111,7 @@ async def side(running: System) -> AsyncIterator[Side]:
 
 @contextlib.asynccontextmanager
 async def pair(whole: System, lacking: System) -> AsyncIterator[Pair]:
-    """Open generators in front of both."""
+    """Opens generators in front of both."""
     async with side(whole) as first, side(lacking) as second:
         yield Pair(first, second)
 
@@ -123,7 +121,7 @@ Lacking = Callable[[str], contextlib.AbstractAsyncContextManager[Pair]]
 
 
 def beside(whole: System, directory: Path, url: str) -> Lacking:
-    """Return what starts the other side."""
+    """Returns what starts the other side."""
 
     @contextlib.asynccontextmanager
     async def opened(name: str) -> AsyncIterator[Pair]:
@@ -138,12 +136,12 @@ def answered(requests: Sequence[Request]) -> int:
     return sum(request.status == 200 for request in requests)
 
 
-def turned_away(requests: Sequence[Request]) -> int:
+def refusals(requests: Sequence[Request]) -> int:
     return sum(map(refused, requests))
 
 
 def broken(requests: Sequence[Request]) -> int:
-    """Return how many were let in and not answered in time: the gateway says so itself, at the deadline."""
+    """Returns how many were let in and not answered in time: the gateway says so itself, at the deadline."""
     return sum(request.status == 504 for request in requests)
 
 

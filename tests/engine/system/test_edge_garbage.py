@@ -62,7 +62,7 @@ class Malformed:
         serving: Any = self.redis.zrange(self.keys.serving(self.lane), 0, 0)
         consumer = serving[0].decode()
         route = self.handler.route
-        parts = {"route": route, "lane": self.lane, "claimer": consumer, "pool": self.lane[:-2]}
+        parts = {"route": route, "lane": self.lane, "consumer": consumer, "pool": self.lane[:-2]}
         parts["group"] = "-" + consumer.partition("-")[2].rpartition(".")[0]
         parts |= {"pool, route, weight": f"{self.lane[:-2]}|{route}|8"}
         parts |= {"route, tenant": f"{route}|acme", "task": f"{route}.0123456789abcdef0123456789abcdef"}
@@ -132,7 +132,7 @@ def test_a_key_of_the_wrong_type_is_dropped_and_everything_goes_on(malformed: Ma
 
 
 def test_garbage_is_logged(malformed: Malformed) -> None:
-    malformed.redis.zadd(malformed.keys.waiting(malformed.lane), {"some.garbage": 0})
+    malformed.redis.zadd(malformed.keys.of("waiting", malformed.lane), {"some.garbage": 0})
     malformed.redis.rpush(malformed.keys.wake(malformed.lane), "1")
     until(lambda: malformed.logged("garbage"))
     malformed.answers_again()
@@ -164,7 +164,7 @@ def test_a_task_of_another_envelope_version_is_answered_as_failed_and_logged(
     assert unpack_reply(values[b"r"]) == TaskReply(admission.id, TaskOutcome.FAILED)
     malformed.redis.delete(malformed.keys.inbox("tester"))
     assert malformed.worker.said(task=admission.id)
-    assert not malformed.redis.hexists(malformed.keys.tasks(), admission.id)
+    assert not malformed.redis.hexists(malformed.keys.of("tasks"), admission.id)
 
 
 def test_a_reply_of_another_envelope_version_is_dropped_and_logged(malformed: Malformed) -> None:

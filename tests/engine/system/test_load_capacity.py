@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.capacity_curves import Part
-from loadtest.capacity_parts import PARTS
+from benchmarks.capacity_parts import PARTS, Part
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/performance.md"
@@ -22,7 +21,7 @@ LIMIT_S = 90
 
 def capacity(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "loadtest.capacity", *arguments],
+        [sys.executable, "-m", "benchmarks.capacity", *arguments],
         cwd=ROOT,
         env={**os.environ, **env},
         capture_output=True,

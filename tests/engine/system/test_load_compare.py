@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import overload_rows
-from loadtest.arrivals import Request
-from loadtest.compare_spike import BASE_PER_S, SPIKE_PER_S, Timing, figures
-from loadtest.overload_measuring import in_time
+from benchmarks.arrivals import Request, read_records
+from benchmarks.compare import BASE_PER_S, SPIKE_PER_S, Timing, measure
+from benchmarks.statistics import in_time
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 90
@@ -22,7 +21,7 @@ LIMIT_S = 90
 @pytest.mark.locust
 @pytest.mark.timeout(LIMIT_S + 5)
 def test_the_same_spike_ends_one_and_is_carried_by_the_other(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "loadtest.compare", "--short", "--directory", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.compare", "--short", "--directory", str(tmp_path)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
     # A busy machine makes the spike unsound (2), but not the difference.
@@ -37,18 +36,18 @@ def test_the_same_spike_ends_one_and_is_carried_by_the_other(tmp_path: Path) -> 
 
 def _good(rows: Path) -> int:
     """Return how many were answered in time, of what was sent from the spike on."""
-    requests, _ = overload_rows.read(rows)
+    requests, _ = read_records(rows)
     return sum(in_time(request, 2) for request in requests if request.phase == 0 and request.intended_s > 2.5)
 
 
-def test_figures_count_goodput_by_the_answer_and_leave_out_how_it_settles() -> None:
+def test_metrics_count_goodput_by_the_answer_and_leave_out_how_it_settles() -> None:
     timing = Timing(before_s=8, spike_s=8, after_s=8)
     statuses = (200, 503, 504)
     requests = [
         Request(n, 0, "/report", intended_s=n / 10, done_s=n / 10 + (2.1, 0.01, 2.0)[n % 3], status=statuses[n % 3])
         for n in range(240)
     ]
-    before, during, after = figures(requests, timing)
+    before, during, after = measure(requests, timing)
     assert [each.phase for each in (before, during, after)] == ["before", "spike", "after"]
     assert before.offered_per_s == pytest.approx(10)
     assert [before.goodput_per_s, before.refused_per_s, before.failed_per_s] == pytest.approx([0, 20 / 6, 40 / 6])

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loadtest.openapi import Ask, fetch
-from loadtest.traffic import askable
-from loadtest.values import Values
+from floodgate.peak.openapi import Ask, fetch
+from floodgate.peak.traffic import askable
+from floodgate.peak.values import Values
 from tests.engine.system.system import App, await_ready, system
 
 HANDLERS = "tests.engine.conformance.handlers"

@@ -14,7 +14,7 @@ LIMIT_S = 150
 
 
 def overload(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "loadtest.overload", "--directory", str(directory), *arguments]
+    command = [sys.executable, "-m", "benchmarks.overload", "--directory", str(directory), *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 

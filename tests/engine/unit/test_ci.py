@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-HIDDEN = (".venv", ".git", ".cache", "__pycache__", "loadtest", "docs")
+HIDDEN = (".venv", ".git", ".cache", "__pycache__", "loadtest", "benchmarks", "docs")
 PROGRAMS = ("redis-server", "haproxy", "wrk", "chromium", "promtool", "openssl")
 
 

@@ -12,10 +12,10 @@ import pytest
 from fastapi import Body, Cookie, FastAPI, Header, Path, Query
 from pydantic import BaseModel
 
+from floodgate.peak.openapi import Ask, NoDocument, fetch, operations
+from floodgate.peak.traffic import askable
+from floodgate.peak.values import Values
 from loadtest import scenarios
-from loadtest.openapi import Ask, NoDocument, fetch, operations
-from loadtest.traffic import askable
-from loadtest.values import Values
 
 
 def asked(app_or_document: FastAPI | dict[str, Any], seed: int = 1) -> dict[str, Ask]:

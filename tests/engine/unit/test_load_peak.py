@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import thresholds
-from loadtest.peak_figures import Outcome, Rule, by_route, figures, judged, pace
-from loadtest.peak_plan import BadPlan, Plan, plan
-from loadtest.peak_rows import Asked, Row, Tail, Writer, note_asked, read, read_asked
-from loadtest.queue_looks import Look, parse
-from loadtest.shapes import SHAPES, TIMES
-from loadtest.thresholds import BadThresholds, Bounds, Thresholds
+from floodgate.peak import thresholds
+from floodgate.peak.plan import BadPlan, Plan, plan
+from floodgate.peak.records import Asked, Row, Tail, Writer, note_asked, read, read_asked
+from floodgate.peak.sampling import QueueSample, parse
+from floodgate.peak.shapes import SHAPES, TIMES
+from floodgate.peak.statistics import Outcome, Rule, by_route, judged, pace, route_statistics
+from floodgate.peak.thresholds import BadThresholds, Bounds, Thresholds
 
 HOUR = [at / 3600 for at in range(3600)]
 
@@ -132,7 +132,7 @@ class TestOutcomes:
 
     def test_the_figures_of_the_admitted_and_of_the_refused_are_apart(self) -> None:
         rows = [*(row(latency_s=ms / 1000) for ms in range(100, 200)), *(refusal() for _ in range(100)), row(504, 1)]
-        found = figures("GET /", judged(rows, lambda _: Rule(1)), seconds=10)
+        found = route_statistics("GET /", judged(rows, lambda _: Rule(1)), seconds=10)
         assert (found.offered, found.good, found.refused, found.late, found.errors) == (201, 100, 100, 1, 0)
         assert [found.admitted_p50_s, found.refusal_p99_s] == pytest.approx([0.15, 0.002])
         assert (found.goodput_per_s, found.late_share) == (10, 1 / 101)
@@ -199,16 +199,16 @@ class TestThresholds:
         found = self.wanted(tmp_path, f"[default]\n{bound}\n")
         rows = [*[row()] * 4, *[refusal()] * 4, row(504), row(500)]
         routes = by_route(judged(rows, lambda route: found.of(route).rule), 1)
-        assert len(found.breaches(routes, figures("all", [], 1))) == breaks
+        assert len(found.breaches(routes, route_statistics("all", [], 1))) == breaks
 
     def test_a_breach_names_route_figure_value_and_bound(self, tmp_path: Path) -> None:
         found = self.wanted(tmp_path, "[total]\nmax_late_share = 0.001\n")
-        total = figures("all routes", judged([row(), row(504)], lambda _: Rule(1)), 1)
+        total = route_statistics("all routes", judged([row(), row(504)], lambda _: Rule(1)), 1)
         assert found.breaches([], total) == ["all routes: late_share is 0.5, at most 0.001 is wanted"]
 
     def test_what_was_not_measured_breaks_nothing(self, tmp_path: Path) -> None:
         found = self.wanted(tmp_path, "[default]\nmax_refusal_p99_s = 0\n")
-        assert found.breaches(by_route(judged([row()], lambda _: Rule(1)), 1), figures("all", [], 1)) == []
+        assert found.breaches(by_route(judged([row()], lambda _: Rule(1)), 1), route_statistics("all", [], 1)) == []
 
     @pytest.mark.parametrize(
         ("text", "says"),
@@ -240,4 +240,4 @@ floodgate_limit{method="GET",route="/"} 1e+03
 floodgate_parked{method="GET",route="/"} 9
 floodgate_waiting 7
 """
-    assert parse(text, 5.0) == [Look(5.0, "GET /", 3, 16, 1000), Look(5.0, 'POST /{\\"a\\"}', 2, 0, 0)]
+    assert parse(text, 5.0) == [QueueSample(5.0, "GET /", 3, 16, 1000), QueueSample(5.0, 'POST /{\\"a\\"}', 2, 0, 0)]

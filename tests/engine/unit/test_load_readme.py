@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from loadtest import scenarios, thresholds
-from loadtest.openapi import Operation
-from loadtest.peak_plan import DEFAULT_PER_S, DEFAULT_S, plan
-from loadtest.shapes import SHAPES
-from loadtest.thresholds import Bounds
+from floodgate.peak import thresholds
+from floodgate.peak.openapi import Operation
+from floodgate.peak.plan import DEFAULT_PER_S, DEFAULT_S, plan
+from floodgate.peak.shapes import SHAPES
+from floodgate.peak.thresholds import Bounds
+from loadtest import scenarios
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "loadtest/README.md").read_text()
@@ -53,7 +54,7 @@ def test_its_thresholds_are_understood(tmp_path: Path) -> None:
 
 
 def test_the_head_of_the_thresholds_lists_every_bound() -> None:
-    head = thresholds.FILE.read_text()
+    head = (ROOT / thresholds.FILE).read_text()
     listed = re.findall(r"^#   (\w+) ", head, re.MULTILINE)
     assert set(listed) == {bound.name for bound in fields(Bounds)}
     assert set(tomllib.loads(head)) >= {"default", "total"}

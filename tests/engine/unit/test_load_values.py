@@ -17,8 +17,8 @@ from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from pydantic import UUID1, AnyUrl, Base64Str, BaseModel, Field, Json, StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
-from loadtest.patterns import NoMatch, matching
-from loadtest.values import DEPTH, NoValue, Values
+from floodgate.peak.patterns import NoMatch, matching
+from floodgate.peak.values import DEPTH, NoValue, Values
 
 
 class Colour(Enum):

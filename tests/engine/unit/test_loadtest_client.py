@@ -12,7 +12,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from loadtest.client import PatientClient, RetryBudget, retry_after_s
+from benchmarks.patient_client import PatientClient, RetryBudget, retry_after_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from loadtest.arrivals import Request, Stream, arrivals
-from loadtest.openloop import Generator, generator
+from benchmarks.arrivals import Request, Stream, arrivals
+from benchmarks.openloop import Generator, generator
 
 Answering = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.database import ALONE_S, Database, query, serve
+from benchmarks.database import ALONE_S, Database, query, serve
 
 
 async def take_s(database: Database, calls: int) -> float:

@@ -1,4 +1,4 @@
-"""How the overload run turns requests into figures, and figures into a verdict."""
+"""How the overload run turns requests into metrics, and metrics into a verdict."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ from typing import Any
 
 import pytest
 
-from loadtest import overload_rows
-from loadtest.arrivals import Request, Stream, arrivals
-from loadtest.overload_accidents import leaver_lines
-from loadtest.overload_edges import back_to_normal_s
-from loadtest.overload_judging import Line, Outcome, Soundness, Verdict, spread, table
-from loadtest.overload_measuring import breaches, jain, measure, percentile
-from loadtest.overload_notes import Run, read
-from loadtest.overload_plan import PROFILES, SAT, Phase, Timing, plan, streams
-from loadtest.overload_predictions import predictions
-from loadtest.overload_refusals import Window, cost_s
-from loadtest.overload_sampling import Sample, over_limit
-from loadtest.overload_turns import max_min
+from benchmarks.arrivals import Request, Stream, arrivals, read_records, write_records
+from benchmarks.notes import Run, predictions, read
+from benchmarks.overload_edges import Window, back_to_normal_s, cost_s
+from benchmarks.overload_fairness import max_min
+from benchmarks.overload_faults import leaver_metrics
+from benchmarks.overload_plan import PROFILES, SAT, Phase, Timing, plan, streams
+from benchmarks.sampler import Sample, over_limit
+from benchmarks.statistics import ExitCode, Metric, Outcome, Soundness, breaches, jain, measure, spread, table
+from floodgate.peak.statistics import percentile
 
 DEADLINE_S = 2.0
 SOUND = Soundness("block 1", achieved=1.0, lag_p99_s=0.001, generator_busy=0.2, sat_spread=0.01, sat_spread_limit=0.03)
@@ -115,23 +112,23 @@ def test_a_run_that_began_later_is_measured_alike() -> None:
     ],
 )
 def test_a_goal_is_met_by_the_median_and_four_of_five(values: tuple[float, ...], met: bool) -> None:
-    assert Line("goodput", values, at_least=0.98).met is met
+    assert Metric("goodput", values, at_least=0.98).is_met() is met
 
 
 def test_an_exact_goal_is_met_by_every_value_or_not_at_all() -> None:
-    assert Line("leaks", (0, 0, 0, 0, 0), at_most=0, exact=True).met
-    assert not Line("leaks", (0, 0, 0, 0, 1), at_most=0, exact=True).met
+    assert Metric("leaks", (0, 0, 0, 0, 0), at_most=0, exact=True).is_met()
+    assert not Metric("leaks", (0, 0, 0, 0, 1), at_most=0, exact=True).is_met()
 
 
-def test_a_figure_without_a_goal_is_reported_and_not_judged() -> None:
-    outcome = Outcome([Line("refused at 0.5×", (0.9,))], [])
-    assert outcome.verdict is Verdict.PASSED
-    assert "reported" in table(outcome.lines)
+def test_a_metric_without_a_goal_is_reported_and_not_judged() -> None:
+    outcome = Outcome([Metric("refused at 0.5×", (0.9,))], [])
+    assert outcome.exit_code is ExitCode.PASSED
+    assert table(outcome.metrics).splitlines()[2].split("|")[3:5] == [" " * 6, " " * 8]
 
 
 def test_one_goal_that_is_not_met_fails_the_run() -> None:
-    lines = [Line("good", (1.0,), at_least=0.5), Line("bad", (1.0,), at_most=0.5)]
-    assert Outcome(lines, []).verdict is Verdict.FAILED
+    lines = [Metric("good", (1.0,), at_least=0.5), Metric("bad", (1.0,), at_most=0.5)]
+    assert Outcome(lines, []).exit_code is ExitCode.FAILED
 
 
 @pytest.mark.parametrize(
@@ -147,8 +144,8 @@ def test_one_goal_that_is_not_met_fails_the_run() -> None:
 def test_an_unsound_measurement_is_invalid_and_not_failed(change: dict[str, Any], complaint: str) -> None:
     complaints = replace(SOUND, **change).complaints()
     assert [complaint in text for text in complaints] == [True]
-    failing = [Line("bad", (1.0,), at_most=0.5)]
-    assert Outcome(failing, complaints).verdict is Verdict.INVALID
+    failing = [Metric("bad", (1.0,), at_most=0.5)]
+    assert Outcome(failing, complaints).exit_code is ExitCode.INVALID
 
 
 def test_a_sound_measurement_has_nothing_to_complain_of() -> None:
@@ -160,9 +157,9 @@ def test_the_spread_is_the_difference_as_a_share_of_the_mean() -> None:
 
 
 def test_the_table_prints_every_value_the_median_and_the_word() -> None:
-    text = table([Line("goodput at 2×", (0.99, 0.97, 0.5, 1.0, 0.98), at_least=0.98, unit="")])
-    row = text.splitlines()[1].split()
-    assert row[-7:] == ["0.990", "0.970", "0.500", "1", "0.980", "0.980", "FAIL"]
+    text = table([Metric("goodput at 2×", (0.99, 0.97, 0.5, 1.0, 0.98), at_least=0.98, unit="")])
+    cells = [cell.strip() for cell in text.splitlines()[2].split("|")]
+    assert cells[2:6] == ["0.98", "≥ 0.98", "FAIL", "0.99 0.97 0.5 1 0.98"]
 
 
 def test_a_sound_system_has_no_breaches() -> None:
@@ -215,15 +212,15 @@ def test_max_min_shares_give_the_modest_what_they_ask_and_split_the_rest() -> No
 def test_work_for_clients_that_left_is_a_share_of_all_busy_time() -> None:
     left = request(0, 0, status=0, took_s=0.1, left=True)
     runs = [Run("0.0", 0.5, 1.5, 0.7), Run("1.0", 0.0, 2.0, 0.2)]
-    share, wasted, stubborn = leaver_lines([left, request(1, 0)], runs)
+    share, wasted, stubborn = leaver_metrics([left, request(1, 0)], runs)
     assert (share.values, stubborn.values) == ((0.5,), (0,))
     assert wasted.median == pytest.approx(0.5)
 
 
 def test_a_handler_that_goes_on_without_its_client_is_counted() -> None:
     left = request(0, 0, status=0, took_s=0.1, left=True)
-    assert leaver_lines([left], [Run("0.0", 0.05, 1.9, 1.7)])[2].values == (1,)
-    assert leaver_lines([left], [Run("0.0", 0.05, 1.9)])[2].values == (1,)
+    assert leaver_metrics([left], [Run("0.0", 0.05, 1.9, 1.7)])[2].values == (1,)
+    assert leaver_metrics([left], [Run("0.0", 0.05, 1.9)])[2].values == (1,)
 
 
 def test_the_system_is_back_when_no_window_is_slow_or_refusing_any_more() -> None:
@@ -271,8 +268,8 @@ def test_notes_tell_start_and_end_of_every_run_and_a_line_cut_short_is_left_out(
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     sent = [request(3, 101.0, status=503, reason="Too busy", retry_after_s=2.0), request(4, 102.0, status=0, left=True)]
-    overload_rows.write(tmp_path / "rows.csv", sent, 100.0)
-    rows, origin_s = overload_rows.read(tmp_path / "rows.csv")
+    write_records(tmp_path / "rows.csv", sent, 100.0)
+    rows, origin_s = read_records(tmp_path / "rows.csv")
     assert origin_s == 100
     assert [(r.id, r.intended_s, r.status, r.reason, r.left) for r in rows] == [
         ("3.0", 1.0, 503, "Too busy", False),

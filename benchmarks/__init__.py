@@ -1,0 +1,1 @@
+"""What the engine costs and what it promises under overload, measured."""
