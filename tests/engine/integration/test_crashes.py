@@ -57,7 +57,7 @@ def late(queue: Queue) -> None:
     """Let leases, registrations and deadlines end unseen, but for too short a time for mercy."""
     queue.advance(2000)
     for known in queue.running():
-        queue.client.zadd(queue.keys.running(ROUTE), {known: queue.now_ms - 1})
+        queue.client.zadd(queue.keys.of("running", ROUTE), {known: queue.now_ms - 1})
     queue.client.hset(queue.keys.reap(), "last", queue.now_ms - 1000)
 
 
@@ -124,8 +124,8 @@ def recover(queue: Queue, when: str) -> None:
     for _ in range(20):
         queue.pass_time(1000, alive=[WORKER])
         with queue.client.pipeline(transaction=False) as both:
-            both.zrange(queue.keys.waiting(LANE), 0, -1)
-            both.zcard(queue.keys.running(ROUTE))
+            both.zrange(queue.keys.of("waiting", LANE), 0, -1)
+            both.zcard(queue.keys.of("running", ROUTE))
             waiting, running = both.execute()
         assert sum(id.startswith(ROUTE.encode()) for id in waiting) + running <= MOST_RUNNING, when
     found = queue.snapshot()
