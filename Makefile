@@ -35,7 +35,7 @@ $(VENV)/load.stamp: requirements/load.txt | $(VENV)/run.stamp
 	@$(PIP) -r $< && touch $@
 
 dev: $(VENV)/run.stamp  ## the whole system on this machine; reloads on change, Ctrl-C ends it
-	@exec $(BIN)/python -m floodgate.run.dev
+	@exec $(BIN)/python -m floodgate dev
 
 MORE = redis_server or docker or haproxy or wrk or promtool or openssl or chromium or locust or slow
 
@@ -50,10 +50,10 @@ check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/mypy .
 	@out=$$(PYTHONPATH=. $(BIN)/lint-imports --cache-dir .cache/import-linter) || { echo "$$out"; exit 1; }; echo "$$out" | tail -1
-	@$(BIN)/python -m floodgate.run.check
-	@$(BIN)/python -m floodgate.run.declared
+	@$(BIN)/python -m floodgate check
+	@$(BIN)/python -m floodgate declared
 
-format: $(VENV)/dev.stamp  ## let ruff format and mend what it can
+format: $(VENV)/dev.stamp  ## let ruff format and repair what it can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
@@ -63,11 +63,11 @@ lock: $(VENV)/dev.stamp  ## renew requirements/*.txt from requirements/*.in, and
 	@$(LOCK) requirements/run.in -o requirements/run.txt
 	@$(LOCK) -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) requirements/load.in -o requirements/load.txt
-	@$(BIN)/python -m floodgate.run.pinning
+	@$(BIN)/python -m floodgate pin
 
-CONTAINERS = $(FIND_PYTHON); exec "$$p" -m floodgate.run.up
+CONTAINERS = $(FIND_PYTHON); exec "$$p" -m floodgate
 
-up:  ## the whole system in containers; GATEWAYS=2 WORKERS=4, and every knob of .env.example
+up:  ## the whole system in containers; GATEWAYS=2 WORKERS=4, and every setting of .env.example
 	@$(CONTAINERS) up
 
 down:  ## drain it and remove it; what Redis keeps stays

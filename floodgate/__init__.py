@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from floodgate.declare.context import Caller, Context
     from floodgate.declare.head import Head, Rate
-    from floodgate.declare.registry import queued
+    from floodgate.declare.queued import queued
     from floodgate.declare.reply import Reply
     from floodgate.declare.resource import Resource
     from floodgate.errors import HTTPError
@@ -23,7 +23,7 @@ _MODULES = {
     "Rate": "floodgate.declare.head",
     "Reply": "floodgate.declare.reply",
     "Resource": "floodgate.declare.resource",
-    "queued": "floodgate.declare.registry",
+    "queued": "floodgate.declare.queued",
 }
 
 

@@ -1,7 +1,7 @@
 """Every error the engine raises, grouped by whose fault it is.
 
-Stands below everything: it imports nothing of the project. It must not know
-HTTP statuses of engine outcomes; those stand in `floodgate.gateway.responses`.
+Stands below everything: it imports nothing of the project. Must not know HTTP
+statuses of engine outcomes; those stand in `floodgate.gateway.outcomes`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class FloodgateError(Exception):
 
 
 class DeclarationError(FloodgateError):
-    """A handler is declared wrongly; the text names file, line and the mend."""
+    """A handler is declared wrongly; the text names file, line and repair."""
 
 
 class HTTPError(FloodgateError):
@@ -40,32 +40,32 @@ class HTTPError(FloodgateError):
 
 
 class ConfigurationError(FloodgateError):
-    """A setting is missing or contradicts another; the text names the mend."""
+    """A setting is missing or contradicts another; the text names the repair."""
 
 
 # The process
 
 
 class WorkerFailed(FloodgateError):
-    """A worker process cannot do its work any more; it has ended what it could, and another is to be started."""
+    """A worker process cannot go on; it has ended what it could, and its server starts another."""
 
 
 # Redis and the network
 
 
 class Unavailable(FloodgateError):
-    """Redis does not answer, or is not in a state to; reconnect with back-off."""
+    """Redis does not answer, or is loading, or no primary any more; reconnect with back-off."""
 
 
 class TimedOut(Unavailable):
-    """Redis did not answer in time, and nothing was heard of its connection breaking."""
+    """Redis did not answer in time, on a connection that did not break."""
 
 
 class StoreFull(FloodgateError):
-    """Redis refused a write since it has no memory left; the connection is fine."""
+    """Redis refused a write because its memory is full; the connection is fine."""
 
 
-# Data that is not what it should be
+# Data that cannot be read
 
 
 class DecodeError(FloodgateError):
@@ -73,7 +73,7 @@ class DecodeError(FloodgateError):
 
 
 class UnsupportedVersion(DecodeError):
-    """A well-formed envelope of another version; `task_id` says whose."""
+    """A well-formed envelope of another version."""
 
     def __init__(self, version: object) -> None:
         super().__init__(f"envelope version {version!r}")

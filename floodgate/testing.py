@@ -1,8 +1,8 @@
-"""Your handlers under test: a gateway, the queue and workers in one process, on a real server.
+"""The fixture `floodgate`: your handlers behind a gateway, the queue and workers, in one process, on a real server.
 
-Owns the fixture `floodgate` and the faults that a test may ask for. Nothing of the
-queue is mocked: places are taken by its scripts, the tasks of a lost worker end with
-their lease, a late handler overruns its deadline.
+Owns the faults that a test may ask for. Nothing of the queue is mocked: places are
+taken by its scripts, the tasks of a lost worker end with their lease, a late handler
+overruns its deadline. Knows nothing of the engine's own tests.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
-import importlib
 import logging
-import os
+import pkgutil
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -24,115 +23,108 @@ import pytest
 from fastapi import FastAPI
 from redis import Redis
 
-from floodgate.broker.commands import MAX_BATCH, AdmitCode, AdmitRequest, admit, cancel, renew
-from floodgate.broker.commands import AdmissionClass as CallKind
+from floodgate.broker.commands import MAX_BATCH, AdmissionClass, AdmitCode, AdmitRequest, admit, cancel, renew
 from floodgate.broker.connection import connect, run
 from floodgate.broker.envelopes import Task, pack_task
 from floodgate.broker.keys import Keys, flow_of, lane_of
 from floodgate.declare.registry import Handler, Registry
 from floodgate.gateway.app import GatewayApp
-from floodgate.gateway.outcomes import Payload
+from floodgate.gateway.payload import Payload
+from floodgate.operations.environment import variable
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
-from floodgate.worker.runs import Event
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.worker.runtime import WorkerRuntime
 
-READY_S = 10
+__all__ = ["System", "SystemFactory", "Worker", "floodgate", "namespace", "redis_url", "server"]
 
-HOLD_MS = 60_000
-"""How long places stay taken when nobody gives them back."""
-PLACES = 10_000
-WEIGHT = 8
-"""Of the claimer for whom they wait: more than they are, or they would be refused as too late."""
-
+LEASE_S = 0.5
+"""Short, so that a test waits little for the tasks of a lost worker."""
+DRAIN_S = 3.0
+"""How long a test waits at its end for handlers that still run."""
 LONGEST_DRAIN_S = 3600
-"""What a start is told: it is longer than any `timeout_s`. The time that a test asks for is set afterwards."""
+"""What `build` is told, since it refuses a drain that is shorter than a handler's time-out."""
+READY_S = 10.0
 
-FORGET_S = 0.26
+TAKEN_FOR_MS = 60_000
+"""How long places stay taken when nobody gives them back."""
+TAKER_CONCURRENCY = 10_000
+"""Of the consumer that never claims; with less, some of its tasks would be refused as too late."""
+WEIGHT = 8
+REMEMBERED_S = 0.26
 """A gateway remembers a refusal for up to a quarter of a second; after that the route is as it was."""
 
 Function = Callable[..., Any]
 Overrides = Mapping[Function | str, Function]
-Strike = Callable[["Worker", Function], Coroutine[Any, Any, None]]
+Fault = Callable[["Worker", Function], Coroutine[Any, Any, None]]
 
 
 class Worker(WorkerRuntime):
-    """A worker at work that can die; it awaits `strike` when a handler has done its work, before the answer leaves."""
+    """A running worker that can die; it awaits `fault` after each run of a handler, before the answer leaves."""
 
-    def __init__(self, settings: Settings, registry: Registry, overrides: Overrides | None, strike: Strike) -> None:
-        self._strike = strike
-        handlers = tuple(self._struck(handler) for handler in registry.handlers)
+    def __init__(self, settings: Settings, registry: Registry, overrides: Overrides | None, fault: Fault) -> None:
+        self._fault = fault
+        handlers = tuple(self._with_fault(handler) for handler in registry.handlers)
         super().__init__(settings, dataclasses.replace(registry, handlers=handlers), overrides)
         self.running = asyncio.create_task(self.run())
 
     def die(self) -> None:
-        """End as a killed process does: send nothing, renew nothing. The thread of a sync handler runs on, unheard."""
-        for executor in (consumer.executor for consumer in self._consumers):
-            for held in executor.runs.values():
-                executor.tell(held, Event.RELEASE)
-            executor.close()
+        """End as a killed process does: send nothing, renew nothing. What a thread still runs is dropped."""
+        for consumer in self._consumers:
+            consumer.executor.release()
+            consumer.executor.close()
         self.running.cancel()
 
-    def _struck(self, handler: Handler) -> Handler:
+    def _with_fault(self, handler: Handler) -> Handler:
         function, loop = handler.function, asyncio.get_running_loop()
 
         async def on_loop(**arguments: Any) -> Any:
             try:
                 return await function(**arguments)
             finally:
-                await self._strike(self, function)
+                await self._fault(self, function)
 
         def in_thread(**arguments: Any) -> Any:
             try:
                 return function(**arguments)
             finally:
                 if not loop.is_closed():  # the test may be over
-                    asyncio.run_coroutine_threadsafe(self._strike(self, function), loop).result()
+                    asyncio.run_coroutine_threadsafe(self._fault(self, function), loop).result()
 
         return dataclasses.replace(handler, function=on_loop if handler.kind == "a" else in_thread)
 
 
 @asynccontextmanager
-async def all_places_taken(settings: Settings, handler: Handler) -> AsyncIterator[None]:
+async def _all_places_taken(settings: Settings, handler: Handler) -> AsyncIterator[None]:
     """Take every free place of a route by tasks that wait in a lane of their own, from which nobody claims."""
     keys, client, lane = Keys(settings.namespace), connect(settings), lane_of("taken", handler.kind, 0)
-    consumer = f"{secrets.token_hex(6)}.{handler.kind}.{PLACES}"
-    register = functools.partial(renew, keys, consumer=consumer, lease_ms=HOLD_MS, lanes=[lane], leases=[])
+    consumer = f"{secrets.token_hex(6)}.{handler.kind}.{TAKER_CONCURRENCY}"
+    register = functools.partial(renew, keys, consumer=consumer, lease_ms=TAKEN_FOR_MS, lanes=[lane], leases=[])
     taken: list[str] = []
     try:
-        now_ms = (await run(client, register(register_ms=HOLD_MS))).now_ms
-        room = True
-        while room:
-            names = [secrets.token_hex(8) for _ in range(MAX_BATCH)]
-            asked = [_admission(now_ms, name, handler.route, lane) for name in names]
-            reply = await run(client, admit(keys, valid_until_ms=now_ms + HOLD_MS, requests=asked))
-            codes = [result.code for result in reply.results]
-            taken += [one.id for one, code in zip(asked, codes, strict=True) if code is AdmitCode.ADMITTED]
-            room = codes[-1] is AdmitCode.ADMITTED
+        now_ms = (await run(client, register(register_ms=TAKEN_FOR_MS))).now_ms
+        full = False
+        while not full:
+            requests = [_admission(handler.route, lane, now_ms + TAKEN_FOR_MS) for _ in range(MAX_BATCH)]
+            reply = await run(client, admit(keys, valid_until_ms=now_ms + TAKEN_FOR_MS, requests=requests))
+            pairs = zip(requests, reply.results, strict=True)
+            admitted = [request.id for request, result in pairs if result.code is AdmitCode.ADMITTED]
+            taken += admitted
+            full = len(admitted) < len(requests)
         yield
     finally:
         for at in range(0, len(taken), MAX_BATCH):
             await run(client, cancel(keys, taken[at : at + MAX_BATCH]))
         await run(client, register(register_ms=0))
         await client.aclose()
-        await asyncio.sleep(FORGET_S)
+        await asyncio.sleep(REMEMBERED_S)
 
 
-def _admission(now_ms: int, name: str, route: str, lane: str) -> AdmitRequest:
-    id, flow, deadline_ms = f"{route}.{name}", flow_of(route, WEIGHT, "", False), now_ms + HOLD_MS
-    task = Task(
-        deadline_ms=deadline_ms,
-        route=route,
-        lane=lane,
-        inbox="taken",
-        attempts=1,
-        flow=flow,
-        weight=WEIGHT,
-        budget_ms=HOLD_MS,
-        request_id="taken",
-        body=b"",
-    )
-    return AdmitRequest(CallKind(route, lane, flow, WEIGHT, 1000, HOLD_MS), id, deadline_ms, pack_task(task))
+def _admission(route: str, lane: str, deadline_ms: int) -> AdmitRequest:
+    id, flow = f"{route}.{secrets.token_hex(8)}", flow_of(route, WEIGHT, "", False)
+    ours: dict[str, Any] = {"route": route, "lane": lane, "flow": flow, "weight": WEIGHT, "deadline_ms": deadline_ms}
+    task = Task(**ours, inbox="taken", attempts=1, budget_ms=TAKEN_FOR_MS, request_id="taken", body=b"")
+    what = AdmissionClass(route, lane, flow, WEIGHT, 1000, TAKEN_FOR_MS)
+    return AdmitRequest(what, id, deadline_ms, pack_task(task))
 
 
 class SystemFactory:
@@ -149,19 +141,21 @@ class SystemFactory:
         overrides: Overrides | None = None,
         workers: int = 1,
         gateway: Callable[[], FastAPI] | str = "gateway_app.main:build",
+        drain_s: float = DRAIN_S,
         **settings: Any,
     ) -> AsyncIterator[System]:
         """Run the handlers of a package or module (a test's own: `__name__`), and end them in order.
 
         `overrides` puts another factory in the place of a resource's, named as in
         `Resource(…)`; `gateway` another application in the place of yours. `settings` are
-        those of `floodgate.operations.settings`, in small letters.
+        those of `floodgate.operations.settings`, in small letters; the gateway's `build`
+        finds them in the environment, as it does under a server.
         """
-        own = {"redis_url": self._redis_url, "namespace": self._namespace, "handlers": handlers}
-        drain_s = settings.pop("drain_s", 3)  # shorter than the handlers may take, which a start would refuse
-        with _environment({"lease_s": 0.5, **own, **settings, "drain_s": LONGEST_DRAIN_S}), _logging_kept():
-            app = (importlib.import_module(gateway.partition(":")[0]).build if isinstance(gateway, str) else gateway)()
-        assert isinstance(app, GatewayApp), "build() returns what join() returned"
+        given = {"redis_url": self._redis_url, "namespace": self._namespace, "lease_s": LEASE_S, "handlers": handlers}
+        build = pkgutil.resolve_name(gateway) if isinstance(gateway, str) else gateway
+        with _environment({**given, **settings, "drain_s": LONGEST_DRAIN_S}):
+            app = build()
+        assert isinstance(app, GatewayApp), f"{gateway} does not return what join() returned"
         app.settings = app.settings.model_copy(update={"drain_s": drain_s})
         async with app.router.lifespan_context(app), System(app, overrides) as system:
             try:
@@ -172,11 +166,23 @@ class SystemFactory:
                 await system.end_workers()
 
 
-class System(httpx.AsyncClient):
-    """A client of the gateway, and what can happen to its requests; a cancelled one is a client that leaves.
+@contextmanager
+def _environment(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Put settings into the environment; undo what `join` does to the root logger, whose handlers are pytest's."""
+    handlers, level = list(logging.root.handlers), logging.root.level
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in settings.items():
+            environment.setenv(variable(name), str(value))
+        yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
-    `late` and `lost` strike when the handler has done its work and its answer has not
-    left: what is written is written, and the client does not know.
+
+class System(httpx.AsyncClient):
+    """A client of the gateway, and the faults that its requests may meet; a cancelled request is a client that leaves.
+
+    `late` and `lost` happen after the handler has done its work and before its answer
+    leaves: what it wrote is written, and the client does not know.
     """
 
     def __init__(self, app: GatewayApp, overrides: Overrides | None) -> None:
@@ -186,16 +192,17 @@ class System(httpx.AsyncClient):
         self._left: list[Worker] = []
         self._lost: dict[Function, int] = {}
         self._late: dict[Function, float] = {}
-        self._dispatch = app.state.dispatcher.dispatch
-        app.state.dispatcher.dispatch = self._dispatch_with_own_deadline
+        assert app.engine, "its lifespan runs"
+        self._dispatch = app.engine.dispatcher.dispatch
+        app.engine.dispatcher.dispatch = self._dispatch_with_own_deadline  # type: ignore[method-assign]
 
     def full(self, function: Function) -> AbstractAsyncContextManager[None]:
         """Take all free places of a handler's route while the block lasts: 503."""
-        return all_places_taken(self.settings, self._handler(function))
+        return _all_places_taken(self.settings, self._handler(function))
 
     @asynccontextmanager
     async def late(self, function: Function, timeout_s: float = 0.5) -> AsyncIterator[None]:
-        """Let a handler overrun its deadline, `timeout_s` in this block: 504."""
+        """Let a handler overrun its deadline, which is `timeout_s` in this block: 504."""
         self._late[self._handler(function).function] = timeout_s
         try:
             yield
@@ -204,7 +211,7 @@ class System(httpx.AsyncClient):
 
     @asynccontextmanager
     async def lost(self, function: Function, times: int = 1) -> AsyncIterator[None]:
-        """Lose the worker that runs a handler, `times` times: 502, or another try where it has attempts left."""
+        """Lose the worker that runs a handler, `times` times: 502, or another run where it has attempts left."""
         self._lost[self._handler(function).function] = times
         try:
             yield
@@ -220,14 +227,15 @@ class System(httpx.AsyncClient):
 
     async def add_worker(self) -> Worker:
         """Start one more worker and wait until it is ready."""
-        worker, limit_s = self.start_worker(), time.monotonic() + READY_S
+        worker, give_up_s = self.start_worker(), time.monotonic() + READY_S
         while not (worker.ready and self.app.engine and self.app.engine.ready):
-            assert time.monotonic() < limit_s, "a worker did not get ready; the captured log says why"
+            assert time.monotonic() < give_up_s, "a worker did not get ready; the captured log says why"
             await asyncio.sleep(0.01)
         return worker
 
     def start_worker(self) -> Worker:
-        self.workers.append(Worker(self.settings, self.registry, self.overrides, self._strike))
+        """Start one more worker; it may take its time to get ready."""
+        self.workers.append(Worker(self.settings, self.registry, self.overrides, self._meet_faults))
         return self.workers[-1]
 
     async def end_workers(self) -> None:
@@ -239,7 +247,7 @@ class System(httpx.AsyncClient):
             if result is not None and not isinstance(result, asyncio.CancelledError):
                 raise result
 
-    async def _strike(self, worker: Worker, function: Function) -> None:
+    async def _meet_faults(self, worker: Worker, function: Function) -> None:
         if self._lost.get(function):
             self._lost[function] -= 1
             await self.lose(worker)
@@ -247,7 +255,7 @@ class System(httpx.AsyncClient):
 
     async def _dispatch_with_own_deadline(self, handler: Handler, payload: Payload, receive: Any) -> Any:
         if (timeout_s := self._late.get(handler.function)) is not None:
-            options = dataclasses.replace(payload.options, budget_ms=round(timeout_s * 1000), whole=False)
+            options = dataclasses.replace(payload.options, budget_ms=round(timeout_s * 1000), has_full_budget=False)
             payload = dataclasses.replace(payload, options=options)
         return await self._dispatch(handler, payload, receive)
 
@@ -256,28 +264,6 @@ class System(httpx.AsyncClient):
             if handler.function is function:
                 return handler
         raise LookupError(f"{function!r} is no handler of {self.settings.handlers}")
-
-
-@contextmanager
-def _environment(given: Mapping[str, Any]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update({name.upper(): str(value) for name, value in given.items()})
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@contextmanager
-def _logging_kept() -> Iterator[None]:
-    """Undo what `join` does to the root logger: in a test its handlers are pytest's, and `caplog` is one of them."""
-    handlers, level = list(logging.root.handlers), logging.root.level
-    try:
-        yield
-    finally:
-        logging.root.handlers[:] = handlers
-        logging.root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
@@ -305,5 +291,5 @@ def namespace(server: EmbeddedServer) -> Iterator[str]:
 
 @pytest.fixture
 def floodgate(redis_url: str, namespace: str) -> SystemFactory:
-    """Your handlers behind a gateway, in a namespace of their own, where no key may be left when the test ends."""
+    """Return what runs your handlers behind a gateway, in a namespace of their own."""
     return SystemFactory(redis_url, namespace)

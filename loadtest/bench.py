@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from floodgate.run.embedded import EmbeddedServer, ServerFailed
+from floodgate.run.embedded_server import EmbeddedServer, ServerFailed
 from loadtest import bench_counts, bench_curve, bench_fleet, bench_waiting
 from loadtest.bench_apps import AppFailed
 from loadtest.bench_crowd import CrowdFailed

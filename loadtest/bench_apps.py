@@ -23,7 +23,7 @@ from typing import IO
 
 import psutil
 
-from floodgate.run.children import bound_to_us
+from floodgate.run.processes import with_parent_death_signal
 from loadtest.bench_server import Server
 
 ROOT = Path(__file__).parents[1]
@@ -133,7 +133,11 @@ class System:
 def running(server: Server, env: Mapping[str, str] | None = None, *, workers: int = 1) -> Iterator[System]:
     """Run a gateway and workers that are ready; their keys go with them."""
     namespace = f"bench{secrets.token_hex(4)}"
-    given = {"REDIS_URL": server.url, "NAMESPACE": namespace, "HANDLERS": "loadtest.bench_handlers"} | dict(env or {})
+    given = {
+        "REDIS_URL": server.url,
+        "FLOODGATE_NAMESPACE": namespace,
+        "FLOODGATE_HANDLERS": "loadtest.bench_handlers",
+    } | dict(env or {})
     try:
         with contextlib.ExitStack() as stack:
             started = tuple(stack.enter_context(app("worker", None, given)) for _ in range(workers))
@@ -147,10 +151,10 @@ def app(name: str, target: str | None, env: Mapping[str, str]) -> Iterator[App]:
     """Run one app under gunicorn, as `target` if that is not what its configuration names."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-c", f"{name}_app/gunicorn_conf.py", *([target] if target else [])]
-    ours = {f"{name.upper()}_PORT": str(port), "WEB_CONCURRENCY": "1", "DRAIN_S": "130"}
+    ours = {f"FLOODGATE_{name.upper()}_PORT": str(port), "WEB_CONCURRENCY": "1", "FLOODGATE_DRAIN_S": "130"}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            bound_to_us(command, signal.SIGTERM),
+            with_parent_death_signal(command, signal.SIGTERM),
             cwd=ROOT,
             env={**os.environ, **env, **ours},
             stdin=subprocess.DEVNULL,

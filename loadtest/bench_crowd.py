@@ -20,7 +20,7 @@ from typing import cast
 
 import uvloop
 
-from floodgate.run.children import bound_to_us
+from floodgate.run.processes import with_parent_death_signal
 
 CRLF = b"\r\n"
 OPENING = 50
@@ -89,7 +89,7 @@ def crowd(port: int, path: str, count: int, *, repeat: bool) -> Iterator[Crowd]:
     """Let so many clients ask for `path`; they are gone after the block."""
     command = [sys.executable, "-m", "loadtest.bench_crowd", str(port), path, str(count), str(int(repeat))]
     process = subprocess.Popen(
-        bound_to_us(command, signal.SIGKILL), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        with_parent_death_signal(command, signal.SIGKILL), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with process:
         try:

@@ -16,7 +16,7 @@ import time
 
 from redis import Redis
 
-from floodgate.run.children import bound_to_us
+from floodgate.run.processes import with_parent_death_signal
 
 BODY = b"x" * 100
 PATIENCE_S = 5
@@ -27,7 +27,7 @@ def p50_us(url: str, seconds: float) -> float:
     """Return the median round trip of `seconds` of them."""
     key = f"bench-echo:{secrets.token_hex(4)}"
     command = [sys.executable, "-m", "loadtest.bench_echo", key]
-    far = subprocess.Popen(bound_to_us(command, signal.SIGKILL), env={**os.environ, "REDIS_URL": url})
+    far = subprocess.Popen(with_parent_death_signal(command, signal.SIGKILL), env={**os.environ, "REDIS_URL": url})
     took_us: list[float] = []
     try:
         with contextlib.closing(Redis.from_url(url, protocol=2)) as client:

@@ -49,7 +49,7 @@ def _in_turn(lab: Lab, loads: Sequence[tuple[str, System, list[str]]]) -> dict[s
 
 def workers(lab: Lab) -> list[Figure]:
     """Compare the throughput of two workers with that of one, where the handler's time is what limits it."""
-    env = {"BENCH_HOLD_S": "0.05", "WORKER_PLACES": str(PLACES)}
+    env = {"BENCH_HOLD_S": "0.05", "FLOODGATE_WORKER_CONCURRENCY": str(PLACES)}
     ratios: list[float] = []
     with running(lab.server, env) as one, running(lab.server, env, workers=2) as two:
         lab.warm(one, "/queue-hold")  # a route without a mean run time lets in few, as it has to

@@ -23,7 +23,7 @@ def memory(lab: Lab) -> list[Figure]:
         time.sleep(SETTLE_S)
         gateway_mb, worker_mb = fresh.gateway.rss_kb() / 1024, fresh.workers[0].rss_kb() / 1024
     count, hold_s = (500, 4) if lab.short else (5000, 20)
-    env = {"BENCH_HOLD_S": str(hold_s), "WORKER_PLACES": "10000"}
+    env = {"BENCH_HOLD_S": str(hold_s), "FLOODGATE_WORKER_CONCURRENCY": "10000"}
     with running(lab.server, env) as system:
         queue_kb = _grown_kb(lab, system.gateway, "queue", count, hold_s)
     with app("gateway", BARE, env) as bare:
@@ -64,7 +64,7 @@ def waiting(lab: Lab) -> list[Figure]:
     """Compare what a request costs while many wait with what it costs while few do, at the same rate."""
     few, many = 10, 500 if lab.short else 10_000
     costs: dict[int, list[Cost]] = {few: [], many: []}
-    with running(lab.server, {"BENCH_HOLD_S": str(HOLD_S), "WORKER_PLACES": str(PLACES)}) as system:
+    with running(lab.server, {"BENCH_HOLD_S": str(HOLD_S), "FLOODGATE_WORKER_CONCURRENCY": str(PLACES)}) as system:
         _cost(lab, system, few, -1)
         for number in range(lab.rounds):
             for count in (few, many) if number % 2 == 0 else (many, few):

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from floodgate.run.embedded import EmbeddedServer, ServerFailed
+from floodgate.run.embedded_server import EmbeddedServer, ServerFailed
 from loadtest import capacity_page
 from loadtest.bench_apps import AppFailed
 from loadtest.bench_crowd import CrowdFailed

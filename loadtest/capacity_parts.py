@@ -60,7 +60,7 @@ def threads(lab: Lab) -> Part:
 
 def nodes(lab: Lab) -> Part:
     """Measure the most requests per second against service nodes, each a worker process."""
-    env = {"BENCH_HOLD_S": str(HOLD_S), "WORKER_PLACES": str(PLACES)}
+    env = {"BENCH_HOLD_S": str(HOLD_S), "FLOODGATE_WORKER_CONCURRENCY": str(PLACES)}
     with contextlib.ExitStack() as stack:
         systems = {count: stack.enter_context(running(lab.server, env, workers=count)) for count in _of(lab, WORKERS)}
         for system in systems.values():
@@ -102,7 +102,7 @@ def routes(lab: Lab) -> Part:
 
 def waiting(lab: Lab) -> Part:
     """Measure what it costs, and does to another route, that thousands wait."""
-    env = {"BENCH_HOLD_S": str(CROWD_HOLD_S), "WORKER_PLACES": str(CROWD_PLACES)}
+    env = {"BENCH_HOLD_S": str(CROWD_HOLD_S), "FLOODGATE_WORKER_CONCURRENCY": str(CROWD_PLACES)}
     with running(lab.server, env) as system:
         _warm(lab, system, "/queue")
         curves = _curves(
@@ -123,7 +123,7 @@ def waiting(lab: Lab) -> Part:
 
 def payload(lab: Lab) -> Part:
     """Measure what larger bodies cost, there and back."""
-    with running(lab.server, {"HANDLERS": "loadtest.capacity_handlers"}) as system:
+    with running(lab.server, {"FLOODGATE_HANDLERS": "loadtest.capacity_handlers"}) as system:
         if not lab.short:
             load(system.gateway.port, ["/echo"], FEW, 1, body_bytes=PAYLOADS[0])
         each = [_wrk(system, ("/echo",), FEW, lab.seconds, size, body_bytes=size) for size in _of(lab, PAYLOADS)]

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import uvloop
 
-from floodgate.run.children import bound_to_us
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
+from floodgate.run.processes import with_parent_death_signal
 from loadtest.bench_apps import App, AppFailed, app
 from loadtest.bench_figures import grid
 from loadtest.compare_handlers.routes import DATABASE
@@ -112,8 +112,8 @@ def _running(name: str, directory: Path) -> Iterator[App]:
     (directory / name).mkdir()
     theirs, ours = cores()
     # A socket's path has to be short.
-    env = {DATABASE: os.path.relpath(directory / name / "db", ROOT), "HANDLERS": "loadtest.compare_handlers"}
-    env |= {"NAMESPACE": f"compare{secrets.token_hex(4)}"}
+    env = {DATABASE: os.path.relpath(directory / name / "db", ROOT), "FLOODGATE_HANDLERS": "loadtest.compare_handlers"}
+    env |= {"FLOODGATE_NAMESPACE": f"compare{secrets.token_hex(4)}"}
     with contextlib.ExitStack() as stack:
         stack.enter_context(pinned(ours))
         stack.enter_context(_database(env[DATABASE]))
@@ -129,7 +129,7 @@ def _running(name: str, directory: Path) -> Iterator[App]:
 @contextlib.contextmanager
 def _database(socket: str) -> Iterator[None]:
     command = [sys.executable, "-m", "loadtest.database", socket]
-    process = subprocess.Popen(bound_to_us(command, signal.SIGKILL), cwd=ROOT)
+    process = subprocess.Popen(with_parent_death_signal(command, signal.SIGKILL), cwd=ROOT)
     try:
         until_s = time.monotonic() + READY_S
         while not (ROOT / socket).exists() and time.monotonic() < until_s:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import uvloop
 
-from floodgate.run.embedded import ServerFailed
+from floodgate.run.embedded_server import ServerFailed
 from loadtest.overload_judging import Outcome, Verdict, table
 from loadtest.overload_parts import PARTS
 from loadtest.overload_plan import PROFILES, Timing

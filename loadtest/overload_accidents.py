@@ -122,7 +122,7 @@ async def freeze(directory: Path, seed: int) -> Outcome:
 
 async def deaths(directory: Path, seed: int) -> Outcome:
     """Kill one of two workers at twice the capacity."""
-    setup = Setup(GATE.handlers, {"WORKER_PLACES": "8", "LEASE_S": f"{LEASE_S:g}"}, workers=2)
+    setup = Setup(GATE.handlers, {"FLOODGATE_WORKER_CONCURRENCY": "8", "FLOODGATE_LEASE_S": f"{LEASE_S:g}"}, workers=2)
     async with rig(setup, directory / "run", seed, PATIENCE) as built:
 
         async def accident() -> None:

@@ -54,8 +54,8 @@ class Profile:
         return f"loadtest.overload_handlers.{self.name}"
 
 
-PLACES = {"WORKER_PLACES": "16"}
-THREADS = {"WORKER_THREADS": "4"}
+PLACES = {"FLOODGATE_WORKER_CONCURRENCY": "16"}
+THREADS = {"FLOODGATE_WORKER_THREADS": "4"}
 """Of handlers that compute: one interpreter runs one at a time, and each further one keeps its loop waiting."""
 PROFILES = {
     profile.name: profile

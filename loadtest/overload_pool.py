@@ -28,7 +28,9 @@ MOST_LATE = 0.02
 
 async def pool(directory: Path, seed: int) -> Outcome:
     """Put short requests on places that long ones hold; then flood it with the one beside the other, in turn."""
-    setup = Setup("loadtest.overload_handlers.pool", {"WORKER_PLACES": str(PLACES), "DRAIN_S": "35"})
+    setup = Setup(
+        "loadtest.overload_handlers.pool", {"FLOODGATE_WORKER_CONCURRENCY": str(PLACES), "FLOODGATE_DRAIN_S": "35"}
+    )
     async with rig(setup, directory / "run", seed, LONG_DEADLINE_S + PATIENCE_S) as built:
         await _know(built)
         long = [Request(len(built.requests) + number, 0.0, "/long", "long") for number in range(PLACES)]

@@ -27,8 +27,8 @@ import psutil
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.children import bound_to_us
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
+from floodgate.run.processes import with_parent_death_signal
 from loadtest.overload_notes import VARIABLE as NOTES
 
 HOST = "127.0.0.1"
@@ -153,7 +153,12 @@ def running(setup: Setup, directory: Path) -> Iterator[System]:
         namespace = f"overload{secrets.token_hex(4)}"
         redis = stack.enter_context(contextlib.closing(Redis.from_url(url)))
         stack.callback(_forget, redis, namespace)
-        env = {"REDIS_URL": url, "NAMESPACE": namespace, "HANDLERS": setup.handlers, "DRAIN_S": "12"}
+        env = {
+            "REDIS_URL": url,
+            "FLOODGATE_NAMESPACE": namespace,
+            "FLOODGATE_HANDLERS": setup.handlers,
+            "FLOODGATE_DRAIN_S": "12",
+        }
         # A socket's path has to be short, so the database is named from the directory it is started in.
         env |= {NOTES: str(directory / "notes"), "OVERLOAD_DATABASE": os.path.relpath(directory / "db", ROOT)}
         env |= dict(setup.env)
@@ -185,7 +190,7 @@ def _app(name: str, command: Sequence[str], env: Mapping[str, str], directory: P
     log = directory / f"{name}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            bound_to_us([sys.executable, "-m", *command, *bind], signal.SIGTERM),
+            with_parent_death_signal([sys.executable, "-m", *command, *bind], signal.SIGTERM),
             cwd=ROOT,
             env=os.environ | env,
             stdin=subprocess.DEVNULL,

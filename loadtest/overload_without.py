@@ -18,10 +18,11 @@ from floodgate.declare.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, 
 from floodgate.declare.registry import Handler
 from floodgate.gateway import request_options as options
 from floodgate.gateway import responses
-from floodgate.gateway.disconnect import Receive
-from floodgate.gateway.dispatch import Dispatcher
-from floodgate.gateway.outcomes import Outcome, Payload, RequestOptions
-from floodgate.gateway.rate_limit import Refusals
+from floodgate.gateway.dispatch import Dispatcher, Receive
+from floodgate.gateway.outcomes import Outcome
+from floodgate.gateway.payload import Payload
+from floodgate.gateway.rate_limit import RateLimiter
+from floodgate.gateway.request_options import RequestOptions
 from floodgate.worker.app import WorkerApp
 from floodgate.worker.executor import Executor
 from gateway_app.main import build as build_gateway
@@ -117,23 +118,23 @@ def _no_priorities() -> None:
 
 def _no_tenants() -> None:
     """Also in the refusal cache, which is kept per tenant and so is fair by itself."""
-    timed = options.OptionsReader._timed
+    with_budget = options.OptionsReader._with_budget
 
     def anybody(self: options.OptionsReader, prefer: str, weight: int, share: int, tenant: str) -> RequestOptions:
-        return timed(self, prefer, weight, share, "")
+        return with_budget(self, prefer, weight, share, "")
 
-    _replace(options.OptionsReader, "_timed", anybody)
+    _replace(options.OptionsReader, "_with_budget", anybody)
 
 
 def _bucket_after_the_body() -> None:
     """As a dependency of the route would do it."""
-    over_rate, dispatch = Refusals.over_rate, Dispatcher.dispatch
+    over_rate, dispatch = RateLimiter.over_rate, Dispatcher.dispatch
 
     async def late(self: Dispatcher, handler: Handler, payload: Payload, receive: Receive) -> Outcome:
-        over = over_rate(self.refusals, handler.route)
+        over = over_rate(self.rate_limiter, handler.route)
         return over if over is not None else await dispatch(self, handler, payload, receive)
 
-    _replace(Refusals, "over_rate", _nothing)
+    _replace(RateLimiter, "over_rate", _nothing)
     _replace(Dispatcher, "dispatch", late)
 
 
@@ -151,8 +152,8 @@ REPLACED: Mapping[str, Callable[[], None]] = {
     "class-shares": _no_class_shares,
     "priorities": _no_priorities,
     "tenants": _no_tenants,
-    "refusal-cache": lambda: _replace(Refusals, "remember", _nothing),
-    "bucket": lambda: _replace(Refusals, "over_rate", _nothing),
+    "refusal-cache": lambda: _replace(RateLimiter, "cache", _nothing),
+    "bucket": lambda: _replace(RateLimiter, "over_rate", _nothing),
     "bucket-before-the-body": _bucket_after_the_body,
     "retry-after": lambda: _replace(responses, "spread", lambda _: 1),
     "cancelling": lambda: _replace(Dispatcher, "withdraw", _nothing),

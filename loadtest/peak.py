@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from floodgate.run.children import bound_to_us
+from floodgate.run.processes import with_parent_death_signal
 from loadtest import thresholds
 from loadtest.openapi import NoDocument, fetch
 from loadtest.peak_plan import DOCUMENT, VARIABLE, BadPlan, Plan, plan
@@ -133,7 +133,7 @@ def _run(asked: Plan, directory: Path, *, ui: bool) -> tuple[int, bool]:
     _lift_file_limit()
     with (directory / LOG).open("wb") as log:
         process = subprocess.Popen(
-            bound_to_us(command, signal.SIGTERM),
+            with_parent_death_signal(command, signal.SIGTERM),
             cwd=ROOT,
             env=os.environ | {VARIABLE: str(directory / "plan.json")},
             stdin=subprocess.DEVNULL,

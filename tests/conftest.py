@@ -1,3 +1,3 @@
-"""The fixtures that your tests may ask for: `floodgate` runs your handlers behind a gateway, on a real server."""
+"""Brings the fixture `floodgate`: your handlers behind a gateway, with queue and worker, on a real server."""
 
 pytest_plugins = ["floodgate.testing"]

@@ -45,7 +45,7 @@ class Eviction:
         if self._evicts:
             self._log.error(
                 "Redis throws keys away when it is full, and answers with them: set maxmemory-policy to noeviction, "
-                "or ALLOW_EVICTION=1 to serve all the same",
+                "or FLOODGATE_ALLOW_EVICTION=1 to serve all the same",
                 extra=fields(policy=policy),
             )
 

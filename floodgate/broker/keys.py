@@ -87,7 +87,12 @@ CATALOGUE = (
     KeyPattern("reap", "", "hash", "when it ran (last), what is too long ago (gap), how long its graces last", "one"),
     KeyPattern("stamp", "", "string", "a name of this data set: with another one, what was queued is gone", "one"),
     KeyPattern(
-        "dead", "", "stream", "lost tasks, the last 780 or what DEAD_MAX_BYTES says, each cut at 16 KiB", "time", DEAD_S
+        "dead",
+        "",
+        "stream",
+        "lost tasks, the last 780 or what FLOODGATE_DEAD_MAX_BYTES says, each cut at 16 KiB",
+        "time",
+        DEAD_S,
     ),
 )
 

@@ -9,8 +9,8 @@ cancelled leaves the stream out of step, so it closes the connection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -24,15 +24,19 @@ T = TypeVar("T")
 Command = tuple[Argument, ...]
 
 
+class Owner(Protocol):
+    """What prepares a connection before it is used."""
+
+    async def on_open(self, pipeline: Pipeline) -> None:
+        """Send what has to come first, after every (re)connect."""
+
+
 class Pipeline:
-    """A connection that opens itself when it is needed and closes itself on any doubt.
+    """A connection that opens itself when it is needed and closes itself on any doubt."""
 
-    `on_open` runs after every (re)connect, before anything else is sent.
-    """
-
-    def __init__(self, pool: ConnectionPool, on_open: Callable[[Pipeline], Awaitable[None]] | None = None) -> None:
+    def __init__(self, pool: ConnectionPool, owner: Owner | None = None) -> None:
         self._pool = pool
-        self._on_open = on_open
+        self._owner = owner
         self._connection: AbstractConnection | None = None
         self._replies: ReplyProtocol | None = None
         self._opening = False
@@ -50,10 +54,10 @@ class Pipeline:
             async with asyncio.timeout(CALL_S):
                 self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call, unused-ignore]
             self._replies = ReplyProtocol(self._connection)
-        if self._on_open is not None:
+        if self._owner is not None:
             self._opening = True
             try:
-                await self._on_open(self)
+                await self._owner.on_open(self)
             except BaseException:
                 await self.close()
                 raise

@@ -1,34 +1,35 @@
-"""Turns declarations into a sealed registry, or says what is wrong and where.
+"""Builds the registry from declarations, or says what is wrong and where.
 
-Owns the checks of what the decorator was given; `floodgate.declare.signature` has those of
+Owns the checks of the decorator's arguments; `floodgate.declare.signature` has those of
 the function. Must not know web frameworks.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from floodgate.declare.admission_options import check_admission
-from floodgate.declare.digest import digest, signature_digest
+from floodgate.declare.digest import release_digest, route_digest, signature_digest
+from floodgate.declare.head import WEIGHTS, Rate
 from floodgate.declare.registry import IDEMPOTENT, MAX_LEVEL, METHODS, Declaration, Handler, Registry
-from floodgate.declare.signature import Reading, read, type_of
+from floodgate.declare.signature import HandlerSignature, inspect_handler, type_of
 
 _PATH_PARAMETER = re.compile(r"{([^}:]*)(:[^}]*)?}")
 _ENGINE_PREFIXES = ("/-/", "/tasks/")
-_FASTAPIS = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
-"""Routed before all others: a handler of that path would never be asked."""
+_FASTAPI_PATHS = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+"""Routed before all others: a handler of that path would never be called."""
 _BODILESS = frozenset({204, 205, 304})
 
 
 def build_registry(declarations: Iterable[Declaration], timeout_s: float) -> Registry:
     """Check all declarations and return the registry; `timeout_s` is the default.
 
-    Raises `DeclarationError`, which names file, line and mend, for the first mistake.
+    Raises `DeclarationError`, which names file, line and repair, for the first mistake.
     """
     handlers: list[Handler] = []
     seen: dict[tuple[str, str], Declaration] = {}
@@ -41,17 +42,16 @@ def build_registry(declarations: Iterable[Declaration], timeout_s: float) -> Reg
             )
         seen[key] = declaration
         handlers.append(handler)
-    contract = digest(sorted((h.route, h.shape) for h in handlers))
-    return Registry(tuple(handlers), {h.route: h for h in handlers}, contract)
+    return Registry(tuple(handlers), release_digest(handlers))
 
 
 def _check(declaration: Declaration, timeout_s: float) -> Handler:
     _check_values(declaration)
-    reading = read(declaration, [name for name, _ in _PATH_PARAMETER.findall(declaration.path)])
-    shape = signature_digest(declaration, reading)
-    _check_level(declaration, reading.signature)
-    check_admission(declaration)
-    _check_presentation(declaration, reading)
+    signature = inspect_handler(declaration, [name for name, _ in _PATH_PARAMETER.findall(declaration.path)])
+    digest = signature_digest(declaration, signature)
+    _check_level(declaration, signature.parameters)
+    _check_admission(declaration)
+    _check_presentation(declaration, signature)
     method, function = declaration.method.upper(), declaration.function
     attempts = declaration.attempts
     return Handler(
@@ -65,13 +65,13 @@ def _check(declaration: Declaration, timeout_s: float) -> Handler:
         level=declaration.level,
         presentation=declaration.presentation,
         admission=declaration.admission,
-        kind=reading.kind,
-        signature=reading.signature,
-        result=reading.result,
-        context_name=reading.context_name,
-        resources=reading.resources,
-        route=digest([method, declaration.path]),
-        shape=shape,
+        kind=signature.kind,
+        signature=signature.parameters,
+        result=signature.result,
+        context_name=signature.context_name,
+        resources=signature.resources,
+        route=route_digest(method, declaration.path),
+        signature_digest=digest,
         source=declaration.source,
     )
 
@@ -86,11 +86,11 @@ def _check_values(declaration: Declaration) -> None:
         declaration.refuse(f"the path {path!r} must be text that starts with '/'")
     if path.startswith(_ENGINE_PREFIXES):
         declaration.refuse(f"paths under {' and '.join(_ENGINE_PREFIXES)} belong to the engine; choose another")
-    if path in _FASTAPIS:
+    if path in _FASTAPI_PATHS:
         declaration.refuse(f"FastAPI itself answers {path}; choose another path")
     if isinstance(method, str) and method.upper() == "WEBSOCKET":
         declaration.refuse(
-            "a WebSocket cannot be queued; write one in gateway_app/extend.py that uses `call`, "
+            "a WebSocket cannot be queued; write one in gateway_app/main.py that uses `call`, "
             "and add websockets to requirements/run.in"
         )
     if not isinstance(method, str) or method.upper() not in METHODS:
@@ -100,14 +100,16 @@ def _check_values(declaration: Declaration) -> None:
     if declaration.attempts is not None and (not _whole(declaration.attempts) or declaration.attempts < 1):
         declaration.refuse(f"attempts is {declaration.attempts!r}; it must be a whole number, at least 1")
     timeout_s = declaration.timeout_s
-    if timeout_s is not None and (
-        isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s < 1e6
-    ):
+    if timeout_s is not None and not (_positive(timeout_s) and timeout_s < 1e6):
         declaration.refuse(f"timeout_s is {timeout_s!r}; it must be a number of seconds above 0")
 
 
 def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
 def _check_level(declaration: Declaration, signature: inspect.Signature) -> None:
@@ -120,34 +122,58 @@ def _check_level(declaration: Declaration, signature: inspect.Signature) -> None
         except (ValueError, TypeError):
             declaration.refuse("the level function does not say what it takes; wrap it: level=lambda n: …")
         by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        strange = {p.name for p in asked if p.kind not in by_name or p.name not in signature.parameters}
-        if strange:
+        unknown = {p.name for p in asked if p.kind not in by_name or p.name not in signature.parameters}
+        if unknown:
             declaration.refuse(
-                f"the level function asks for {', '.join(sorted(strange))}; "
+                f"the level function asks for {', '.join(sorted(unknown))}; "
                 f"it may take these: {', '.join(signature.parameters) or 'none'}"
             )
     elif not _whole(level) or not 0 <= level <= MAX_LEVEL:
         declaration.refuse(f"level is {level!r}; it must be a whole number from 0 to {MAX_LEVEL}, or a function")
 
 
-def _check_presentation(declaration: Declaration, reading: Reading) -> None:
+def _check_admission(declaration: Declaration) -> None:
+    asked = declaration.admission
+    if asked.rate is not None and not (
+        isinstance(asked.rate, Rate)
+        and _positive(asked.rate.per_s)
+        and _positive(asked.rate.bucket)
+        and asked.rate.bucket >= 1
+    ):
+        declaration.refuse(f"rate is {asked.rate!r}; write rate=Rate(bucket=100, per_s=50), a bucket of at least 1")
+    if not (asked.priority is None or callable(asked.priority) or asked.priority in WEIGHTS):
+        declaration.refuse(
+            f"priority is {asked.priority!r}; it must be one of {', '.join(WEIGHTS)}, or a function of Head"
+        )
+    if not (asked.tenant is None or callable(asked.tenant) or (isinstance(asked.tenant, str) and asked.tenant)):
+        declaration.refuse(
+            f"tenant is {asked.tenant!r}; it must be a text, or a function of Head that returns one or None"
+        )
+    most = asked.max_running
+    if most is not None and not (_whole(most) and most >= 1):
+        declaration.refuse(f"max_running is {most!r}; it must be a whole number, at least 1")
+    if asked.async_timeout_s is not None and not (_positive(asked.async_timeout_s) and asked.async_timeout_s <= 7000):
+        declaration.refuse(f"async_timeout_s is {asked.async_timeout_s!r}; it must be a number of seconds up to 7000")
+
+
+def _check_presentation(declaration: Declaration, signature: HandlerSignature) -> None:
     shown = declaration.presentation
     if not _whole(shown.status_code) or not 200 <= shown.status_code <= 599:
         declaration.refuse(f"status_code is {shown.status_code!r}; it must be a whole number from 200 to 599")
-    if shown.status_code in _BODILESS and reading.result not in (inspect.Signature.empty, None, type(None)):
+    if shown.status_code in _BODILESS and signature.result not in (inspect.Signature.empty, None, type(None)):
         declaration.refuse(f"a {shown.status_code} has no body; annotate the function `-> None`")
     if shown.media_type is not None and not isinstance(shown.media_type, str):
         declaration.refuse(f"media_type is {shown.media_type!r}; it must be text like 'image/png'")
-    raw = reading.result in (bytes, str)
+    raw = signature.result in (bytes, str)
     if shown.media_type is not None and not is_json(shown.media_type) and not raw:
         declaration.refuse(f"with media_type={shown.media_type!r} the function returns bytes or str; annotate it so")
-    if reading.result is bytes and (shown.media_type is None or is_json(shown.media_type)):
+    if signature.result is bytes and (shown.media_type is None or is_json(shown.media_type)):
         declaration.refuse(
             "a result of bytes needs a media_type that says what it is, e.g. media_type='application/octet-stream'"
         )
     if not isinstance(shown.tags, list | tuple) or not all(isinstance(tag, str) for tag in shown.tags):
         declaration.refuse(f"tags is {shown.tags!r}; it must be a list of texts")
-    _check_examples(declaration, shown.examples, reading.signature)
+    _check_examples(declaration, shown.examples, signature.parameters)
 
 
 def is_json(media_type: str) -> bool:

@@ -1,7 +1,7 @@
-"""What a handler may know about the run it is in, and about who asks.
+"""Tells a handler about its run and its caller.
 
-Owns the flag by which a sync handler learns that nobody waits any more. Knows
-nothing of queues: it is built by the worker, and by hand in a user's tests.
+Owns the flag that tells a sync handler that nobody waits any more. Must not know
+queues: the worker makes one per run, and a user's test makes its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Caller:
 
 
 class Context:
-    """One run of one handler; ask for it with a parameter annotated `Context`.
+    """One run of one handler, given to a parameter that is annotated `Context`.
 
     >>> Context("a-test", timeout_s=5).attempt
     1
@@ -38,7 +38,7 @@ class Context:
         self.attempt = attempt
         self.caller = caller
         self._ends_s = time.monotonic() + timeout_s
-        self._stopped = False  # one word, written once: threads need no lock for it
+        self._stopped = False  # set once and never reset, so threads need no lock
 
     @property
     def seconds_left(self) -> float:
@@ -54,5 +54,5 @@ class Context:
         return self._stopped or self.seconds_left == 0
 
     def cancel(self) -> None:
-        """Raise the flag; called by the worker, from any thread."""
+        """Set the flag; called by the worker, in any thread."""
         self._stopped = True

@@ -1,7 +1,7 @@
-"""The digests by which gateways and workers know that they mean the same.
+"""The digests by which gateways and workers of two releases find out which routes they read alike.
 
-Owns what counts as the same: what pydantic says of the types, and how FastAPI's
-markers place them; not texts, limits or levels. Equal in every process, so nothing
+Owns what counts as alike: what pydantic says of the types, and where FastAPI's
+markers read them from; not texts, limits or levels. Equal in every process, so nothing
 here may depend on an address or on the order of a set. Must not know web frameworks.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -18,8 +19,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from floodgate.broker.envelopes import VERSION
-from floodgate.declare.registry import Declaration
-from floodgate.declare.signature import Reading, markers_of, type_of
+from floodgate.declare.registry import Declaration, Handler
+from floodgate.declare.signature import HandlerSignature, markers_of, type_of
 
 _TEXTS = {"title", "description", "example", "examples", "deprecated"}
 """JSON Schema keywords that do not change what is valid."""
@@ -30,19 +31,29 @@ _PLACING = ("alias", "validation_alias", "convert_underscores", "embed")
 """Attributes of FastAPI's markers that change where a value is read from."""
 
 
-def signature_digest(declaration: Declaration, reading: Reading) -> str:
-    """Return the digest of one route; raises `DeclarationError` for a type that has no JSON form."""
-    shape: list[Any] = [VERSION, reading.kind, declaration.presentation.media_type]
-    for parameter in reading.signature.parameters.values():
+def route_digest(method: str, path: str) -> str:
+    """Return the name that a route has in Redis."""
+    return _digest([method, path])
+
+
+def signature_digest(declaration: Declaration, signature: HandlerSignature) -> str:
+    """Return the digest of one route's types; raises `DeclarationError` for a type that has no JSON form."""
+    parts: list[Any] = [VERSION, signature.kind, declaration.presentation.media_type]
+    for parameter in signature.parameters.parameters.values():
         markers = [marker for marker in markers_of(parameter) if isinstance(marker, FieldInfo)]
         schema = _schema(declaration, parameter.name, type_of(parameter), "validation")
-        shape.append([parameter.name, schema, _default(parameter), [_placing(marker) for marker in markers]])
-    if reading.result is not inspect.Signature.empty:
-        shape.append(_schema(declaration, "return", reading.result, "serialization"))
-    return digest(shape)
+        parts.append([parameter.name, schema, _default(parameter), [_placing(marker) for marker in markers]])
+    if signature.result is not inspect.Signature.empty:
+        parts.append(_schema(declaration, "return", signature.result, "serialization"))
+    return _digest(parts)
 
 
-def digest(value: Any) -> str:
+def release_digest(handlers: Sequence[Handler]) -> str:
+    """Return the digest of all routes with their signatures."""
+    return _digest(sorted((handler.route, handler.signature_digest) for handler in handlers))
+
+
+def _digest(value: Any) -> str:
     """Return twelve hexadecimal digits that stand for a JSON value."""
     text = json.dumps(value, sort_keys=True, default=repr)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
@@ -66,7 +77,9 @@ def _default(parameter: inspect.Parameter) -> Any:
 
 def _schema(declaration: Declaration, name: str, annotation: Any, mode: Literal["validation", "serialization"]) -> Any:
     try:
-        return _without_texts(TypeAdapter(annotation).json_schema(mode=mode))
+        adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        # By both names of a field: requests are read by the alias, the arguments of a `call` by the field's own.
+        return [_without_texts(adapter.json_schema(mode=mode, by_alias=by_alias)) for by_alias in (True, False)]
     except PydanticUserError as error:
         first = str(error).splitlines()[0]
         declaration.refuse(f"the type of {name!r} cannot travel as JSON ({first}); use types that pydantic knows")

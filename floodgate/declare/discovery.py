@@ -1,6 +1,6 @@
-"""Imports every module of the handlers' package, returns the sealed registry, and checks that the settings fit it.
+"""Imports every module of the handlers' package, builds the registry, and checks that the settings fit it.
 
-Any failure is fatal: a service that came up without some of its routes would
+Any failure ends the start: a service that came up without some of its routes would
 look healthy. `python -m floodgate.declare.discovery` checks and prints the routes.
 """
 
@@ -28,7 +28,9 @@ def discover(settings: Settings) -> Registry:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
-        raise DeclarationError(f"there is no package {name!r}; set HANDLERS to one that can be imported") from error
+        raise DeclarationError(
+            f"there is no package {name!r}; set FLOODGATE_HANDLERS to one that can be imported"
+        ) from error
     for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{name}."):
         importlib.import_module(module.name)
     return build_registry(declared_in(name), settings.timeout_s)
@@ -37,21 +39,22 @@ def discover(settings: Settings) -> Registry:
 def check_times(settings: Settings, registry: Registry) -> None:
     """See that a leaving process may end what it has begun, or raise `ConfigurationError` with the setting.
 
-    The order: STOP_GRACE_S, when told, > gunicorn's graceful_timeout > DRAIN_S > every `timeout_s`.
+    The order: FLOODGATE_STOP_GRACE_S, when told, > gunicorn's graceful_timeout > FLOODGATE_DRAIN_S > every `timeout_s`.
     """
     grace_s, own_s = settings.stop_grace_s, settings.graceful_timeout_s
     if grace_s is not None and grace_s <= own_s:
         raise ConfigurationError(
-            f"STOP_GRACE_S is {grace_s:g}, and a leaving process may take {own_s} s "
-            f"(UNREADY_S {settings.unready_s:g} + DRAIN_S {settings.drain_s:g} + {KILL_MARGIN_S}): "
-            f"set STOP_GRACE_S above {own_s}, or lower DRAIN_S"
+            f"FLOODGATE_STOP_GRACE_S is {grace_s:g}, and a leaving process may take {own_s} s "
+            f"(FLOODGATE_SHUTDOWN_DELAY_S {settings.shutdown_delay_s:g} "
+            f"+ FLOODGATE_DRAIN_S {settings.drain_s:g} + {KILL_MARGIN_S}): "
+            f"set FLOODGATE_STOP_GRACE_S above {own_s}, or lower FLOODGATE_DRAIN_S"
         )
     longest = max(registry.handlers, key=lambda handler: handler.timeout_s, default=None)
     if longest is not None and longest.timeout_s >= settings.drain_s:
         raise ConfigurationError(
             f"{longest.source}: {longest.name}: timeout_s is {longest.timeout_s:g}, and a leaving process ends its "
-            f"work within DRAIN_S, {settings.drain_s:g}: set DRAIN_S above {longest.timeout_s:g}, "
-            "or lower timeout_s (its default is TIMEOUT_S)"
+            f"work within FLOODGATE_DRAIN_S, {settings.drain_s:g}: set FLOODGATE_DRAIN_S above {longest.timeout_s:g}, "
+            "or lower timeout_s (its default is FLOODGATE_TIMEOUT_S)"
         )
 
 

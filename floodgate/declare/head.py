@@ -1,7 +1,7 @@
-"""What `priority=` and `tenant=` may look at: a request's head, before its body is read.
+"""What `priority=`, `tenant=` and `rate=` take: a request's head, the classes, a token bucket.
 
-Owns the words that a priority may be, with their weight in turns and their share
-of a route's room. Must not know web frameworks.
+Owns the classes with their weights and shares; a head is known before the body is
+read, so nothing here may need one. Must not know web frameworks.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from floodgate.declare.context import Caller
 Priority = Literal["critical", "default", "degraded", "bulk"]
 
 WEIGHTS: Mapping[str, int] = {"critical": 64, "default": 8, "degraded": 2, "bulk": 1}
-"""Of the turns (start-time fair queueing): a class that does not use its own is always next, and none starves."""
+"""Of start-time fair queueing: a class that uses less than its part is next at once, and none starves."""
 SHARES: Mapping[str, int] = {"critical": 1000, "default": 950, "degraded": 800, "bulk": 600}
-"""In thousandths of the room that a newcomer may find taken."""
+"""How many thousandths of a route's slots may be taken when a request of the class is admitted."""
 UNDECLARED_WEIGHT, UNDECLARED_SHARE = 8, 1000
 """Of a route that declares no priority."""
 

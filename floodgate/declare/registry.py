@@ -1,23 +1,19 @@
-"""The decorator, what it records, and the sealed table both apps are built from.
+"""What `queued` noted, and the checked table that both apps are built from.
 
-`queued` is inert: it notes the declaration and returns the same function. All
-checks run when the registry is sealed (`floodgate.declare.checks`), so that gateway,
-worker and `make check` fail alike. Must not know web frameworks or Redis.
+Owns the records: a `Declaration` as it was written, a `Handler` as it was checked,
+the `Registry` of all. Must not know web frameworks or Redis.
 """
 
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Never, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn
 
 from floodgate.declare.head import PriorityOf, Rate, TenantOf
 from floodgate.declare.resource import Resource
 from floodgate.errors import DeclarationError
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 ExecutorKind = Literal["a", "s"]
 """Which executor runs a handler: the event loop (`a`) or a thread (`s`)."""
@@ -44,7 +40,7 @@ class Presentation:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionOptions:
-    """What a route asks of the door beside its limit; each is optional."""
+    """What admission asks of a route's requests beside its limit; each is optional."""
 
     rate: Rate | None = None
     priority: PriorityOf | None = None
@@ -112,8 +108,8 @@ class Handler:
     """Parameter to what the worker keeps open for it."""
     route: str
     """Short digest of method and path: the route's name in Redis."""
-    shape: str
-    """Digest of parameters and result: only equal shapes exchange tasks."""
+    signature_digest: str
+    """Of parameters and result: a task is exchanged only where both sides have the same."""
     source: str
 
     @property
@@ -145,101 +141,46 @@ class Registry:
     """All handlers of one package, checked; read-only."""
 
     handlers: tuple[Handler, ...]
-    by_route: Mapping[str, Handler]
-    contract: str
-    """Digest of all routes and shapes: fleets of one contract share their queues."""
+    release_digest: str
+    """Of all routes and signatures: fleets with the same share their queues."""
 
     @property
-    def shapes(self) -> dict[str, str]:
-        return {handler.route: handler.shape for handler in self.handlers}
+    def signature_digests(self) -> dict[str, str]:
+        return {handler.route: handler.signature_digest for handler in self.handlers}
 
-    def disagreements(self, contracts: Mapping[str, Mapping[str, str]]) -> set[tuple[str, str]]:
-        """Return contract and label of every own route that other workers do not serve in the same shape."""
+    def disagreements(self, releases: Mapping[str, Mapping[str, str]]) -> set[tuple[str, str]]:
+        """Return release and label of every own route whose signature another release's workers read differently."""
         return {
-            (contract, handler.label)
-            for contract, shapes in contracts.items()
+            (release, handler.label)
+            for release, digests in releases.items()
             for handler in self.handlers
-            if shapes.get(handler.route) != handler.shape
+            if digests.get(handler.route) != handler.signature_digest
         }
 
-    def strangers(self, contracts: Mapping[str, Mapping[str, str]]) -> set[str]:
-        """Return the contracts of other projects: of the routes of whoever has fewer, less than half are common."""
-        own = self.by_route.keys()
+    def other_projects(self, releases: Mapping[str, Mapping[str, str]]) -> set[str]:
+        """Return the releases of other projects: of the routes of whoever has fewer, less than half are common."""
+        own = {handler.route for handler in self.handlers}
         return {
-            contract
-            for contract, shapes in contracts.items()
-            if 2 * len(own & shapes.keys()) < min(len(own), len(shapes))
+            release
+            for release, digests in releases.items()
+            if 2 * len(own & digests.keys()) < min(len(own), len(digests))
         }
 
 
-STRANGER = "another project has this namespace: equal routes share tasks and limits; give one of them another NAMESPACE"
-"""What is said of `Registry.strangers`."""
+OTHER_PROJECT = (
+    "another project has this namespace: equal routes share tasks and limits; "
+    "give one of them another FLOODGATE_NAMESPACE"
+)
+"""The log line for each of `Registry.other_projects`."""
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+"""Methods whose second run is harmless (RFC 9110, 9.2.2): a task of theirs may be started again."""
 METHODS = IDEMPOTENT | {"POST", "PATCH"}
 
-_declarations: list[Declaration] = []
-
-
-def queued(
-    path: str,
-    max_concurrency: int,
-    *,
-    method: str = "GET",
-    timeout_s: float | None = None,
-    attempts: int | None = None,
-    level: Level = 0,
-    status_code: int = 200,
-    media_type: str | None = None,
-    tags: Sequence[str] = (),
-    summary: str | None = None,
-    examples: Mapping[str, Sequence[Any]] | None = None,
-    deprecated: bool | None = None,
-    include_in_schema: bool = True,
-    rate: Rate | None = None,
-    priority: PriorityOf | None = None,
-    tenant: TenantOf | None = None,
-    max_running: int | None = None,
-    async_timeout_s: float | None = None,
-    **unknown: Never,
-) -> Callable[[Function], Function]:
-    """Declare a function as a queued route; the function itself stays as it is.
-
-    `max_concurrency` tasks of the route at most are in the system, waiting and
-    running together, over the whole fleet; what does not fit is refused with 503.
-    `timeout_s` (default: the setting `TIMEOUT_S`) is how long a client waits.
-    `attempts` is how often it may be started when workers die: 2 for GET, HEAD,
-    PUT and DELETE, else 1. `level`, 0–9, is its cost class: a worker takes only
-    tasks up to its `WORKER_MAX_LEVEL`; or a function of some of the handler's own
-    validated arguments, by name, that returns it: ``level=lambda n: n > 1000``.
-
-    `status_code`, `tags`, `summary`, `deprecated` and `include_in_schema` are
-    FastAPI's. `media_type` other than JSON goes with a result of `bytes` or `str`.
-    `examples` gives values per parameter: ``{"x": [2, 97]}``.
-
-    `rate` is a token bucket per gateway process: what it does not let through gets
-    429. `max_running` bounds how many run at once over all workers, to protect what
-    stands behind. `priority` (critical, default, degraded, bulk) and `tenant` are
-    values or functions of the request's `Head`: classes and tenants wait in turn.
-    With `async_timeout_s`, ``Prefer: respond-async`` is answered with 202 and a
-    place to ask for the result.
-
-    Mistakes raise `DeclarationError` when the registry is sealed.
-    """
-    caller = sys._getframe(1)
-    module = caller.f_globals.get("__name__", "")
-    source = f"{caller.f_code.co_filename}:{caller.f_lineno}"
-    shown = Presentation(status_code, media_type, tags, summary, examples or {}, deprecated, include_in_schema)
-    door = AdmissionOptions(rate, priority, tenant, max_running, async_timeout_s)
-    rest = (path, max_concurrency, method, timeout_s, attempts, level, shown, door, tuple(unknown), source, module)
-
-    def note(function: Function) -> Function:
-        _declarations.append(Declaration(function, *rest))
-        return function
-
-    return note
+DECLARATIONS: list[Declaration] = []
+"""What `queued` noted in this process, in order: the only global of the engine."""
 
 
 def declared_in(package: str) -> list[Declaration]:
     """Return what the modules of `package` declared so far, in order."""
-    return [declaration for declaration in _declarations if declaration.is_of(package)]
+    return [declaration for declaration in DECLARATIONS if declaration.is_of(package)]

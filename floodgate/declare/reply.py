@@ -1,7 +1,7 @@
 """What a handler returns when its answer needs a status or headers of its own.
 
-Owns the check of status and headers, since a line break in a header would be a
-response of the client's making. Must not know web frameworks.
+Owns the checks of both: a line break in a header's value would let a client write
+the rest of the response. Must not know web frameworks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,8192}")
 class Reply(Generic[Body]):
     """A result with its own status and headers; annotate `-> Reply[Receipt]`.
 
-    `body` is rendered by the annotation like any result; `bytes` are sent as they
+    `body` is serialized by the annotation like any result; `bytes` are sent as they
     are. `status` is 200–599; without one, the route's. `headers` is a mapping, or
     pairs where a name comes twice; `content-type` replaces the route's.
 

@@ -1,7 +1,7 @@
-"""The marker by which a handler asks for something that its worker keeps open.
+"""The marker with which a handler asks for something that its worker keeps open.
 
-Owns how a factory is named and what it asks for itself, not how it is opened:
-that is `floodgate.worker.resources`, and the gateway never does it.
+Owns how a factory is named and what it needs itself. Must not open one: workers do,
+in `floodgate.worker.resources`, and gateways never.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Resource:
 
     @property
     def name(self) -> str:
-        """Return what log lines and errors call it."""
+        """Return its name in log lines and errors."""
         if isinstance(self.factory, str):
             return self.factory
         return f"{self.factory.__module__}:{getattr(self.factory, '__qualname__', repr(self.factory))}"
 
 
 def resource_in(annotation: Any) -> Resource | None:
-    """Return the resource that an annotation asks for, if it does."""
+    """Return the resource that an annotation asks for, if any."""
     found = [marker for marker in getattr(annotation, "__metadata__", ()) if isinstance(marker, Resource)]
     return found[-1] if found else None
 
@@ -59,7 +59,7 @@ def needs_of(factory: Callable[..., Any]) -> Mapping[str, Resource]:
     """Return the resources that a factory asks for, by parameter; raises `ConfigurationError` for any other."""
     try:
         parameters = inspect.signature(factory, eval_str=True).parameters.values()
-    except ValueError:  # a class written in C says nothing of its parameters
+    except ValueError:  # a class written in C has no signature
         return {}
     needs = {}
     for parameter in parameters:

@@ -1,7 +1,7 @@
-"""Reads a handler's function: what a request fills, what the worker fills, what comes out.
+"""Inspects a handler's function: what a request fills, what the worker fills, what it returns.
 
-Owns the checks of parameters and the refusals of what cannot travel, each with
-the way to do it instead. Web frameworks are known by the names of their classes
+Owns the checks of parameters, and says of each type that cannot travel what to
+use instead. Web frameworks are known by the names of their classes
 only, so that nothing here imports one.
 """
 
@@ -24,16 +24,16 @@ from floodgate.declare.resource import Resource, needs_of, resource_in
 from floodgate.errors import ConfigurationError
 
 _FRAMEWORKS = {"fastapi", "starlette"}
-_PLAIN_ROUTE = "write a plain route in gateway_app/extend.py that hands the rest to `await call(…)`"
+_PLAIN_ROUTE = "write a plain route in gateway_app/main.py that hands the rest to `await call(…)`"
 _INSTEAD = {
     "Depends": "pools and clients: Annotated[…, Resource(factory)]; who asks: Context.caller; "
-    "checks of the request: `identify` in gateway_app/extend.py",
+    "checks of the request: `identify` in gateway_app/main.py",
     "HTTPConnection": "declare what you read of it as Header, Cookie or Query parameters; "
     "the request id and the caller are in the Context",
     "WebSocket": f"a handler answers once; {_PLAIN_ROUTE}",
     "Response": "return Reply(body, status, headers), and say media_type= in the decorator",
     "BackgroundTasks": "a handler runs in a worker already: do the work in it",
-    "SecurityScopes": "write `identify` in gateway_app/extend.py; its result is Context.caller",
+    "SecurityScopes": "write `identify` in gateway_app/main.py; its result is Context.caller",
     "Form": f"take a JSON model or the raw body as bytes, or {_PLAIN_ROUTE}",
     "UploadFile": "take the raw body: Annotated[bytes, Body(media_type='application/octet-stream')], "
     f"or {_PLAIN_ROUTE}",
@@ -41,19 +41,19 @@ _INSTEAD = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What a function's signature says."""
+class HandlerSignature:
+    """A handler's parameters, sorted by who fills them, and its result."""
 
     kind: ExecutorKind
-    signature: inspect.Signature
+    parameters: inspect.Signature
     """Only what a request fills, annotations resolved."""
     result: Any
     context_name: str | None
     resources: Mapping[str, Resource]
 
 
-def read(declaration: Declaration, path_names: Sequence[str]) -> Reading:
-    """Return what the declared function asks for and gives; raises `DeclarationError`."""
+def inspect_handler(declaration: Declaration, path_names: Sequence[str]) -> HandlerSignature:
+    """Return what the declared function asks for and returns; raises `DeclarationError`."""
     signature = _resolved(declaration)
     context_names = [p.name for p in signature.parameters.values() if p.annotation is Context]
     if len(context_names) > 1:
@@ -73,9 +73,9 @@ def read(declaration: Declaration, path_names: Sequence[str]) -> Reading:
     for resource in resources.values():
         _check_needs(declaration, resource)
     _refuse_foreign(declaration, "its result", signature.return_annotation)
-    return Reading(
+    return HandlerSignature(
         kind="a" if inspect.iscoroutinefunction(declaration.function) else "s",
-        signature=signature.replace(parameters=kept),
+        parameters=signature.replace(parameters=kept),
         result=_unwrapped(signature.return_annotation),
         context_name=context_names[0] if context_names else None,
         resources=resources,

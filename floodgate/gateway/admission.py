@@ -1,8 +1,8 @@
 """Group commit of admissions: one `admit` under way, what arrives meanwhile is the next batch.
 
-Never sends a call twice. An admission without an answer is `UNANSWERED`; the
-seeker asks after it. Nobody waits longer than a second to be sent, and nobody at
-all once Redis does not answer, until it does again.
+Never sends a call twice, since `admit` is not idempotent. An admission without an
+answer is `UNANSWERED`, and the `Reconciler` asks after it. Nobody waits longer than a
+second to be sent, and nobody at all while Redis does not answer.
 """
 
 from __future__ import annotations
@@ -13,18 +13,24 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
 
 from floodgate.broker.clock import RedisClock
-from floodgate.broker.commands import AdmissionClass, AdmitCode, AdmitReply, AdmitRequest, admit
+from floodgate.broker.commands import AdmissionClass, AdmitCode, AdmitReply, AdmitRequest, admit, cancel
+from floodgate.broker.connection import Client, run
 from floodgate.broker.envelopes import join_task, pack_header
 from floodgate.broker.keys import Keys, flow_of
 from floodgate.broker.pipeline import Pipeline
+from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError, StoreFull, Unavailable
 from floodgate.gateway.metrics import GatewayMetrics
-from floodgate.gateway.outcomes import Failure, Outcome, PendingRequest, RequestOptions, Stage, lost
-from floodgate.gateway.rate_limit import Refusals
+from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, lost
+from floodgate.gateway.payload import Payload
+from floodgate.gateway.rate_limit import RateLimiter
+from floodgate.gateway.request_options import RequestOptions
 from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.logs import fields
 
@@ -33,79 +39,159 @@ log = logging.getLogger("floodgate.gateway")
 BATCH_TASKS = 256
 BATCH_BYTES = 512 * 1024
 VALID_S = 1.0
+"""An `admit` that a frozen server runs later than that does nothing, so that none admits what was given up."""
 CALL_S = 2.0
 MOST_WAIT_S = 1.0
+"""Of a request, to be sent."""
 SILENT_S = 0.23
 """Without an answer for so long, and the grace, Redis counts as away; short freezes refuse nobody."""
 GRACE_S = 0.02
-"""After a late turn of the loop a timer may come before the answer that lies there."""
-LOOK_S = 0.25
+"""For the loop to read an answer that has arrived, where it runs its timers first."""
+IDLE_PROBE_S = 0.25
 """Between two looks at an idle connection."""
 PROBE_S = 0.1
-CERTAIN = 2
+"""Between two tries to connect while Redis is away."""
+AWAY_AFTER = 2
 """Tries to connect that fail in a row: one may be cut on its way, a dead server refuses both at once."""
-TROUBLES = {
-    AdmitCode.PAUSED: Failure.PAUSED,
-    AdmitCode.NO_WORKER: Failure.NO_WORKER,
-    AdmitCode.LATE: Failure.TOO_LATE,
-    AdmitCode.FULL: Failure.FULL,
-    AdmitCode.SHARE: Failure.SHARE,
-}
+
+
+class Stage(Enum):
+    """How far a request has come: cancelling it means something else at each."""
+
+    LOCAL = auto()
+    SENT = auto()
+    UNANSWERED = auto()
+    """Sent, and the call has ended without an answer: it may have been admitted."""
+    ADMITTED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class PendingRequest:
+    """One waiting request; times are of the own monotonic clock, in s."""
+
+    id: str
+    handler: Handler
+    payload: Payload
+    answer: asyncio.Future[Outcome]
+    arrived_s: float
+    deadline_s: float
+    asked_s: float
+    """When it was sent, or last asked after."""
+    lane: str = ""
+    stage: Stage = Stage.LOCAL
+    cancelled: bool = False
+    """Nobody waits any more."""
+    moving: bool = False
+    """It is being taken off its lane: that it is not in the queue says nothing."""
+    accept_on_admit: bool = False
+    """`Prefer: respond-async`: its client is told of the admission at once."""
+    wait_ms: int = 0
+    """Predicted at the admission."""
+    counted: bool = False
+    """Its admission is in the metrics; it may be admitted again, in another lane."""
+
+    def accept(self) -> None:
+        """Answer 202 with the id, as soon as it is admitted, and not while it may get another one."""
+        self.accept_on_admit = True
+        if self.stage is Stage.ADMITTED and not self.moving:
+            self.settle(Outcome(accepted=self.id))
+
+    def settle(self, answer: Outcome) -> None:
+        """Answer, unless it is answered already."""
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+    def count_admission(self, metrics: GatewayMetrics) -> None:
+        """Count the admission, once: a reply may tell of it before `admit` does, and it may be admitted again."""
+        if not self.counted:
+            self.counted = True
+            metrics.admitted(self.handler)
+
+
+class CancelBatcher:
+    """Takes admitted tasks that nobody waits for out of the queue."""
+
+    def __init__(self, client: Client, keys: Keys, metrics: GatewayMetrics) -> None:
+        self._client = client
+        self._keys = keys
+        self._metrics = metrics
+        self._ids: list[str] = []
+        self._some = asyncio.Event()
+
+    def submit(self, task_id: str) -> None:
+        """Cancel this task with the next batch."""
+        self._ids.append(task_id)
+        self._some.set()
+
+    async def run(self) -> None:
+        """Cancel for ever; ends by cancellation. What could not be cancelled ends at its deadline."""
+        while True:
+            await self._some.wait()
+            batch, self._ids = self._ids[:BATCH_TASKS], self._ids[BATCH_TASKS:]
+            if not self._ids:
+                self._some.clear()
+            sent_s = time.monotonic()
+            try:
+                await run(self._client, cancel(self._keys, batch))
+            except FloodgateError:
+                self._metrics.cancels.failed()
+            else:
+                self._metrics.cancels.answered(time.monotonic() - sent_s, len(batch))
 
 
 class AdmissionBatcher:
-    """The one sender of admissions of a gateway process. `on_withdrawn` gets what was admitted for nobody."""
+    """Sends the admissions of a gateway process, one `admit` after the other."""
 
     def __init__(
         self,
         pipeline: Pipeline,
         keys: Keys,
         clock: RedisClock,
-        lanes: WorkerDirectory,
+        directory: WorkerDirectory,
         inbox: str,
-        on_withdrawn: Callable[[PendingRequest], None],
-        refusals: Refusals,
+        cancels: CancelBatcher,
+        rate_limiter: RateLimiter,
         result_ttl_s: int,
-        metering: GatewayMetrics,
+        metrics: GatewayMetrics,
     ) -> None:
         self._pipeline = pipeline
         self._keys = keys
         self._clock = clock
-        self._directory = lanes
+        self._directory = directory
         self._inbox = inbox
-        self._on_withdrawn = on_withdrawn
-        self._refusals = refusals
+        self._cancels = cancels
+        self._rate_limiter = rate_limiter
         self._result_ttl_s = result_ttl_s
-        self._metering = metering
+        self._metrics = metrics
         self._local: deque[PendingRequest] = deque()
         self._some = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._looking: asyncio.TimerHandle
+        self._probe_timer: asyncio.TimerHandle
         self._is_away = False
         """Redis does not answer: whoever comes is refused at once."""
-        self.doubts = False
-        """Redis knows nobody for a lane that is served: our declaration may be gone."""
+        self.doubts_declaration = False
+        """Redis knows no worker for a lane that is served: this process's declaration may be gone."""
 
-    def offer(self, entry: PendingRequest) -> None:
+    def submit(self, pending: PendingRequest) -> None:
         """Queue a request for the next batch; refuse it while Redis does not answer."""
         if self._is_away:
-            entry.settle(Outcome(failure=Failure.UNAVAILABLE))
+            pending.settle(Outcome(failure=Failure.UNAVAILABLE))
             return
-        self._local.append(entry)
+        self._local.append(pending)
         self._some.set()
 
     async def run(self) -> None:
         """Admit for ever; ends by cancellation."""
-        self._look()
+        self._probe()
         try:
             await self._run()
         finally:
-            self._looking.cancel()
+            self._probe_timer.cancel()
 
-    def _look(self) -> None:
+    def _probe(self) -> None:
         """Wake the sender where its connection was lost: without a request it would never know, and never be ready."""
-        self._looking = self._loop.call_later(LOOK_S, self._look)
+        self._probe_timer = self._loop.call_later(IDLE_PROBE_S, self._probe)
         if not self._pipeline.is_open:
             self._some.set()
 
@@ -122,10 +208,10 @@ class AdmissionBatcher:
                         await self._send(batch)
             except FloodgateError as error:
                 failures += 1
-                if failures == CERTAIN:
+                if failures == AWAY_AFTER:
                     log.warning("no admissions: waiting for Redis", extra=fields(reason=str(error)))
-                if failures >= CERTAIN:
-                    self._go_away()
+                if failures >= AWAY_AFTER:
+                    self._set_away()
                     await asyncio.sleep(random.uniform(PROBE_S / 2, PROBE_S))
             else:
                 if not (self._is_away or self._some.is_set()):
@@ -133,7 +219,7 @@ class AdmissionBatcher:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Refuse whoever waits and comes when what is done in the block takes too long; it goes on all the same."""
+        """Refuse all requests once the block takes too long; the block goes on, since a call is never sent twice."""
         self._timer = self._loop.call_later(SILENT_S, self._suspect)
         try:
             yield
@@ -141,9 +227,10 @@ class AdmissionBatcher:
             self._timer.cancel()
 
     def _suspect(self) -> None:
-        self._timer = self._loop.call_later(GRACE_S, self._go_away)
+        # A loop that was held up runs its timers before it reads what has arrived meanwhile.
+        self._timer = self._loop.call_later(GRACE_S, self._set_away)
 
-    def _go_away(self) -> None:
+    def _set_away(self) -> None:
         self._is_away = True
         self._refuse_all()
 
@@ -152,30 +239,30 @@ class AdmissionBatcher:
         size = 0
         self._refuse_old()
         while self._local and len(batch) < BATCH_TASKS and size < BATCH_BYTES:
-            entry = self._local.popleft()
-            if entry.cancelled:
+            pending = self._local.popleft()
+            if pending.cancelled:  # before it was sent: there is nothing to take back
                 continue
             try:
-                admission = self._admission(entry)
-            except Exception as error:  # what cannot be packed is one request's misfortune, not the process's
+                admission = self._admission(pending)
+            except Exception as error:  # fails this one request, not the sender of all
                 log.error(
-                    "a request that cannot travel", exc_info=error, extra=fields(request_id=entry.payload.request_id)
+                    "a request cannot be packed", exc_info=error, extra=fields(request_id=pending.payload.request_id)
                 )
-                entry.settle(Outcome(failure=Failure.FAILED))
+                pending.settle(Outcome(failure=Failure.FAILED))
                 continue
             size += len(admission.blob)
-            batch.append((entry, admission))
+            batch.append((pending, admission))
         if not self._local:
             self._some.clear()
         return batch
 
-    def _admission(self, entry: PendingRequest) -> AdmitRequest:
-        handler, payload = entry.handler, entry.payload
+    def _admission(self, pending: PendingRequest) -> AdmitRequest:
+        handler, payload = pending.handler, pending.payload
         options, caller = payload.options, payload.caller
-        entry.lane = self._directory.lane(handler, payload.level)
+        pending.lane = self._directory.lane(handler, payload.level)
         inbox = f"={self._result_ttl_s}={self._inbox}" if options.async_response else self._inbox
-        kind, header = _constant(handler.route, handler.attempts, entry.lane, inbox, options)
-        deadline_ms = self._clock.at_ms(entry.deadline_s)
+        kind, header = _constant(handler.route, handler.attempts, pending.lane, inbox, options)
+        deadline_ms = self._clock.at_ms(pending.deadline_s)
         blob = join_task(
             deadline_ms,
             header,
@@ -187,37 +274,37 @@ class AdmissionBatcher:
             caller.id if caller else None,
             dict(caller.claims) if caller else {},
         )
-        return AdmitRequest(kind, entry.id, deadline_ms, blob)
+        return AdmitRequest(kind, pending.id, deadline_ms, blob)
 
     async def _send(self, batch: list[tuple[PendingRequest, AdmitRequest]]) -> None:
         sent_s = time.monotonic()
-        for entry, _ in batch:
-            entry.stage, entry.asked_s = Stage.SENT, sent_s
+        for pending, _ in batch:
+            pending.stage, pending.asked_s = Stage.SENT, sent_s
         valid_until_ms = self._clock.now_ms() + round(VALID_S * 1000)
         call = admit(
             self._keys,
             valid_until_ms=valid_until_ms,
             requests=[admission for _, admission in batch],
-            suppressed=self._refusals.take_missed({entry.handler.route for entry, _ in batch}),
+            suppressed=self._rate_limiter.take_suppressed({pending.handler.route for pending, _ in batch}),
         )
         try:
             reply = await self._pipeline.run(call, CALL_S)
         except StoreFull:
-            self._metering.admits.failed()
+            self._metrics.admits.failed()
             self._refuse(batch, Failure.UNAVAILABLE)
         except Unavailable as error:
-            self._metering.admits.failed()
-            log.warning("an admission without an answer", extra=fields(reason=str(error), requests=len(batch)))
-            for entry, _ in batch:
-                if entry.stage is Stage.SENT:
-                    entry.stage = Stage.UNANSWERED
+            self._metrics.admits.failed()
+            log.warning("admit without an answer", extra=fields(reason=str(error), requests=len(batch)))
+            for pending, _ in batch:
+                if pending.stage is Stage.SENT:
+                    pending.stage = Stage.UNANSWERED
         except FloodgateError as error:
-            self._metering.admits.failed()
+            self._metrics.admits.failed()
             log.error("admit was refused", extra=fields(reason=str(error)))
-            for entry, _ in batch:
-                entry.settle(lost(entry))
+            for pending, _ in batch:
+                pending.settle(lost(pending.handler))
         else:
-            self._metering.admits.answered(time.monotonic() - sent_s, len(batch))
+            self._metrics.admits.answered(time.monotonic() - sent_s, len(batch))
             self._settle(batch, reply)
 
     def _settle(self, batch: list[tuple[PendingRequest, AdmitRequest]], reply: AdmitReply) -> None:
@@ -225,24 +312,26 @@ class AdmissionBatcher:
         if reply.stale:
             self._refuse(batch, Failure.UNAVAILABLE)
             return
-        for (entry, _), result in zip(batch, reply.results, strict=True):
+        for (pending, _), result in zip(batch, reply.results, strict=True):
             if result.code is AdmitCode.ADMITTED:
-                entry.stage, entry.wait_ms = Stage.ADMITTED, result.wait_ms
-                self._metering.admitted(entry)
-                if entry.cancelled:
-                    self._on_withdrawn(entry)
-                elif entry.accept_on_admit:
-                    entry.accept()
+                pending.stage, pending.wait_ms = Stage.ADMITTED, result.wait_ms
+                pending.count_admission(self._metrics)
+                if pending.cancelled:  # while it was sent
+                    self._cancels.submit(pending.id)
+                elif pending.accept_on_admit:
+                    pending.accept()
             else:
-                answer = Outcome(failure=TROUBLES[result.code], retry_after_s=result.retry_after_ms / 1000)
-                entry.settle(answer)
-                if result.code is AdmitCode.NO_WORKER and self._directory.serves(entry.lane):
-                    self.doubts = True
-                self._refusals.remember(entry.handler.route, entry.payload.options, answer, result.remember_ms / 1000)
+                answer = Outcome(failure=FAILURE_OF[result.code], retry_after_s=result.retry_after_ms / 1000)
+                pending.settle(answer)
+                if result.code is AdmitCode.NO_WORKER and self._directory.serves(pending.lane):
+                    self.doubts_declaration = True
+                self._rate_limiter.cache(
+                    pending.handler.route, pending.payload.options, answer, result.remember_ms / 1000
+                )
 
     def _refuse(self, batch: list[tuple[PendingRequest, AdmitRequest]], failure: Failure) -> None:
-        for entry, _ in batch:
-            entry.settle(Outcome(failure=failure))
+        for pending, _ in batch:
+            pending.settle(Outcome(failure=failure))
 
     def _refuse_old(self) -> None:
         oldest_s = time.monotonic() - MOST_WAIT_S

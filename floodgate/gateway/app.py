@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exception_handlers import request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security.base import SecurityBase
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Mount
 from starlette.types import Receive, Scope, Send
 
 from floodgate.declare.context import Caller
@@ -25,21 +27,20 @@ from floodgate.declare.discovery import check_times, discover
 from floodgate.declare.registry import Registry
 from floodgate.errors import ConfigurationError
 from floodgate.gateway import connections
-from floodgate.gateway.call import CallCodecs, answer_call_errors
+from floodgate.gateway.async_results import add_task_routes
+from floodgate.gateway.call import ERROR_HANDLERS, CallCodecs
+from floodgate.gateway.connections import LargeAnswers, return_large_blocks
 from floodgate.gateway.identity import Identify, Identity
 from floodgate.gateway.middleware import HEADER, RequestMiddleware, record_of
 from floodgate.gateway.responses import invalid, unexpected
-from floodgate.gateway.routes import add_routes
+from floodgate.gateway.routes import ErrorsLast, FastPath, add_routes
 from floodgate.gateway.runtime import GatewayRuntime
-from floodgate.gateway.static_routes import ErrorsLast, FastPath
-from floodgate.gateway.task_routes import add_tasks
-from floodgate.gateway.unsent import Unsent, return_large_blocks
 from floodgate.operations import supervision
-from floodgate.operations.endpoints import OpsEndpoints, Pages
+from floodgate.operations.endpoints import OpsEndpoints
 from floodgate.operations.logs import configure, gathering
-from floodgate.operations.metrics.page import MetricsPage
-from floodgate.operations.metrics.snapshot import Snapshot
-from floodgate.operations.settings import Settings
+from floodgate.operations.metrics import Snapshot
+from floodgate.operations.metrics_page import MetricsPage
+from floodgate.operations.settings import Settings, of_app
 
 App = TypeVar("App", bound=FastAPI)
 
@@ -58,7 +59,7 @@ def join(app: App, *, identify: Identify = nobody, security: SecurityBase | None
     `identify` says who asks, before the body is read; raising `HTTPException(401)` or
     `(403)` refuses. `security` is what `/docs` shows, e.g. `APIKeyHeader(name="X-API-Key")`.
     The settings come from the environment, the handlers from the package that
-    `HANDLERS` names. A request passes: request id and log line, your middleware, the
+    `FLOODGATE_HANDLERS` names. A request passes: request id and log line, your middleware, the
     body's limit, queued routes, your routes. Your lifespan runs inside the engine's.
 
     Raises `ConfigurationError` when called twice or after the start, and
@@ -66,8 +67,7 @@ def join(app: App, *, identify: Identify = nobody, security: SecurityBase | None
     """
     configure()
     return_large_blocks()
-    settings = Settings()
-    _ = settings.redis  # a missing address ends the start with the repair, not a loop of errors
+    settings = of_app()
     registry = discover(settings)
     check_times(settings, registry)
     return install(app, settings, registry, identify, security)
@@ -86,21 +86,16 @@ def install(
     if app.middleware_stack is not None:
         raise ConfigurationError("join() came after the first request; call it in build(), before the server starts")
     plain, app.router.routes[:] = list(app.router.routes), []
-    exact = add_routes(app, registry, Identity(identify), settings.body_s, security)
-    add_tasks(app, registry)
+    identity = Identity(identify)
+    index = add_routes(app, registry, identity, settings.body_s, security)
+    add_task_routes(app, registry)
+    own = list(app.router.routes)
     app.router.routes.extend(plain)
-    answer_call_errors(app)
-    handlers = app.exception_handlers
-    if handlers.get(RequestValidationError) is request_validation_exception_handler:
-        handlers[RequestValidationError] = invalid
-    if 500 not in handlers:
-        handlers.setdefault(Exception, _on_bug)
-    app.state.call_codecs = CallCodecs(registry)
-    app.state.identity = Identity(identify)
     # `__call__` is looked up on the class, so the object changes its class; it stays the one the user made.
+    overrides_call = type(app).__call__ is not FastAPI.__call__
     app.__class__ = type(type(app).__name__, (GatewayApp, type(app)), {})
-    innermost = Middleware(FastPath, routes=exact, max_body_bytes=settings.max_body_bytes)
-    cast(GatewayApp, app).prepare(settings, registry, innermost)
+    innermost = Middleware(FastPath, routes=index, max_body_bytes=settings.max_body_bytes)
+    cast(GatewayApp, app).prepare(settings, registry, identity, own, innermost, overrides_call)
     return app
 
 
@@ -108,15 +103,25 @@ class GatewayApp(FastAPI):
     """What an application becomes by `join`: it has an engine, and a drain that begins at the signal."""
 
     engine: GatewayRuntime | None
-    unready_s: float
+    shutdown_delay_s: float
     """How long it goes on taking requests after `begin_drain`, for balancers to notice."""
     collects_by_time = True
     """It holds as many objects as requests wait: counting what is new would walk them all again and again."""
 
-    def prepare(self, settings: Settings, registry: Registry, innermost: Middleware) -> None:
+    def prepare(
+        self,
+        settings: Settings,
+        registry: Registry,
+        identity: Identity,
+        own_routes: Sequence[BaseRoute],
+        innermost: Middleware,
+        overrides_call: bool,
+    ) -> None:
         """Note what the start needs; called once, by `install`."""
         self.engine = None
-        self.unready_s = settings.unready_s
+        self.identity, self.call_codecs = identity, CallCodecs(registry)
+        self._own_routes, self._overrides_call = own_routes, overrides_call
+        self.shutdown_delay_s = settings.shutdown_delay_s
         self.settings, self.registry, self._innermost = settings, registry, innermost
         self._leaving = False  # told to leave: perhaps before there is an engine
         self._traced_until_s, self._traced = 0.0, False
@@ -125,8 +130,8 @@ class GatewayApp(FastAPI):
 
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[Any]:
+        self._check_paths()  # here and not in `join`: routes may have been added since
         engine = self.engine = GatewayRuntime(self.settings, self.registry)  # after the fork: names are drawn here
-        self.state.dispatcher = engine.dispatcher
         stop = asyncio.Event()
         running = supervision.start(engine.run(stop))
         if self._leaving:
@@ -138,8 +143,9 @@ class GatewayApp(FastAPI):
         finally:
             self.begin_drain()
             stop.set()
-            with contextlib.suppress(Exception):  # said already
+            with contextlib.suppress(Exception):  # logged already
                 await running
+            self._leaving = False  # a test may start the same application again
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; FastAPI asks for every one whether it is to be traced, here it is asked once a second."""
@@ -150,7 +156,7 @@ class GatewayApp(FastAPI):
         scope["app"] = self
         if self.root_path:
             scope["root_path"] = self.root_path
-        if self._is_traced():
+        if self._overrides_call or self._is_traced():
             await super().__call__(scope, receive, send)
         else:
             await self._layers(scope, receive, send)
@@ -161,17 +167,13 @@ class GatewayApp(FastAPI):
         Not in `build_middleware_stack`: instrumentation replaces that on the object,
         before or after `join`, and looks for the layers that Starlette builds.
         """
-        self._check_paths()
         settings = self.settings
-        gate = OpsEndpoints(Pages({"metrics": MetricsPage(self.figures)}), settings.ops_token, lambda: self.ready)
+        ops = OpsEndpoints({"metrics": MetricsPage(self.collect_metrics)}, settings.ops_token, lambda: self.ready)
         outermost = Middleware(
-            RequestMiddleware,
-            gate=gate,
-            is_draining=lambda: self.draining,
-            on_other=self.count_other,
-            unsent=Unsent(settings.unsent_bytes),
+            RequestMiddleware, ops=ops, gateway=self, large_answers=LargeAnswers(settings.unsent_bytes)
         )
         self.user_middleware = [outermost, *self.user_middleware, self._innermost]
+        self._add_default_handlers()
         self.middleware_stack = self.build_middleware_stack()
         on_error = self.exception_handlers.get(Exception, self.exception_handlers.get(500))
         self._layers = ErrorsLast(self.middleware_stack, on_error)
@@ -182,19 +184,35 @@ class GatewayApp(FastAPI):
             self._traced_until_s, self._traced = now_s + TRACING_CHECK_S, self._native_telemetry.enabled()
         return self._traced
 
+    def _add_default_handlers(self) -> None:
+        """Answer the engine's own errors where the user has no handler for them, nor for what they derive from."""
+        handlers = self.exception_handlers
+        if handlers.get(RequestValidationError) is request_validation_exception_handler:
+            handlers[RequestValidationError] = invalid
+        if 500 not in handlers:
+            handlers.setdefault(Exception, _on_bug)
+        given = {key for key in handlers if key is not Exception}
+        for error, handler in ERROR_HANDLERS.items():
+            if given.isdisjoint(error.__mro__):
+                handlers[error] = handler
+
     def _check_paths(self) -> None:
-        """Raise `ConfigurationError` for a route of the user's that a queued one with the same method would hide."""
-        queued = {(handler.method, handler.path): handler for handler in self.registry.handlers}
-        functions = {id(route) for route in self.routes[: 1 + len(queued)]}
-        for route in self.routes:
-            if not isinstance(route, APIRoute) or id(route) in functions:
-                continue
-            for method in route.methods or ():
-                if handler := queued.get((method, route.path)):
-                    raise ConfigurationError(
-                        f"{method} {route.path} is a queued route ({handler.source}) and a plain one "
-                        f"({route.endpoint.__module__}.{route.endpoint.__qualname__}): give one of them another path"
-                    )
+        """Raise `ConfigurationError` for a user's route that one of the engine's hides: same method, same path."""
+        own = {
+            (method, _shape(route.path)): route.path
+            for route in self._own_routes
+            if isinstance(route, APIRoute)
+            for method in route.methods or ()
+        }
+        sources = {(handler.method, handler.path): handler.source for handler in self.registry.handlers}
+        theirs = [route for route in self.routes if route not in self._own_routes]
+        for method, path, name in _methods_and_paths(theirs):
+            if (hidden_by := own.get((method, _shape(path)))) is not None:
+                source = sources.get((method, hidden_by), "the engine's")
+                raise ConfigurationError(
+                    f"{method} {hidden_by} is a queued route ({source}) and a plain one ({name}): "
+                    "give one of them another path"
+                )
 
     def begin_drain(self) -> None:
         """Begin to leave; may be called twice, from a signal handler, and before the start."""
@@ -202,15 +220,15 @@ class GatewayApp(FastAPI):
         if self.engine is not None:
             self.engine.begin_drain()
 
-    async def figures(self) -> Snapshot:
+    async def collect_metrics(self) -> Snapshot:
         """Return what `/-/metrics` shows."""
         assert self.engine is not None
-        return await self.engine.figures()
+        return await self.engine.collect_metrics()
 
     def count_other(self, status: int) -> None:
         """Count an answer to what is not queued."""
         if self.engine is not None:
-            self.engine.metering.other(status)
+            self.engine.metrics.other(status)
 
     @property
     def ready(self) -> bool:
@@ -227,3 +245,19 @@ async def _on_bug(request: Request, error: Exception) -> Response:
     response.headers[HEADER.decode()] = request_id
     response.headers["connection"] = "close"  # Starlette raises again, for which uvicorn closes it
     return response
+
+
+def _shape(path: str) -> str:
+    """Return a path with its parameters' names left out: `/x/{a}` and `/x/{b}` are the same."""
+    return re.sub(r"\{\w+", "{", path)
+
+
+def _methods_and_paths(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield method, path and name of the function of all routes, those of included routers and mounted apps as well."""
+    for route in iter_route_contexts(routes):
+        original, path = route.original_route, prefix + (route.path or "")
+        if isinstance(original, Mount):
+            yield from _methods_and_paths(original.routes, path)
+            continue
+        name = f"{getattr(route.endpoint, '__module__', '')}.{getattr(route.endpoint, '__qualname__', route.name)}"
+        yield from ((method, path, name) for method in route.methods or ())

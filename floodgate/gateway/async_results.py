@@ -1,6 +1,6 @@
-"""Where the answer of a 202 is fetched: the state of a task, its result, and its end by DELETE.
+"""`/tasks/{id}`: where the client of a 202 asks for the state, fetches the result, or ends the task.
 
-Whoever knows the id may do all three; it cannot be guessed. Must not know HTTP.
+Whoever knows the id may do all three; it cannot be guessed.
 """
 
 from __future__ import annotations
@@ -11,13 +11,18 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from fastapi import FastAPI, Request, Response
+
 from floodgate.broker.commands import CancelCode, Progress, cancel, discard, poll
 from floodgate.broker.connection import Client, redis_errors, run
-from floodgate.broker.envelopes import TaskOutcome, unpack_reply
+from floodgate.broker.envelopes import unpack_reply
 from floodgate.broker.keys import Keys
+from floodgate.declare.registry import Registry
 from floodgate.errors import DecodeError, FloodgateError, Unavailable
-from floodgate.gateway.outcomes import Failure, Outcome
-from floodgate.gateway.rate_limit import Refusals
+from floodgate.gateway.middleware import record_of
+from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome
+from floodgate.gateway.rate_limit import RateLimiter
+from floodgate.gateway.responses import pending, respond, unknown_task
 
 CALL_S = 2.0
 LOOK_S = 1.0
@@ -26,13 +31,11 @@ UNKNOWN_BYTES = 64 << 20
 AT_ONCE = 16
 """Of the connections that the whole gateway shares: anybody may ask, and as often as they like."""
 _ID = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{32}")
-_TROUBLES = {TaskOutcome.FAILED: Failure.FAILED, TaskOutcome.EXPIRED: Failure.LATE, TaskOutcome.LOST: Failure.LOST}
-
 _STATES = {Progress.UNKNOWN: None, Progress.WAITING: "waiting", Progress.RUNNING: "running"}
 
 
 class AsyncResults:
-    """Looks at tasks that nobody waits for on a connection."""
+    """Finds, ends and counts tasks that nobody waits for on a connection."""
 
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
@@ -75,6 +78,13 @@ class AsyncResults:
         kept = sum(int(size) for minute, size in by_minute.items() if int(minute) * 60 > time_of[0])
         return kept > most_bytes
 
+    async def watch_forever(self, rate_limiter: RateLimiter, most_bytes: int | None) -> None:
+        """Look once a second whether more results may be kept; ends by cancellation."""
+        while True:
+            with contextlib.suppress(FloodgateError, ValueError):  # malformed sizes are deleted by the scripts
+                rate_limiter.results_full = await self.are_full(most_bytes)
+            await asyncio.sleep(LOOK_S)
+
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         with redis_errors():
@@ -82,17 +92,43 @@ class AsyncResults:
                 yield
 
 
-async def watch_forever(results: AsyncResults, refusals: Refusals, most_bytes: int | None) -> None:
-    """Look once a second whether more results may be kept; ends by cancellation."""
-    while True:
-        with contextlib.suppress(FloodgateError, ValueError):  # garbage is dropped by the scripts
-            refusals.results_full = await results.are_full(most_bytes)
-        await asyncio.sleep(LOOK_S)
-
-
 def _answer(stored: bytes) -> Outcome | None:
     try:
         reply = unpack_reply(stored)
     except DecodeError:
         return None
-    return Outcome(reply=reply, failure=_TROUBLES.get(reply.outcome))
+    return Outcome(reply=reply, failure=FAILURE_OF.get(reply.outcome))
+
+
+def add_task_routes(app: FastAPI, registry: Registry) -> None:
+    """Add the two routes, if a handler may be asked without waiting."""
+    if any(handler.admission.async_timeout_s is not None for handler in registry.handlers):
+        app.add_api_route("/tasks/{task_id}", _find, methods=["GET"], name="task", tags=["tasks"])
+        app.add_api_route(
+            "/tasks/{task_id}", _end, methods=["DELETE"], name="end_task", tags=["tasks"], status_code=204
+        )
+
+
+async def _find(request: Request, task_id: str) -> Response:
+    """Return the handler's answer once it is there, until then 202 with the state; 404 when neither is known."""
+    record = record_of(request.scope)
+    try:
+        found = await request.app.engine.results.find(task_id)
+    except FloodgateError:
+        return respond(Outcome(failure=Failure.UNAVAILABLE), record.request_id)
+    if found is None:
+        return unknown_task(record.request_id)
+    if isinstance(found, str):
+        return pending(task_id, found, record.request_id, request.scope.get("root_path", ""))
+    record.note(found)
+    return respond(found, record.request_id)
+
+
+async def _end(request: Request, task_id: str) -> Response:
+    """Cancel the task, or drop its result: 204; 404 when neither is there."""
+    record = record_of(request.scope)
+    try:
+        ended = await request.app.engine.results.end(task_id)
+    except FloodgateError:
+        return respond(Outcome(failure=Failure.UNAVAILABLE), record.request_id)
+    return Response(status_code=204) if ended else unknown_task(record.request_id)

@@ -7,84 +7,45 @@ exception; not caught, it becomes that very answer. Must not know Redis.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar, overload
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeVar, get_args, overload
 
-from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi import Request, Response, WebSocket
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
-from pydantic_core import from_json
+from pydantic import AliasChoices, BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
 from starlette.requests import ClientDisconnect, HTTPConnection
 
+from floodgate.broker.envelopes import TaskReply
 from floodgate.declare.checks import is_json
-from floodgate.declare.registry import Handler
+from floodgate.declare.context import Caller
+from floodgate.declare.registry import Handler, Registry
 from floodgate.declare.reply import Reply
-from floodgate.errors import FloodgateError, HTTPError
-from floodgate.gateway.call_codec import CallCodec, CallCodecs
+from floodgate.declare.typed_arguments import TYPED, TypedArguments, dependant_of
+from floodgate.errors import HTTPError
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.identity import caller_of, record_for
-from floodgate.gateway.outcomes import Failure, Outcome
+from floodgate.gateway.outcomes import (
+    CallError,
+    DeadlineExceeded,
+    Failure,
+    HandlerFailed,
+    Outcome,
+)
+from floodgate.gateway.payload import Payload
 from floodgate.gateway.rate_limit import RateLimited
+from floodgate.gateway.request_options import OptionsReader, RequestOptions
 from floodgate.gateway.responses import respond
 
-__all__ = ["CallCodecs", "CallError", "DeadlineExceeded", "HandlerFailed", "Lost", "Refused", "call", "caller_of"]
+__all__ = ["CallCodecs", "call", "caller_of"]
 
 Result = TypeVar("Result")
 
-_SHORTEST_RETRY_S = 1.0
+OWN = "request"
+"""The argument of `call` that a handler's parameter cannot be called."""
 _BODY_LOCK = "floodgate_body_lock"
-
-
-class CallError(FloodgateError):
-    """A call without a result; `answer` is what a client of the route would have got."""
-
-    def __init__(self, handler: Handler, answer: Outcome) -> None:
-        status = answer.reply.status if answer.reply is not None and answer.failure is None else None
-        super().__init__(f"{handler.label}: {status or answer.outcome}")
-        self.answer = answer
-
-
-class Refused(CallError):
-    """There was no room, no worker, or no Redis; nothing ran, and it may be sent again after `retry_after_s`."""
-
-    @property
-    def retry_after_s(self) -> float:
-        return max(_SHORTEST_RETRY_S, self.answer.retry_after_s)
-
-
-class DeadlineExceeded(CallError):
-    """There was no answer by the deadline."""
-
-
-class Lost(CallError):
-    """The worker or the reply was lost: it may have run."""
-
-
-class HandlerFailed(CallError):
-    """The handler raised, or answered with a status from 400 on: see `status` and `detail`."""
-
-    @property
-    def status(self) -> int:
-        return self.answer.reply.status if self.answer.reply and self.answer.reply.status else 500
-
-    @property
-    def detail(self) -> Any:
-        """Return what the handler gave as `HTTPError.detail`, or its body; None when it failed otherwise."""
-        reply = self.answer.reply
-        if reply is None or not reply.body:
-            return None
-        if not any(name == b"content-type" and is_json(value.decode("latin-1")) for name, value in reply.headers):
-            return reply.body
-        body = from_json(reply.body)
-        return body.get("detail", body) if isinstance(body, dict) else body
-
-
-_RAISES: Mapping[Failure, type[CallError]] = {
-    Failure.LATE: DeadlineExceeded,
-    Failure.LOST: Lost,
-    Failure.UNKNOWN: Lost,
-    Failure.FAILED: HandlerFailed,
-}
 
 
 @overload
@@ -119,37 +80,35 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
             caller = await caller_of(request)
     except TimeoutError:
         if limit.expired():
-            raise DeadlineExceeded(codec.handler, Outcome(failure=Failure.LATE)) from None
+            raise DeadlineExceeded(codec.handler, Outcome(failure=Failure.DEADLINE_EXCEEDED)) from None
         raise
-    options = codec.options_reader.options(request, caller, heed_prefer=False)
+    options = codec.options_reader.options(request, caller, honor_prefer=False)
     payload = codec.payload(arguments, record.request_id, caller, options)
     leaving = await _leaving(request)
-    dispatcher: Dispatcher = request.app.state.dispatcher
-    meter = dispatcher.metering.of(codec.handler)
+    dispatcher: Dispatcher = request.app.engine.dispatcher
+    meter, rate_limiter, route = dispatcher.metrics.of(codec.handler), dispatcher.rate_limiter, codec.handler.route
     meter.offered()
-    answer = dispatcher.refusals.over_rate(codec.handler.route) or dispatcher.refusals.remembered(
-        codec.handler.route, options
-    )
-    at_door = answer is not None
+    answer = rate_limiter.over_rate(route) or rate_limiter.cached(route, options)
+    by_memory = answer is not None
     if answer is None:
         answer = await dispatcher.dispatch(codec.handler, payload, leaving)
-    meter.called(answer, at_door)
+    meter.called(answer, by_memory)
     record.note(answer)
     return _result(codec, answer)
 
 
 def _find(function: Callable[..., Any], request: HTTPConnection) -> CallCodec:
-    call_codecs: CallCodecs | None = getattr(request.app.state, "call_codecs", None)
+    call_codecs: CallCodecs | None = getattr(request.app, "call_codecs", None)
     if call_codecs is None:
         raise LookupError("this request belongs to a mounted application; `call` works from the gateway's own routes")
     return call_codecs.find(function)
 
 
 def _result(codec: CallCodec, answer: Outcome) -> Any:
-    if answer.failure is Failure.LEFT:
+    if answer.failure is Failure.CLIENT_LEFT:
         raise ClientDisconnect
     if answer.failure is not None:
-        raise _RAISES.get(answer.failure, Refused)(codec.handler, answer)
+        raise answer.failure.row.raises(codec.handler, answer)
     assert answer.reply is not None
     if answer.reply.status >= 400:
         raise HandlerFailed(codec.handler, answer)
@@ -177,33 +136,121 @@ async def _never() -> Any:
     await asyncio.get_running_loop().create_future()
 
 
-def answer_call_errors(app: FastAPI) -> None:
-    """Let what a plain route does not catch become what a queued route answers: a call's errors, and `HTTPError`."""
+async def _answer_failure(request: Request, error: Exception) -> Response:
+    assert isinstance(error, CallError | RateLimited)
+    _raise_in_a_websocket(request, error)
+    return respond(error.answer, record_for(request).request_id)
 
-    async def on_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, CallError)
-        _raise_in_a_websocket(request, error)
-        return respond(error.answer, record_for(request).request_id)
 
-    async def on_leaving(request: Request, error: Exception) -> Response:
-        _raise_in_a_websocket(request, error)
-        return respond(Outcome(failure=Failure.LEFT), record_for(request).request_id)
+async def _answer_leaving(request: Request, error: Exception) -> Response:
+    _raise_in_a_websocket(request, error)
+    return respond(Outcome(failure=Failure.CLIENT_LEFT), record_for(request).request_id)
 
-    async def on_http_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPError)
-        _raise_in_a_websocket(request, error)
-        return JSONResponse({"detail": jsonable_encoder(error.detail)}, error.status, dict(error.headers))
 
-    async def on_rate(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RateLimited)
-        return respond(error.answer, record_for(request).request_id)
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPError)
+    _raise_in_a_websocket(request, error)
+    return JSONResponse({"detail": jsonable_encoder(error.detail)}, error.status, dict(error.headers))
 
-    app.add_exception_handler(CallError, on_error)
-    app.add_exception_handler(RateLimited, on_rate)
-    app.add_exception_handler(ClientDisconnect, on_leaving)
-    app.add_exception_handler(HTTPError, on_http_error)
+
+ERROR_HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    CallError: _answer_failure,
+    RateLimited: _answer_failure,
+    ClientDisconnect: _answer_leaving,
+    HTTPError: _answer_http_error,
+}
+"""What a plain route does not catch becomes what a queued route answers."""
 
 
 def _raise_in_a_websocket(connection: HTTPConnection, error: Exception) -> None:
     if isinstance(connection, WebSocket):
         raise error
+
+
+class CallCodecs:
+    """The functions of one registry; each is prepared with its first call."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._handlers = {handler.function: handler for handler in registry.handlers}
+        self._prepared: dict[Callable[..., Any], CallCodec] = {}
+
+    def find(self, function: Callable[..., Any]) -> CallCodec:
+        """Return the prepared function; raises `LookupError`, and `TypeError` for one that cannot be called."""
+        if function not in self._prepared:
+            if function not in self._handlers:
+                name = getattr(function, "__qualname__", repr(function))
+                raise LookupError(f"{name} is not queued: only a function under @queued can be called")
+            self._prepared[function] = CallCodec(self._handlers[function])
+        return self._prepared[function]
+
+
+class CallCodec:
+    """One handler, as a plain route calls it."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.options_reader = OptionsReader(handler)
+        self._typed = TypedArguments(dependant_of(handler))
+        if OWN in self._typed.fields:
+            raise TypeError(f"{handler.label} has a parameter {OWN!r}: rename it and keep its name as alias={OWN!r}")
+        empty = handler.result is inspect.Signature.empty
+        self._result: TypeAdapter[Any] = TypeAdapter(Any if empty else handler.result)
+        for name in _one_way(handler.result):
+            raise TypeError(f"the result of {handler.label} cannot be read back: {name}; use one alias for both ways")
+
+    def payload(
+        self, arguments: Mapping[str, Any], request_id: str, caller: Caller | None, options: RequestOptions
+    ) -> Payload:
+        """Return the typed arguments; raises `TypeError` for those that do not fit or have no JSON form."""
+        self._check_names(arguments)
+        try:
+            body = self._typed.dump(arguments)
+        except ValueError as error:
+            raise TypeError(f"{self.handler.label}: {error}") from error
+        level = self._level(arguments)
+        return Payload(request_id, options, headers=TYPED, body=body, caller=caller, level=level)
+
+    def result(self, reply: TaskReply) -> Any:
+        """Return the result that a reply carries."""
+        kind = next((value.decode("latin-1") for name, value in reply.headers if name == b"content-type"), "")
+        if not reply.body and not kind:
+            return None
+        if is_json(kind):
+            return self._result.validate_json(reply.body, by_alias=True, by_name=True)
+        return reply.body.decode() if self.handler.result is str else reply.body
+
+    def _check_names(self, arguments: Mapping[str, Any]) -> None:
+        name = self.handler.function.__qualname__
+        if unknown := [given for given in arguments if given not in self._typed.fields]:
+            known = ", ".join(self._typed.fields) or "none"
+            raise TypeError(f"{name} has no {', '.join(unknown)} that a request fills; it has: {known}")
+        required = [field.name for field in self._typed.fields.values() if field.field_info.is_required()]
+        if missing := [name for name in required if name not in arguments]:
+            raise TypeError(f"{name} needs {', '.join(missing)}")
+
+    def _level(self, arguments: Mapping[str, Any]) -> int:
+        if not callable(self.handler.level):
+            return self.handler.level
+        defaults = {name: f.get_default() for name, f in self._typed.fields.items() if name not in arguments}
+        return self.handler.level_of({**defaults, **arguments})
+
+
+def _one_way(annotation: Any, seen: frozenset[Any] = frozenset()) -> Iterator[str]:
+    """Yield the fields of a result that are written under a name, or left out, so that reading misses them."""
+    for part in get_args(annotation):
+        yield from _one_way(part, seen)
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)) or annotation in seen:
+        return
+    for name, field in annotation.model_fields.items():
+        written = field.serialization_alias or name
+        if written not in (name, _name_read(field, name)) or (field.exclude and field.is_required()):
+            yield f"{annotation.__name__}.{name}"
+        yield from _one_way(field.annotation, seen | {annotation})
+
+
+def _name_read(field: FieldInfo, name: str) -> str:
+    """Return the name under which validation reads a field first."""
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        alias = alias.choices[0]
+    return alias if isinstance(alias, str) else field.alias or name

@@ -1,4 +1,4 @@
-"""Submit, await, cancel on deadline or disconnect: the use case, in one function.
+"""Submits a request to the queue and awaits its answer, its deadline, or its client's leaving.
 
 Owns the table of waiting requests. Whatever happens to Redis, workers or the
 client, every request leaves `dispatch` with exactly one answer by its deadline.
@@ -10,30 +10,30 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from floodgate.broker.commands import CancelCode, cancel
+from floodgate.broker.commands import AdmitCode, CancelCode, cancel
 from floodgate.broker.connection import Client, run
 from floodgate.broker.envelopes import TaskOutcome, TaskReply
 from floodgate.broker.keys import Keys
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError
+from floodgate.gateway.admission import AdmissionBatcher, CancelBatcher, PendingRequest, Stage
 from floodgate.gateway.async_results import AsyncResults
-from floodgate.gateway.disconnect import DisconnectWatcher, Receive
 from floodgate.gateway.metrics import GatewayMetrics
-from floodgate.gateway.outcomes import Failure, Outcome, Payload, PendingRequest, RequestOptions, Stage, lost
-from floodgate.gateway.rate_limit import Refusals
+from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, lost
+from floodgate.gateway.payload import Payload
+from floodgate.gateway.rate_limit import RateLimiter
+from floodgate.gateway.request_options import RequestOptions
 from floodgate.gateway.worker_directory import WorkerDirectory
 
-BATCH = 256
+Receive = Callable[[], Awaitable[Any]]
 
-_TROUBLES = {
-    TaskOutcome.FAILED: Failure.FAILED,
-    TaskOutcome.EXPIRED: Failure.LATE,
-    TaskOutcome.LOST: Failure.LOST,
-    TaskOutcome.DROPPED: Failure.UNAVAILABLE,
-}
+BATCH = 256
+LISTEN_AFTER_S = 0.05
+"""Before a client is listened to: most answers come sooner."""
 
 
 class Dispatcher:
@@ -44,29 +44,29 @@ class Dispatcher:
         process: str,
         client: Client,
         keys: Keys,
-        lanes: WorkerDirectory,
+        directory: WorkerDirectory,
         results: AsyncResults,
-        offer: Callable[[PendingRequest], None],
-        refusals: Refusals,
-        metering: GatewayMetrics,
+        admission: AdmissionBatcher,
+        cancels: CancelBatcher,
+        rate_limiter: RateLimiter,
+        metrics: GatewayMetrics,
     ) -> None:
         self._client = client
         self._keys = keys
-        self._directory = lanes
+        self._directory = directory
         self._results = results
-        self._offer = offer
-        self.refusals = refusals
-        self.metering = metering
+        self._admission = admission
+        self._cancels = cancels
+        self.rate_limiter = rate_limiter
+        self.metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._entries: dict[str, PendingRequest] = {}
+        self._pending: dict[str, PendingRequest] = {}
         self._process = process
         self._serial = itertools.count()
         self._closed = False
-        self._unwanted: list[str] = []
-        self._some_unwanted = asyncio.Event()
 
     def waiting(self) -> Sequence[PendingRequest]:
-        return list(self._entries.values())
+        return list(self._pending.values())
 
     async def dispatch(self, handler: Handler, payload: Payload, receive: Receive) -> Outcome:
         """Send one request through the queue; `receive` tells when its client leaves. Never raises for an outcome."""
@@ -75,115 +75,103 @@ class Dispatcher:
         now_s = time.monotonic()
         answer: asyncio.Future[Outcome] = self._loop.create_future()
         deadline_s = now_s + payload.options.budget_ms / 1000
-        entry = PendingRequest(self._name(handler, payload.options), handler, payload, answer, now_s, deadline_s, now_s)
-        self._entries[entry.id] = entry
-        watch = DisconnectWatcher(self._loop, entry, receive)
-        self._offer(entry)
+        pending = PendingRequest(
+            self._name(handler, payload.options), handler, payload, answer, now_s, deadline_s, now_s
+        )
+        self._pending[pending.id] = pending
+        watch = DisconnectWatcher(self._loop, pending, receive)
+        self._admission.submit(pending)
         try:
             found = await answer
-            return await self._fetch(entry) if found.kept else found
+            return await self._fetch(pending) if found.kept else found
         finally:
             watch.end()
-            del self._entries[entry.id]
-            if not _is_settled_by_queue(entry):
-                self.withdraw(entry)
+            del self._pending[pending.id]
+            if not _is_settled_by_queue(pending):
+                self._cancel(pending)
 
     def deliver(self, reply: TaskReply) -> bool:
         """Hand a reply to its request; False when nobody waits for it."""
-        entry = self._entries.get(reply.task_id)
-        if entry is None or entry.answer.done():
+        pending = self._pending.get(reply.task_id)
+        if pending is None or pending.answer.done():
             return False
-        entry.stage = Stage.ADMITTED
-        if not entry.counted:
-            self.metering.admitted(entry)
+        pending.stage = Stage.ADMITTED
+        if not pending.counted:
+            pending.count_admission(self.metrics)
         if reply.outcome is TaskOutcome.KEPT:
-            entry.settle(Outcome(accepted=entry.id, kept=True))
+            pending.settle(Outcome(accepted=pending.id, kept=True))
         elif reply.outcome is TaskOutcome.DONE:
-            entry.settle(Outcome(reply=reply, predicted_ms=entry.wait_ms))
+            pending.settle(Outcome(reply=reply, predicted_ms=pending.wait_ms))
         else:
-            entry.settle(Outcome(reply=reply, failure=_TROUBLES[reply.outcome], predicted_ms=entry.wait_ms))
+            pending.settle(Outcome(reply=reply, failure=FAILURE_OF[reply.outcome], predicted_ms=pending.wait_ms))
         return True
 
-    async def _fetch(self, entry: PendingRequest) -> Outcome:
-        """Return the answer of a detached task whose client still waits, or 202 where it cannot be had now."""
+    async def _fetch(self, pending: PendingRequest) -> Outcome:
+        """Return the answer of a 202 whose client still waits, or the 202 where it cannot be had now."""
         try:
-            found = await self._results.find(entry.id)
+            found = await self._results.find(pending.id)
         except FloodgateError:
             found = None
         if not isinstance(found, Outcome):
-            return Outcome(accepted=entry.id)
-        return replace(found, predicted_ms=entry.wait_ms)
+            return Outcome(accepted=pending.id)
+        return replace(found, predicted_ms=pending.wait_ms)
 
-    def withdraw(self, entry: PendingRequest) -> None:
-        """Nobody waits any more: at once if admitted; the admitter calls again when it gets there later."""
-        entry.cancelled = True
-        if entry.stage is Stage.ADMITTED:
-            self._unwanted.append(entry.id)
-            self._some_unwanted.set()
+    def _cancel(self, pending: PendingRequest) -> None:
+        """Take back what nobody waits for; what is still being sent, `AdmissionBatcher` cancels once it is admitted."""
+        pending.cancelled = True
+        if pending.stage is Stage.ADMITTED:
+            self._cancels.submit(pending.id)
 
     def give_up(self) -> None:
-        """Answer whoever still waits: this process leaves now."""
-        for entry in self.waiting():
-            entry.settle(Outcome(failure=Failure.UNAVAILABLE) if entry.stage is Stage.LOCAL else lost(entry))
+        """Answer all requests that still wait: this process leaves now."""
+        for pending in self.waiting():
+            pending.settle(
+                Outcome(failure=Failure.UNAVAILABLE) if pending.stage is Stage.LOCAL else lost(pending.handler)
+            )
 
     def close(self) -> None:
-        """Answer whoever waits, and whoever still comes at once: nothing is behind this any more."""
+        """Answer all requests that wait, and those that still come at once: the loops behind this have ended."""
         self._closed = True
         self.give_up()
-
-    async def cancel_forever(self) -> None:
-        """Tell the queue of withdrawn tasks; ends by cancellation. What cannot be told ends at its deadline."""
-        while True:
-            await self._some_unwanted.wait()
-            batch, self._unwanted = self._unwanted[:BATCH], self._unwanted[BATCH:]
-            if not self._unwanted:
-                self._some_unwanted.clear()
-            sent_s = time.monotonic()
-            try:
-                await run(self._client, cancel(self._keys, batch))
-            except FloodgateError:
-                self.metering.cancels.failed()
-            else:
-                self.metering.cancels.answered(time.monotonic() - sent_s, len(batch))
 
     async def move_stranded(self) -> None:
         """Take waiting tasks off lanes that nobody serves any more, and admit them again where somebody does.
 
-        Raises `FloodgateError`; the next survey tries again.
+        Raises `FloodgateError`; the next refresh of the directory tries again.
         """
-        stranded = [e for e in self.waiting() if e.stage is Stage.ADMITTED and not self._directory.serves(e.lane)]
+        stranded = [p for p in self.waiting() if p.stage is Stage.ADMITTED and not self._directory.serves(p.lane)]
         for at in range(0, len(stranded), BATCH):
             batch = stranded[at : at + BATCH]
-            waiting = [entry for entry in batch if not entry.answer.done()]
-            for entry in waiting:
-                entry.moving = True
+            waiting = [pending for pending in batch if not pending.answer.done()]
+            for pending in waiting:  # until its new id is known, a 202 must not tell the old one
+                pending.moving = True
             try:
-                reply = await run(self._client, cancel(self._keys, [entry.id for entry in waiting], running=False))
+                reply = await run(self._client, cancel(self._keys, [pending.id for pending in waiting], running=False))
             except BaseException:
-                for entry in waiting:
-                    entry.moving = False
-                    if entry.accept_on_admit:
-                        entry.accept()
+                for pending in waiting:
+                    pending.moving = False
+                    if pending.accept_on_admit:
+                        pending.accept()
                 raise
-            for entry, code in zip(waiting, reply.results, strict=True):
-                entry.moving = False
-                if code is CancelCode.REMOVED and not entry.answer.done():
-                    self._admit_again(entry)
+            for pending, code in zip(waiting, reply.results, strict=True):
+                pending.moving = False
+                if code is CancelCode.REMOVED and not pending.answer.done():
+                    self._admit_again(pending)
                 elif code is CancelCode.REMOVED_AFTER_START:
-                    entry.settle(lost(entry))
-                elif entry.accept_on_admit:
-                    entry.accept()
+                    pending.settle(lost(pending.handler))
+                elif pending.accept_on_admit:
+                    pending.accept()
 
-    def _admit_again(self, entry: PendingRequest) -> None:
-        """Offer it under a new id. The door judges by what is left of its time, and its refusal is not for others."""
-        self._entries.pop(entry.id, None)
-        entry.arrived_s = time.monotonic()
-        left_ms = max(1, round((entry.deadline_s - entry.arrived_s) * 1000))
-        options = replace(entry.payload.options, budget_ms=left_ms, whole=False)
-        entry.payload = replace(entry.payload, options=options)
-        entry.id, entry.stage = self._name(entry.handler, options), Stage.LOCAL
-        self._entries[entry.id] = entry
-        self._offer(entry)
+    def _admit_again(self, pending: PendingRequest) -> None:
+        """Submit it under a new id. Admission judges by what is left of its time, and a refusal is not for others."""
+        self._pending.pop(pending.id, None)
+        pending.arrived_s = time.monotonic()
+        left_ms = max(1, round((pending.deadline_s - pending.arrived_s) * 1000))
+        options = replace(pending.payload.options, budget_ms=left_ms, has_full_budget=False)
+        pending.payload = replace(pending.payload, options=options)
+        pending.id, pending.stage = self._name(pending.handler, options), Stage.LOCAL
+        self._pending[pending.id] = pending
+        self._admission.submit(pending)
 
     def _name(self, handler: Handler, options: RequestOptions) -> str:
         if options.async_response:  # whoever knows it may fetch the result
@@ -192,11 +180,58 @@ class Dispatcher:
         return f"{handler.route}.{self._process}{next(self._serial):x}"
 
 
-def _is_settled_by_queue(entry: PendingRequest) -> bool:
-    if not entry.answer.done() or entry.answer.cancelled():
+def _is_settled_by_queue(pending: PendingRequest) -> bool:
+    if not pending.answer.done() or pending.answer.cancelled():
         return False
-    answer = entry.answer.result()
-    return answer.reply is not None or answer.accepted is not None or answer.failure in _BY_QUEUE
+    answer = pending.answer.result()
+    if answer.failure is not None and isinstance(answer.failure.row.told_by, AdmitCode):
+        return True  # refused by the queue: there is no task to cancel
+    return answer.reply is not None or answer.accepted is not None
 
 
-_BY_QUEUE = frozenset({Failure.FULL, Failure.SHARE, Failure.PAUSED, Failure.NO_WORKER, Failure.TOO_LATE})
+class DisconnectWatcher:
+    """Settles one request at its deadline, or when its client leaves; `receive` is ASGI's, its body read already.
+
+    Most answers come before either matters, so a request starts with one timer and
+    nothing else; only a slow one gets a task that listens for its client.
+    """
+
+    __slots__ = ("_listening", "_loop", "_pending", "_receive", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pending: PendingRequest, receive: Receive) -> None:
+        self._loop = loop
+        self._pending = pending
+        self._receive = receive
+        self._listening: asyncio.Task[None] | None = None
+        options = pending.payload.options
+        if options.async_response and options.max_wait_s == 0:
+            pending.accept()
+        first_s = min(LISTEN_AFTER_S, options.max_wait_s if options.async_response else options.budget_ms / 1000)
+        self._timer = loop.call_later(first_s, self._listen)
+
+    def end(self) -> None:
+        """Stop watching: there is an answer."""
+        self._timer.cancel()
+        if self._listening is not None:
+            self._listening.cancel()
+            self._listening = None  # its traceback holds us, and with us the answer, until the garbage is collected
+
+    def _listen(self) -> None:
+        options = self._pending.payload.options
+        ends_s = self._pending.arrived_s + options.max_wait_s if options.async_response else self._pending.deadline_s
+        self._timer = self._loop.call_later(max(0.0, ends_s - time.monotonic()), self._out_of_time)
+        self._listening = self._loop.create_task(self._until_left())
+
+    def _out_of_time(self) -> None:
+        if self._pending.payload.options.async_response:
+            self._pending.accept()
+        else:
+            self._pending.settle(Outcome(failure=Failure.DEADLINE_EXCEEDED))
+
+    async def _until_left(self) -> None:
+        try:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+        except Exception:  # an unread body that is too large: its client is there, and its leaving cannot be seen
+            return
+        self._pending.settle(Outcome(failure=Failure.CLIENT_LEFT))

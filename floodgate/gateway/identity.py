@@ -57,13 +57,13 @@ async def caller_of(request: HTTPConnection) -> Caller | None:
     if not asked.done:
         async with asked.lock:  # several calls of one route may be the first
             if not asked.done:
-                record.caller = await request.app.state.identity(request)
+                record.caller = await request.app.identity(request)
                 asked.done = True
     return record.caller
 
 
 def record_for(request: HTTPConnection) -> RequestRecord:
-    """Return the facts of a request; a WebSocket, which has no line in the log, gets an id here."""
+    """Return the record of a request; a WebSocket, which has no line in the log, gets an id here."""
     record: RequestRecord = request.scope.setdefault(SCOPE_KEY, RequestRecord(secrets.token_hex(8)))
     return record
 

@@ -1,14 +1,14 @@
-"""One inbox per gateway process: read without consuming, fanned out to the waiting requests.
+"""Reads the one inbox of a gateway process and hands each reply to the request that waits for it.
 
-What was handled is trimmed with the next read, so a cut connection loses no
-reply. Replies for unknown ids are late or double: counted, dropped.
+Nothing is consumed by reading: what was handled is trimmed with the next read, so a
+cut connection loses no reply. Replies for unknown ids are late or double: counted, dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from floodgate.broker.backoff import Backoff
@@ -18,6 +18,7 @@ from floodgate.broker.connection import redis_errors
 from floodgate.broker.envelopes import TaskReply, unpack_reply
 from floodgate.broker.pipeline import Pipeline
 from floodgate.errors import DecodeError, FloodgateError, TimedOut
+from floodgate.gateway.dispatch import Dispatcher
 from floodgate.operations.logs import fields
 
 log = logging.getLogger("floodgate.gateway")
@@ -30,12 +31,12 @@ LARGE_BYTES = 1 << 20
 
 
 class Inbox:
-    """Reads the replies of one process. `deliver` gets each and says whether somebody waited."""
+    """Reads the replies of one process."""
 
-    def __init__(self, pipeline: Pipeline, key: str, deliver: Callable[[TaskReply], bool], meter: Calls) -> None:
+    def __init__(self, pipeline: Pipeline, key: str, dispatcher: Dispatcher, meter: Calls) -> None:
         self._pipeline = pipeline
         self._key = key
-        self._deliver = deliver
+        self._dispatcher = dispatcher
         self._meter = meter
         self._handled: tuple[int, int] | None = None
         self.count = BATCH
@@ -50,7 +51,7 @@ class Inbox:
         self.count = max(1, self.count // 2)
 
     async def check(self, pipeline: Pipeline) -> None:
-        """Raise `Unavailable` where nothing can be written: a replica is read without an error, and for ever."""
+        """Raise `Unavailable` where nothing can be written: reading a replica raises no error, and brings nothing."""
         (reply,) = await pipeline.exchange([("XTRIM", self._key, "MINID", "0-1")], SLACK_S)
         if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
             with redis_errors():
@@ -93,20 +94,20 @@ class Inbox:
         self._meter.brought(len(entries))
         if not entries:
             self._early.clear()
-        self.count = 1 if self.take(entries) > LARGE_BYTES else min(BATCH, self.count * 2)
+        self.count = 1 if self.handle(entries) > LARGE_BYTES else min(BATCH, self.count * 2)
 
     async def _drop(self) -> None:
-        """Something else stands in the inbox's place; with it there, no reply would ever come."""
-        log.error("garbage in the inbox's place: dropped")
+        """Delete what is no stream; with it there, no reply would ever come."""
+        log.error("the inbox is no stream: deleted")
         await self._pipeline.exchange([("DEL", self._key)], SLACK_S)
         self._handled = None
 
-    def take(self, entries: list[Any]) -> int:
+    def handle(self, entries: list[Any]) -> int:
         """Deliver the replies of stream entries, note them as handled, return how many bytes they have."""
         size = 0
         for entry_id, values in entries:
             for reply, bytes_ in _replies(values):
-                if not self._deliver(reply) and reply.task_id not in self._early:
+                if not self._dispatcher.deliver(reply) and reply.task_id not in self._early:
                     self.unclaimed += 1
                 self._early.discard(reply.task_id)
                 size += bytes_
@@ -119,7 +120,7 @@ class Inbox:
         size = 0
         for reply, bytes_ in _replies(values):
             size += bytes_
-            if self._deliver(reply):
+            if self._dispatcher.deliver(reply):
                 self._early.add(reply.task_id)
         return size
 
@@ -130,4 +131,4 @@ def _replies(values: list[bytes] | None) -> Iterator[tuple[TaskReply, int]]:
         try:
             yield unpack_reply(value), len(value)
         except DecodeError as error:
-            log.error("a reply that cannot be read", extra=fields(reason=str(error)))
+            log.error("malformed reply dropped", extra=fields(reason=str(error)))

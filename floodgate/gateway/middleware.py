@@ -1,8 +1,8 @@
-"""What every request passes: its id, its body's limit, its line in the log.
+"""What every request passes first and last: its id, its record, its line in the log.
 
 A plain ASGI middleware: Starlette's `BaseHTTPMiddleware` would hide a client
-that leaves. Engine paths go to their gate: no router and no middleware of a user's
-sees them, and they are not logged.
+that leaves. Engine paths go to the ops endpoints: no router and no middleware of the
+user's sees them, and they are not logged.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 from floodgate.declare.context import Caller
-from floodgate.gateway.connections import connection_of
-from floodgate.gateway.metrics import RouteMeter
-from floodgate.gateway.outcomes import Failure, Outcome, RequestOptions
+from floodgate.gateway.connections import PIECE_BYTES, LargeAnswers, connection_of
+from floodgate.gateway.metrics import RouteMetrics
+from floodgate.gateway.outcomes import Failure, Outcome
+from floodgate.gateway.request_options import RequestOptions
 from floodgate.gateway.responses import head_too_large
-from floodgate.gateway.unsent import PIECE_BYTES, Unsent
 from floodgate.operations.endpoints import is_engine_path
 from floodgate.operations.logs import fields, gatherer_for, line_of, shown, to_json
 
@@ -37,9 +37,7 @@ SCOPE_KEY = "floodgate"
 MOST_HEAD_BYTES = 64 * 1024
 """Of all header names and values, which may travel to Redis; uvicorn itself has no limit."""
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-
-
-ANY_TERMS = RequestOptions(0)
+_NO_OPTIONS = RequestOptions(0)
 """Of a request whose route has not read its head yet."""
 
 
@@ -57,14 +55,14 @@ class RequestRecord:
     started: bool = False
     """Its answer has begun."""
     caller: Caller | None = None
-    options: RequestOptions = ANY_TERMS
-    at_door: bool = False
-    """What became of it was decided here, without asking Redis."""
-    meter: RouteMeter | None = None
+    options: RequestOptions = _NO_OPTIONS
+    by_memory: bool = False
+    """It was refused here, without asking Redis."""
+    meter: RouteMetrics | None = None
 
-    def left(self) -> None:
+    def client_left(self) -> None:
         """Note that the client did not take its answer."""
-        self.outcome = Failure.LEFT.value
+        self.outcome = Failure.CLIENT_LEFT.label
 
     def note(self, answer: Outcome) -> None:
         """Take over what the queue says of the request."""
@@ -74,30 +72,30 @@ class RequestRecord:
 
 
 def record_of(scope: MutableMapping[str, Any]) -> RequestRecord:
-    """Return the facts that the middleware put into the scope."""
+    """Return the record that the middleware put into the scope."""
     record: RequestRecord = scope[SCOPE_KEY]
     return record
 
 
+class Gateway(Protocol):
+    """The application around the middleware."""
+
+    @property
+    def draining(self) -> bool:
+        """Tell whether answers should end their connection."""
+
+    def count_other(self, status: int) -> None:
+        """Count an answer to what is not queued."""
+
+
 class RequestMiddleware:
-    """Outermost: `is_draining` tells whether answers should end their connection.
+    """Outermost; `ops` answers what is under `/-/`."""
 
-    `gate` answers what is under `/-/`; `on_other` counts what is not queued; `unsent` sends what is large.
-    """
-
-    def __init__(
-        self,
-        app: App,
-        gate: App,
-        is_draining: Callable[[], bool],
-        on_other: Callable[[int], None],
-        unsent: Unsent,
-    ) -> None:
+    def __init__(self, app: App, ops: App, gateway: Gateway, large_answers: LargeAnswers) -> None:
         self._app = app
-        self._unsent = unsent
-        self._gate = gate
-        self._is_draining = is_draining
-        self._on_other = on_other
+        self._ops = ops
+        self._gateway = gateway
+        self._large_answers = large_answers
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -111,36 +109,36 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 record.status, record.started = message["status"], True
                 message["headers"] = [*message.get("headers", ()), (HEADER, record.request_id.encode())]
-                if self._is_draining():
+                if self._gateway.draining:
                     message["headers"].append((b"connection", b"close"))
             try:
                 if len(message.get("body", b"")) <= PIECE_BYTES:
                     await send(message)
-                elif not await self._unsent.send(message, send, connection, record.request_id):
-                    record.left()
+                elif not await self._large_answers.send(message, send, connection, record.request_id):
+                    record.client_left()
             except RuntimeError:
                 if not connection.is_closed:
                     raise
-                record.left()
+                record.client_left()
                 connection.give_up()
 
         app = self._app
         if sum(map(len, chain.from_iterable(scope["headers"]))) > MOST_HEAD_BYTES:
             app = head_too_large(record.request_id)
         elif is_engine_path(scope):
-            await self._gate(scope, receive, send_with_id)
+            await self._ops(scope, receive, send_with_id)
             return
         try:
             await app(scope, receive, send_with_id)
         except Exception:  # Starlette answers it, further out
-            record.status, record.outcome = record.status or 500, record.outcome or Failure.FAILED.value
+            record.status, record.outcome = record.status or 500, record.outcome or Failure.FAILED.label
             raise
         finally:
             total_s = time.monotonic() - started_s
             if record.meter is not None:
                 record.meter.ended(record, total_s)
             else:
-                self._on_other(record.status)
+                self._gateway.count_other(record.status)
             _write(scope, record, total_s)
 
 

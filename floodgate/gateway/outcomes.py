@@ -1,41 +1,29 @@
-"""What becomes of a request, before HTTP has a word for it; and the request while it waits. Pure."""
+"""What becomes of a request: the one table of everything that is not a handler's own answer.
+
+A new reason to refuse is one row of `Failure` here, and one line of Lua that
+returns its code. Must not know HTTP's objects, routes or Redis.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
-from enum import Enum, StrEnum, auto
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
-from floodgate.broker.envelopes import Headers, TaskReply
-from floodgate.declare.context import Caller
-from floodgate.declare.head import UNDECLARED_SHARE, UNDECLARED_WEIGHT
+from pydantic_core import from_json
+
+from floodgate.broker.commands import AdmitCode
+from floodgate.broker.envelopes import TaskOutcome, TaskReply
+from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler
+from floodgate.errors import FloodgateError
 
-
-class Failure(StrEnum):
-    """Why there is no answer from a handler."""
-
-    RATE = "rate"
-    SHARE = "share"
-    FULL = "full"
-    PAUSED = "paused"
-    NO_WORKER = "no worker"
-    TOO_LATE = "too late"
-    RESULTS_FULL = "results full"
-    """A 202 whose result could not be kept."""
-    UNAVAILABLE = "unavailable"
-    """Redis does not answer, or the task is certain not to run."""
-    UNKNOWN = "outcome unknown"
-    """It may have run, and its reply was lost."""
-    LATE = "late"
-    LOST = "lost"
-    FAILED = "failed"
-    LEFT = "client left"
+_SHORTEST_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A handler's reply, or the trouble; `retry_after_s` goes with a refusal."""
+    """A handler's reply, or the failure; `retry_after_s` goes with a refusal."""
 
     reply: TaskReply | None = None
     failure: Failure | None = None
@@ -49,91 +37,109 @@ class Outcome:
 
     @property
     def outcome(self) -> str:
-        return self.failure.value if self.failure else "done" if self.accepted is None else "accepted"
+        return self.failure.label if self.failure else "done" if self.accepted is None else "accepted"
 
 
-class Stage(Enum):
-    """How far a request has come: cancelling it means something else at each."""
+class CallError(FloodgateError):
+    """Raised by `call` where there is no result; `answer` is what a client of the route would have got."""
 
-    LOCAL = auto()
-    SENT = auto()
-    UNANSWERED = auto()
-    """Sent, and the call has ended without an answer: it may have been admitted."""
-    ADMITTED = auto()
+    def __init__(self, handler: Handler, answer: Outcome) -> None:
+        status = answer.reply.status if answer.reply is not None and answer.failure is None else None
+        super().__init__(f"{handler.label}: {status or answer.outcome}")
+        self.answer = answer
 
 
-@dataclass(frozen=True, slots=True)
-class RequestOptions:
-    """What a request may ask of the door, known from its head."""
-
-    budget_ms: int
-    """Until nobody waits any more."""
-    whole: bool = True
-    """It has all the time that its route gives; only such a refusal says something of others."""
-    weight: int = UNDECLARED_WEIGHT
-    share: int = UNDECLARED_SHARE
-    tenant: str = ""
-    async_response: bool = False
-    """`Prefer: respond-async`: nobody waits on the connection for longer than `patience_s`."""
-    patience_s: float = 0
+class Refused(CallError):
+    """There was no capacity, no worker, or no Redis; nothing ran, and it may be sent again after `retry_after_s`."""
 
     @property
-    def asks_always(self) -> bool:
-        """Tell whether it is never refused from memory."""
-        return self.share == UNDECLARED_SHARE and self.weight != UNDECLARED_WEIGHT
+    def retry_after_s(self) -> float:
+        return max(_SHORTEST_RETRY_S, self.answer.retry_after_s)
+
+
+class DeadlineExceeded(CallError):
+    """There was no answer by the deadline."""
+
+
+class Lost(CallError):
+    """The worker or the reply was lost: it may have run."""
+
+
+class HandlerFailed(CallError):
+    """The handler raised, or answered with a status from 400 on: see `status` and `detail`."""
+
+    @property
+    def status(self) -> int:
+        return self.answer.reply.status if self.answer.reply and self.answer.reply.status else 500
+
+    @property
+    def detail(self) -> Any:
+        """Return what the handler gave as `HTTPError.detail`, or its body; None when it failed otherwise."""
+        reply = self.answer.reply
+        if reply is None or not reply.body:
+            return None
+        if not any(name == b"content-type" and is_json(value.decode("latin-1")) for name, value in reply.headers):
+            return reply.body
+        body = from_json(reply.body)
+        return body.get("detail", body) if isinstance(body, dict) else body
 
 
 @dataclass(frozen=True, slots=True)
-class Payload:
-    """A request's raw arguments, as they came."""
+class Row:
+    """What one failure means to a client, and who tells of it."""
 
-    request_id: str
-    options: RequestOptions
-    path: dict[str, str] = field(default_factory=dict)
-    query: str = ""
-    headers: Headers = ()
-    body: bytes = b""
-    caller: Caller | None = None
-    level: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class PendingRequest:
-    """One waiting request; times are of the own monotonic clock, in s."""
-
-    id: str
-    handler: Handler
-    payload: Payload
-    answer: asyncio.Future[Outcome]
-    arrived_s: float
-    deadline_s: float
-    asked_s: float
-    """When it was sent, or last asked after."""
-    lane: str = ""
-    stage: Stage = Stage.LOCAL
-    cancelled: bool = False
-    """Nobody waits any more."""
-    moving: bool = False
-    """It is being taken off its lane: that it is not in the queue says nothing."""
-    accept_on_admit: bool = False
-    """Of a detached one: its client is to be told of the admission at once."""
-    wait_ms: int = 0
-    """Predicted at the admission."""
-    counted: bool = False
-    """Its admission is in the figures; it may be admitted again, in another lane."""
-
-    def accept(self) -> None:
-        """Answer a detached request with its id, as soon as it is admitted, and not while it may get another one."""
-        self.accept_on_admit = True
-        if self.stage is Stage.ADMITTED and not self.moving:
-            self.settle(Outcome(accepted=self.id))
-
-    def settle(self, answer: Outcome) -> None:
-        """Answer, unless it is answered already."""
-        if not self.answer.done():
-            self.answer.set_result(answer)
+    status: int
+    title: str
+    detail: str
+    told_by: AdmitCode | TaskOutcome | None = None
+    """The code of `admit` or the end of a task that means it; None where the gateway finds out by itself."""
+    retry_after_s: int | None = None
+    """Of a refusal: nothing ran, and a client may come again."""
+    raises: type[CallError] = Refused
+    """By `call`."""
 
 
-def lost(entry: PendingRequest) -> Outcome:
+_MAY_HAVE_RUN = "The request may have been carried out; its"
+
+
+class Failure(Enum):
+    """Why there is no answer from a handler. The name in small letters is the log's outcome and the metrics' label."""
+
+    RATE = Row(429, "Too many requests", "This route takes no more requests at this pace.", None, 1)
+    SHARE = Row(429, "Share used up", "This caller holds its share of the slots. Try again later.", AdmitCode.SHARE, 1)
+    FULL = Row(503, "Too busy", "All slots of this route are taken. Try again later.", AdmitCode.FULL, 1)
+    NO_CAPACITY_IN_TIME = Row(
+        503, "No capacity in time", "There is no time left to answer this. Try again later.", AdmitCode.LATE, 1
+    )
+    NO_WORKER = Row(503, "No worker", "Nobody serves this route at the moment.", AdmitCode.NO_WORKER, 1)
+    PAUSED = Row(503, "Paused", "This route is paused by its operators.", AdmitCode.PAUSED, 1)
+    RESULTS_FULL = Row(
+        503, "Results full", "Too many results are kept. Fetch and delete some, or wait for the answer.", None, 10
+    )
+    UNAVAILABLE = Row(
+        503, "Unavailable", "The queue does not answer. The request may be sent again.", TaskOutcome.DROPPED, 1
+    )
+    UNKNOWN = Row(502, "Outcome unknown", f"{_MAY_HAVE_RUN} answer was lost.", raises=Lost)
+    LOST = Row(502, "Worker lost", f"{_MAY_HAVE_RUN} worker was lost.", TaskOutcome.LOST, raises=Lost)
+    DEADLINE_EXCEEDED = Row(
+        504, "Deadline exceeded", "There was no answer in time.", TaskOutcome.EXPIRED, raises=DeadlineExceeded
+    )
+    FAILED = Row(
+        *(500, "Internal error", "The request failed. Its id leads to the reason in the log.", TaskOutcome.FAILED),
+        raises=HandlerFailed,
+    )
+    CLIENT_LEFT = Row(499, "Client left", "Nobody reads this.")
+
+    def __init__(self, row: Row) -> None:
+        self.label = self.name.lower()
+        self.row = row
+        self.is_refusal = row.retry_after_s is not None
+
+
+FAILURE_OF = {failure.row.told_by: failure for failure in Failure if failure.row.told_by is not None}
+"""What a code of `admit`, or the end of a task, means; what is missing is no failure."""
+
+
+def lost(handler: Handler) -> Outcome:
     """Return the answer when nobody can say whether the task ran: it may be sent again where that is harmless."""
-    return Outcome(failure=Failure.UNAVAILABLE if entry.handler.idempotent else Failure.UNKNOWN)
+    return Outcome(failure=Failure.UNAVAILABLE if handler.idempotent else Failure.UNKNOWN)

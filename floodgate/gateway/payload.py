@@ -1,37 +1,56 @@
 """What of a request travels to the worker: raw, as it came, and only what the handler declares.
 
 A cookie or header that no parameter asks for stays in the gateway, so no session
-or token of another part of the site lies in Redis. Must not know Redis.
+or token of another part of the site lies in Redis. Owns the limits of a body, in
+bytes and in time; both raise `HTTPException`, since FastAPI turns anything else that
+reading raises into 400. Must not know Redis.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any, get_args
+from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast, get_args
 
-from fastapi import Request
-from fastapi.dependencies.models import Dependant
-from fastapi.exceptions import FastAPIError, RequestValidationError
-from fastapi.routing import APIRoute
+from fastapi import HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import AliasChoices, AliasPath, BaseModel
+from starlette.types import Message, Receive
 
 from floodgate.broker.envelopes import Headers
 from floodgate.declare.checks import is_json
+from floodgate.declare.context import Caller
 from floodgate.declare.registry import Handler
-from floodgate.errors import DeclarationError
+from floodgate.declare.typed_arguments import dependant_of
+from floodgate.gateway.identity import within
 from floodgate.gateway.middleware import record_of
-from floodgate.gateway.outcomes import Payload
+from floodgate.gateway.request_options import RequestOptions
 
 _COOKIE = b"cookie"
 _CONTENT_TYPE = b"content-type"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A request's raw arguments, as they came."""
+
+    request_id: str
+    options: RequestOptions
+    path: dict[str, str] = field(default_factory=dict)
+    query: str = ""
+    headers: Headers = ()
+    body: bytes = b""
+    caller: Caller | None = None
+    level: int = 0
 
 
 class PayloadBuilder:
     """Cuts out of a request what one handler reads."""
 
     def __init__(self, handler: Handler) -> None:
-        dependant = places_of(handler)
+        dependant = dependant_of(handler)
         self._reads_query = bool(dependant.query_params)
         self._reads_body = bool(dependant.body_params)
         self._all_headers = any(_keeps_unknown(field) for field in dependant.header_params)
@@ -50,7 +69,7 @@ class PayloadBuilder:
             path={name: str(value) for name, value in scope["path_params"].items()},
             query=scope["query_string"].decode("latin-1") if self._reads_query else "",
             headers=self._pick(scope["headers"]) if self._headers or self._cookies else (),
-            body=_sound(await request.body(), request) if self._reads_body else b"",
+            body=_without_half_characters(await request.body(), request) if self._reads_body else b"",
             caller=record.caller,
             level=int(level),
         )
@@ -70,7 +89,7 @@ class PayloadBuilder:
         return ";".join(part for part in parts if part.partition("=")[0].strip() in self._cookies).encode("latin-1")
 
 
-def _sound(body: bytes, request: Request) -> bytes:
+def _without_half_characters(body: bytes, request: Request) -> bytes:
     """Return the body, or raise `RequestValidationError` for JSON with half a surrogate pair, which no worker can send.
 
     Only an escape can spell one, and pydantic refuses it where a text is declared, but not where anything may come.
@@ -85,16 +104,47 @@ def _sound(body: bytes, request: Request) -> bytes:
     return body
 
 
-def places_of(handler: Handler) -> Dependant:
-    """Return where FastAPI reads each parameter of a handler from; raises `DeclarationError` when it cannot."""
+def limited(receive: Receive, headers: list[tuple[bytes, bytes]], most_bytes: int) -> Receive:
+    """Return a `receive` that raises 413 once a body is too large; what is declared too large is not read at all."""
+    declared = next((value for name, value in headers if name == b"content-length"), b"0")
+    too_large = declared.isdigit() and int(declared[:20]) > most_bytes
+    seen = 0
 
-    async def unused(**_: Any) -> None: ...
+    async def receive_limited() -> Message:
+        nonlocal seen
+        if too_large and seen == 0:
+            seen = 1
+            raise HTTPException(413, "the body is too large")
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > most_bytes:
+                raise HTTPException(413, "the body is too large")
+        return message
 
-    unused.__signature__ = handler.signature.replace(return_annotation=None)  # type: ignore[attr-defined]
-    try:
-        return APIRoute(handler.path, unused, methods=[handler.method], response_model=None).dependant
-    except (AssertionError, FastAPIError) as error:
-        raise DeclarationError(f"{handler.source}: {handler.name}: {error}") from error
+    return receive_limited
+
+
+def in_time(receive: Receive, seconds: float) -> Receive:
+    """Return a `receive` that raises 408 when the body is not whole after `seconds`; the rest goes on as ever."""
+    ends_s = asyncio.get_running_loop().time() + seconds
+    is_whole = False
+
+    async def receive_in_time() -> Message:
+        nonlocal is_whole
+        if is_whole:
+            return await receive()
+        limit = asyncio.timeout_at(ends_s)
+        try:
+            message = await within(limit, cast(Coroutine[Any, Any, Message], receive()))  # of `limited`
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise HTTPException(408, "the body did not come in time", {"connection": "close"}) from None
+        is_whole = not message.get("more_body", False)
+        return message
+
+    return receive_in_time
 
 
 def _keeps_unknown(field: Any) -> bool:
@@ -103,9 +153,9 @@ def _keeps_unknown(field: Any) -> bool:
 
 def _names(fields: Iterable[Any]) -> Iterator[str]:
     """Yield the names under which FastAPI may look for values: their own, or those of a model's fields."""
-    for field in fields:
-        yield from _spelled(field.field_info.validation_alias or field.alias)
-        for model in _models(field.field_info.annotation):
+    for parameter in fields:
+        yield from _spelled(parameter.field_info.validation_alias or parameter.alias)
+        for model in _models(parameter.field_info.annotation):
             for name, info in model.model_fields.items():
                 names = [*_spelled(info.validation_alias or info.alias or name)]
                 if model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name"):

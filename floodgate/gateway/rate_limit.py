@@ -1,8 +1,7 @@
 """Refusals that cost Redis nothing: token buckets, and what `admit` said a moment ago.
 
-Of one gateway process. A refusal that Redis told how long to remember holds for
-the same route, class and tenant; a fixed time would idle the workers. Must not
-know Redis.
+Of one gateway process. With a refusal `admit` says how long it holds for the same
+route, class and tenant; a fixed time would leave the workers idle. Must not know Redis.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ from fastapi import Request
 from floodgate.broker.keys import flow_of
 from floodgate.declare.head import Rate
 from floodgate.declare.registry import Registry
-from floodgate.gateway.outcomes import Failure, Outcome, RequestOptions
+from floodgate.gateway.outcomes import Failure, Outcome
+from floodgate.gateway.request_options import RequestOptions
 
-MOST_KEPT = 10_000
+MOST_CACHED = 10_000
 """Remembered refusals at once: tenants' names come from outside."""
 
 
@@ -47,7 +47,7 @@ class TokenBucket:
         return 0.0
 
 
-class Refusals:
+class RateLimiter:
     """What one process may refuse by itself. `rate` is for all of its queued routes together."""
 
     def __init__(self, registry: Registry, rate: Rate | None) -> None:
@@ -56,8 +56,8 @@ class Refusals:
             handler.route: [TokenBucket(handler.admission.rate), *shared] if handler.admission.rate else shared
             for handler in registry.handlers
         }
-        self._kept: dict[str, tuple[float, Outcome]] = {}
-        self._missed: Counter[str] = Counter()
+        self._cache: dict[str, tuple[float, Outcome]] = {}
+        self._suppressed: Counter[str] = Counter()
         self.results_full = False
         """Redis keeps as many results of 202s as it may."""
 
@@ -71,32 +71,32 @@ class Refusals:
             bucket.take()
         return None
 
-    def remembered(self, route: str, options: RequestOptions) -> Outcome | None:
-        """Return the refusal that still holds for requests of this sort."""
-        if not self._kept or options.asks_always:
+    def cached(self, route: str, options: RequestOptions) -> Outcome | None:
+        """Return the refusal that still holds for requests of this kind."""
+        if not self._cache or options.skips_cache:
             return None
-        sort = _sort(route, options)
-        kept = self._kept.get(sort)
-        if kept is None:
+        kind = _kind(route, options)
+        cached = self._cache.get(kind)
+        if cached is None:
             return None
-        until_s, answer = kept
+        until_s, answer = cached
         if time.monotonic() >= until_s:
-            del self._kept[sort]
+            del self._cache[kind]
             return None
-        self._missed[route] += 1
+        self._suppressed[route] += 1
         return answer
 
-    def remember(self, route: str, options: RequestOptions, answer: Outcome, for_s: float) -> None:
+    def cache(self, route: str, options: RequestOptions, answer: Outcome, for_s: float) -> None:
         """Hold on to a refusal; one with less than the route's full time says nothing of others."""
-        if for_s <= 0 or not options.whole or options.asks_always:
+        if for_s <= 0 or not options.has_full_budget or options.skips_cache:
             return
-        if len(self._kept) >= MOST_KEPT:
-            self._kept.clear()
-        self._kept[_sort(route, options)] = time.monotonic() + for_s, answer
+        if len(self._cache) >= MOST_CACHED:
+            self._cache.clear()
+        self._cache[_kind(route, options)] = time.monotonic() + for_s, answer
 
-    def take_missed(self, routes: Collection[str]) -> dict[str, int]:
+    def take_suppressed(self, routes: Collection[str]) -> dict[str, int]:
         """Return how many of these routes were refused from memory since the last call."""
-        return {route: self._missed.pop(route) for route in routes if route in self._missed}
+        return {route: self._suppressed.pop(route) for route in routes if route in self._suppressed}
 
 
 class RateLimited(Exception):
@@ -118,6 +118,6 @@ def limit(rate: Rate) -> Callable[[Request], Awaitable[None]]:
     return take
 
 
-def _sort(route: str, options: RequestOptions) -> str:
+def _kind(route: str, options: RequestOptions) -> str:
     """Return a name of bounded length, however long a tenant's is."""
     return flow_of(route, options.weight, options.tenant, options.async_response)

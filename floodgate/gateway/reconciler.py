@@ -1,7 +1,7 @@
 """Asks after requests whose answer may have been lost: after a reconnect or a loss of data, and when they wait long.
 
-The order of the look is the proof: first whether the task is gone, then the
-inbox. A task that is gone and has no reply there will never be answered.
+The order proves the result: first whether the task is gone, then the inbox. A task
+that is gone and has no reply there will never be answered.
 """
 
 from __future__ import annotations
@@ -10,87 +10,87 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from floodgate.broker.commands import Argument
 from floodgate.broker.connection import redis_errors
 from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Pipeline
 from floodgate.errors import StoreFull, TimedOut, Unavailable
+from floodgate.gateway.admission import PendingRequest, Stage
+from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.inbox import Inbox
-from floodgate.gateway.outcomes import PendingRequest, Stage, lost
+from floodgate.gateway.outcomes import lost
 
 AGE_S = 1.5
-"""Older ones are asked after; above `VALID_S` of the admitter, so that a silent `admit` can no longer run."""
+"""Older ones are asked after; above `VALID_S` of admission, so that an unanswered `admit` can no longer run."""
+PERIOD_S = 0.5
 CALL_S = 2.0
 BATCH = 256
 
 Asked = tuple[PendingRequest, str, Stage]
-"""An entry, with its id and stage when it was asked after."""
+"""A request, with its id and stage when it was asked after."""
 
 
 class Reconciler:
-    """The one that looks; `entries` returns what waits now."""
+    """Settles what waits in one process for an answer that will not come."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        keys: Keys,
-        inbox_key: str,
-        inbox: Inbox,
-        entries: Callable[[], Sequence[PendingRequest]],
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keys, inbox_key: str, inbox: Inbox, dispatcher: Dispatcher) -> None:
         self._pipeline = pipeline
         self._keys = keys
         self._inbox_key = inbox_key
         self._inbox = inbox
-        self._entries = entries
+        self._dispatcher = dispatcher
         self._stamp = b""
         self._all = False
         self._now = asyncio.Event()
 
-    def look_at_all(self) -> None:
-        """A connection was lost: whatever was admitted is looked at with the next round."""
+    def reconcile_all(self) -> None:
+        """Ask after everything that was admitted, now: a connection was lost."""
         self._all = True
         self._now.set()
 
-    async def wait(self, period_s: float) -> None:
-        """Return after a period, or at once when everything is to be looked at."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(period_s):
-                await self._now.wait()
-        self._now.clear()
+    async def run(self) -> None:
+        """Reconcile every `PERIOD_S`, and at once after `reconcile_all`; ends by cancellation."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PERIOD_S):
+                    await self._now.wait()
+            self._now.clear()
+            with contextlib.suppress(Unavailable):
+                await self.reconcile()
 
-    async def look(self) -> None:
-        """Look once; raises `Unavailable`."""
+    async def reconcile(self) -> None:
+        """Ask once; raises `Unavailable`."""
         everyone, self._all = self._all, False
         try:
             stamp = await self._read_stamp()
             is_new = bool(self._stamp and stamp) and stamp != self._stamp
             due = self._due(everyone, is_new)
             for at in range(0, len(due), BATCH):
-                await self._look_at(due[at : at + BATCH])
+                await self._ask_after(due[at : at + BATCH])
             self._stamp = stamp or self._stamp
         except Unavailable:
             self._all = True
-            for entry in self._entries():  # a silent `admit` is too old to run now; whether it ran, nobody can tell us
-                if entry.stage in (Stage.SENT, Stage.UNANSWERED) and _is_old(entry):
-                    entry.settle(lost(entry))
+            for pending in self._dispatcher.waiting():
+                # Too old for its `admit` to run now; whether it ran, nobody can say.
+                if pending.stage in (Stage.SENT, Stage.UNANSWERED) and _is_old(pending):
+                    pending.settle(lost(pending.handler))
             raise
 
     def _due(self, everyone: bool, is_new: bool) -> list[PendingRequest]:
-        """Return whom to ask after. With new data what was sent to the old ones need not grow old first."""
+        """Return whom to ask after. What was sent to data that are gone need not grow old first."""
         at_once = {Stage.ADMITTED: everyone or is_new, Stage.UNANSWERED: is_new}
         return [
-            entry
-            for entry in self._entries()
-            if entry.stage is not Stage.LOCAL and (at_once.get(entry.stage, False) or _is_old(entry))
+            pending
+            for pending in self._dispatcher.waiting()
+            if pending.stage is not Stage.LOCAL and (at_once.get(pending.stage, False) or _is_old(pending))
         ]
 
     async def _read_stamp(self) -> bytes:
         """Return the name of the data set, given now if it had none; empty where there is no telling.
 
-        It is a write, so that a replica is left, which knows nothing of what was queued a moment ago.
+        It is a write, which a replica refuses: a replica may lack what was queued a moment ago.
         """
         token = secrets.token_hex(8)
         (found,) = await self._ask([("SET", self._keys.stamp(), token, "NX", "GET")])
@@ -116,11 +116,11 @@ class Reconciler:
                 except Unavailable:
                     return await self._pipeline.exchange(commands, CALL_S)
 
-    async def _look_at(self, due: Sequence[PendingRequest]) -> None:
+    async def _ask_after(self, due: Sequence[PendingRequest]) -> None:
         """A task is in the system exactly as long as it has a slot."""
         by_route: dict[str, list[Asked]] = {}
-        for entry in due:
-            by_route.setdefault(entry.handler.route, []).append((entry, entry.id, entry.stage))
+        for pending in due:
+            by_route.setdefault(pending.handler.route, []).append((pending, pending.id, pending.stage))
         there = await self._ask(
             [("ZMSCORE", self._keys.slots(route), *(id for _, id, _ in asked)) for route, asked in by_route.items()]
         )
@@ -133,13 +133,13 @@ class Reconciler:
                 if score is None:
                     gone.append(one)
                 elif _is_unchanged(one):
-                    entry = one[0]
-                    entry.asked_s, entry.stage = asked_s, Stage.ADMITTED
-                    if entry.accept_on_admit:
-                        entry.accept()
+                    pending = one[0]
+                    pending.asked_s, pending.stage = asked_s, Stage.ADMITTED
+                    if pending.accept_on_admit:
+                        pending.accept()
         if gone and await self._has_read_inbox():
             for one in filter(_is_unchanged, gone):
-                one[0].settle(lost(one[0]))
+                one[0].settle(lost(one[0].handler))
 
     async def _has_read_inbox(self) -> bool:
         """Deliver all that is in the inbox; False where that did not succeed."""
@@ -159,21 +159,11 @@ class Reconciler:
             start = f"({entries[-1][0].decode('ascii', 'replace')}"
 
 
-def _is_old(entry: PendingRequest) -> bool:
-    return time.monotonic() - entry.asked_s > AGE_S
+def _is_old(pending: PendingRequest) -> bool:
+    return time.monotonic() - pending.asked_s > AGE_S
 
 
 def _is_unchanged(asked: Asked) -> bool:
-    """Tell whether what was found out is about the entry as it is: it may be answered, or moved to another lane."""
-    entry, id, stage = asked
-    return entry.id == id and entry.stage is stage and not entry.moving and not entry.answer.done()
-
-
-async def look_forever(seeker: Reconciler, period_s: float) -> None:
-    """Look for ever; ends by cancellation."""
-    while True:
-        await seeker.wait(period_s)
-        try:
-            await seeker.look()
-        except Unavailable:
-            continue
+    """Tell whether what was found out is about the pending as it is: it may be answered, or moved to another lane."""
+    pending, id, stage = asked
+    return pending.id == id and pending.stage is stage and not pending.moving and not pending.answer.done()

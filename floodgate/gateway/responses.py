@@ -1,4 +1,4 @@
-"""Outcome to HTTP status, headers and problem body (RFC 9457); the only such table.
+"""Renders an outcome as HTTP: status, headers and problem document (RFC 9457).
 
 Never shows the text of an exception: a failed handler is a status, a title and
 the request id, under which the worker logged the rest.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request, Response
@@ -18,10 +17,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from floodgate.gateway.outcomes import Failure, Outcome
+from floodgate.gateway.outcomes import Failure, Outcome, Row
 
 PROBLEM_JSON = "application/problem+json"
-READABLE: Mapping[type, Callable[[Any], Any]] = {
+_READABLE: Mapping[type, Callable[[Any], Any]] = {
     bytes: lambda value: value.decode("utf-8", "replace"),
     str: lambda value: value.encode("utf-8", "replace").decode(),
     float: lambda value: value if math.isfinite(value) else str(value),
@@ -52,40 +51,10 @@ class Pending(BaseModel):
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    status: int
-    title: str
-    detail: str
-    type: str = "about:blank"
-    retry_after_s: int | None = None
-
-
-_ROWS: Mapping[Failure, _Row] = {
-    Failure.RATE: _Row(429, "Too many requests", "This route takes no more requests at this pace.", retry_after_s=1),
-    Failure.SHARE: _Row(429, "Share used up", "All places of this caller are taken. Try again later.", retry_after_s=1),
-    Failure.FULL: _Row(503, "Too busy", "All places of this route are taken. Try again later.", REDUCED, 1),
-    Failure.TOO_LATE: _Row(503, "Too busy", "There is no time left to answer this. Try again later.", REDUCED, 1),
-    Failure.NO_WORKER: _Row(503, "No worker", "Nobody serves this route at the moment.", REDUCED, 1),
-    Failure.PAUSED: _Row(503, "Paused", "This route is paused by its operators.", REDUCED, 1),
-    Failure.RESULTS_FULL: _Row(
-        503, "Results full", "Too many results are kept. Fetch and delete some, or wait for the answer.", REDUCED, 10
-    ),
-    Failure.UNAVAILABLE: _Row(
-        503, "Unavailable", "The queue does not answer. The request may be sent again.", REDUCED, 1
-    ),
-    Failure.UNKNOWN: _Row(502, "Outcome unknown", "The request may have been carried out; its answer was lost."),
-    Failure.LOST: _Row(502, "Worker lost", "The request may have been carried out; its worker was lost."),
-    Failure.LATE: _Row(504, "Too late", "There was no answer in time."),
-    Failure.FAILED: _Row(500, "Internal error", "The request failed. Its id leads to the reason in the log."),
-    Failure.LEFT: _Row(499, "Client left", "Nobody reads this."),
-}
-
-
 def respond(answer: Outcome, request_id: str, root_path: str = "") -> Response:
     """Return the response of a queued route; `root_path` is what stands before all paths, for the place of a 202."""
     if answer.failure is not None:
-        return problem(_ROWS[answer.failure], request_id, answer.retry_after_s)
+        return problem(answer.failure.row, request_id, answer.retry_after_s)
     if answer.accepted is not None:
         return pending(answer.accepted, "waiting", request_id, root_path)
     reply = answer.reply
@@ -98,12 +67,12 @@ def respond(answer: Outcome, request_id: str, root_path: str = "") -> Response:
 async def invalid(request: Request, error: Exception) -> Response:
     """Return FastAPI's own 422, also for a raw body that is not UTF-8, over which FastAPI's handler stumbles."""
     assert isinstance(error, RequestValidationError)
-    return JSONResponse({"detail": jsonable_encoder(error.errors(), custom_encoder=dict(READABLE))}, 422)
+    return JSONResponse({"detail": jsonable_encoder(error.errors(), custom_encoder=dict(_READABLE))}, 422)
 
 
 def unexpected(request_id: str) -> Response:
     """Return what a bug of ours looks like to a client."""
-    return problem(_ROWS[Failure.FAILED], request_id)
+    return problem(Failure.FAILED.row, request_id)
 
 
 def pending(task_id: str, state: str, request_id: str, root_path: str) -> Response:
@@ -115,19 +84,20 @@ def pending(task_id: str, state: str, request_id: str, root_path: str) -> Respon
 
 def unknown_task(request_id: str) -> Response:
     """Return what an id gets that is wrong, or whose result has been dropped."""
-    return problem(_Row(404, "Unknown task", "There is no such task, or its result is no longer kept."), request_id)
+    return problem(Row(404, "Unknown task", "There is no such task, or its result is no longer kept."), request_id)
 
 
 def head_too_large(request_id: str) -> Response:
     """Return 431, and end the connection: a body may follow that nobody reads."""
-    response = problem(_Row(431, "Head too large", "The request has more than 64 KiB of headers."), request_id)
+    response = problem(Row(431, "Head too large", "The request has more than 64 KiB of headers."), request_id)
     response.headers["connection"] = "close"
     return response
 
 
-def problem(row: _Row, request_id: str, retry_after_s: float = 0) -> Response:
-    """Render one row of the table as a problem document."""
-    body = Problem(type=row.type, title=row.title, status=row.status, detail=row.detail, request_id=request_id)
+def problem(row: Row, request_id: str, retry_after_s: float = 0) -> Response:
+    """Render a failure as a problem document."""
+    kind = REDUCED if row.status == 503 else "about:blank"
+    body = Problem(type=kind, title=row.title, status=row.status, detail=row.detail, request_id=request_id)
     headers = {} if row.retry_after_s is None else {"retry-after": str(spread(retry_after_s or row.retry_after_s))}
     return Response(body.model_dump_json(), row.status, headers, PROBLEM_JSON)
 
@@ -143,7 +113,7 @@ def documented(reads_body: bool) -> dict[int | str, dict[str, Any]]:
         429: "Refused: over the rate, or over the caller's share. It may be sent again; see Retry-After.",
         500: "The request failed. Its id leads to the reason in the log.",
         502: "The worker was lost or the outcome is unknown: the request may have been carried out.",
-        503: "Refused: no room, no worker, paused, or no queue. It may be sent again; see Retry-After.",
+        503: "Refused: no capacity, no worker, paused, or no queue. It may be sent again; see Retry-After.",
         504: "Admitted, but not answered in time.",
     }
     content = {PROBLEM_JSON: {"schema": Problem.model_json_schema()}}

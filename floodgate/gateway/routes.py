@@ -1,15 +1,17 @@
-"""One typed FastAPI route per handler, built from its signature.
+"""The queued routes: one typed FastAPI route per handler, and the short way to those without path parameters.
 
-FastAPI validates and documents by its own rules; what travels is what came. Who
-asks is found out first, before the body is read. Must not know Redis.
+FastAPI validates and documents by its own rules; what travels to the worker is what
+came. Who asks is found out first, before the body is read. Must not know Redis.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from copy import copy
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
@@ -18,40 +20,44 @@ from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from pydantic import Field
 from pydantic.fields import FieldInfo
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import URLPath
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.routing import BaseRoute, Match, NoMatchFound
+from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
 from floodgate.declare.checks import is_json
-from floodgate.declare.context import Caller
 from floodgate.declare.registry import Handler, Registry
-from floodgate.gateway.bodies import in_time
+from floodgate.declare.typed_arguments import dependant_of
 from floodgate.gateway.dispatch import Dispatcher
-from floodgate.gateway.identity import within
-from floodgate.gateway.middleware import RequestRecord, record_of
+from floodgate.gateway.identity import Identity, within
+from floodgate.gateway.middleware import RequestMiddleware, RequestRecord, record_of
 from floodgate.gateway.outcomes import Failure, Outcome
-from floodgate.gateway.payload import PayloadBuilder, places_of
+from floodgate.gateway.payload import PayloadBuilder, in_time, limited
 from floodgate.gateway.request_options import OptionsReader
 from floodgate.gateway.responses import documented, respond
-from floodgate.gateway.static_routes import NO_STACK, Respond, StaticRouteIndex
 
-Identify = Callable[[Request], Coroutine[Any, Any, Caller | None]]
+Respond = Callable[[Scope, Receive, Send], Awaitable[Response]]
 
+_NO_STACK = AsyncExitStack()
+"""FastAPI wants one for forms, files and dependencies, and a queued route has none of these."""
+_RAISED = "floodgate_raised"
 _REQUEST = "floodgate_request"
 """The parameter through which FastAPI hands over the request; no handler's parameter is called so."""
 
 
 def add_routes(
-    app: FastAPI, registry: Registry, identify: Identify, body_s: float = 10, security: SecurityBase | None = None
+    app: FastAPI, registry: Registry, identity: Identity, body_s: float, security: SecurityBase | None
 ) -> StaticRouteIndex:
     """Add every handler to the application; return those that `FastPath` may answer.
 
-    `app.state.dispatcher` is looked up per request. A body may take `body_s`, or its
-    route's time-out where that is longer. `security` is what `/docs` shows as the way to say who asks.
+    A body may take `body_s`, or its route's time-out where that is longer. `security`
+    is what `/docs` shows as the way to say who asks.
     """
     if security is not None:
         _document(app, security)
     secured: dict[str, Any] | None = None if security is None else {"security": [{security.scheme_name: []}]}
-    exact = StaticRouteIndex()
-    app.router.routes.insert(0, exact)
+    index = StaticRouteIndex()
+    app.router.routes.insert(0, index)
     for handler in registry.handlers:
         shown = handler.presentation
         app.router.add_api_route(
@@ -64,16 +70,16 @@ def add_routes(
             summary=shown.summary,
             deprecated=shown.deprecated,
             include_in_schema=shown.include_in_schema,
-            responses=documented(bool(places_of(handler).body_params)),
+            responses=documented(bool(dependant_of(handler).body_params)),
             openapi_extra=secured,
             **_result(handler),
         )
         route = app.router.routes[-1]
         assert isinstance(route, APIRoute)
-        respond = _responding(handler, identify, route, body_s)
-        route.app = _sending(respond)
-        exact.add(handler.method, handler.path, route, respond)
-    return exact
+        responding = _responding(handler, identity, route, body_s)
+        route.app = _sending(responding)
+        index.add(handler.method, handler.path, route, responding)
+    return index
 
 
 def _result(handler: Handler) -> dict[str, Any]:
@@ -86,7 +92,7 @@ def _result(handler: Handler) -> dict[str, Any]:
     return {"response_class": response_class, "response_model": model if json else None}
 
 
-def _responding(handler: Handler, identify: Identify, route: APIRoute, body_s: float) -> Respond:
+def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: float) -> Respond:
     """Return what stands in the place of FastAPI's own application of a route.
 
     Who asks is found out before the body is read; a dependency would be too late.
@@ -97,32 +103,32 @@ def _responding(handler: Handler, identify: Identify, route: APIRoute, body_s: f
     most_s = max(handler.timeout_s, body_s) if route.body_field is not None else None
 
     async def refused(request: Request, record: RequestRecord) -> Outcome | None:
-        dispatcher: Dispatcher = request.app.state.dispatcher
-        refusals = dispatcher.refusals
-        record.meter = dispatcher.metering.of(handler)
+        dispatcher: Dispatcher = request.app.engine.dispatcher
+        rate_limiter = dispatcher.rate_limiter
+        record.meter = dispatcher.metrics.of(handler)
         record.meter.offered()
-        if over := refusals.over_rate(handler.route):
+        if over := rate_limiter.over_rate(handler.route):
             return over
         limit = asyncio.timeout(handler.timeout_s)
         try:
-            record.caller = await within(limit, identify(request))
+            record.caller = await within(limit, identity(request))
         except TimeoutError:
             if not limit.expired():
                 raise
-            return Outcome(failure=Failure.LATE)
+            return Outcome(failure=Failure.DEADLINE_EXCEEDED)
         record.options = options_reader.options(request, record.caller)
-        if record.options.async_response and refusals.results_full:
+        if record.options.async_response and rate_limiter.results_full:
             return Outcome(failure=Failure.RESULTS_FULL)
-        return refusals.remembered(handler.route, record.options)
+        return rate_limiter.cached(handler.route, record.options)
 
     async def responding(scope: Scope, receive: Receive, send: Send) -> Response:
         request, record = Request(scope, receive, send), record_of(scope)
         record.route = handler.label
         if answer := await refused(request, record):
-            record.at_door = True
+            record.by_memory = True
             record.note(answer)
             return respond(answer, record.request_id)
-        scope["fastapi_inner_astack"] = scope["fastapi_function_astack"] = NO_STACK
+        scope["fastapi_inner_astack"] = scope["fastapi_function_astack"] = _NO_STACK
         if most_s is not None:
             request = Request(scope, in_time(receive, most_s), send)
         return await validated(request)
@@ -153,7 +159,7 @@ def _endpoint(handler: Handler) -> Any:
         request: Request = arguments[_REQUEST]
         record = record_of(request.scope)
         payload = await payload_builder.payload(request, handler.level_of(arguments))
-        dispatcher: Dispatcher = request.app.state.dispatcher
+        dispatcher: Dispatcher = request.app.engine.dispatcher
         answer = await dispatcher.dispatch(handler, payload, request.receive)
         record.note(answer)
         return respond(answer, record.request_id, request.scope.get("root_path", ""))
@@ -196,3 +202,110 @@ def _document(app: FastAPI, security: SecurityBase) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A route that is found by its path; `respond` returns its response and sends nothing."""
+
+    route: APIRoute
+    respond: Respond
+
+
+class StaticRouteIndex(BaseRoute):
+    """The queued routes without path parameters by method and path, for `FastPath`."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str], Known] = {}
+
+    def add(self, method: str, path: str, route: APIRoute, respond: Respond) -> None:
+        """Answer this path by this route; one with path parameters is left to the router."""
+        if "{" not in path:
+            self.known.setdefault((method, path), Known(route, respond))
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match only what `FastPath` hands over: instrumentation asks for a route's path, and has to find the route."""
+        return (Match.FULL if _RAISED in scope else Match.NONE), {}
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Find nothing: the routes themselves stand further down, and know their names."""
+        raise NoMatchFound(name, path_params)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raise the exception of a known route inside of FastAPI's layers, which answer it."""
+        raise scope.pop(_RAISED)
+
+
+class FastPath:
+    """Innermost of the middleware: answers what `routes` knows, lets the router answer the rest; limits both bodies.
+
+    FastAPI tries its routes one after the other, and enters layers that only wait for
+    an exception; for a queued request that costs as much as all of the gateway's own
+    work. An exception that comes before the answer goes through these layers all the
+    same, once, so that the handlers of FastAPI and of the user see it.
+
+    A body's 413 is raised here: outside a user's middleware it would arrive wrapped, as something else.
+    """
+
+    def __init__(self, app: ASGIApp, routes: StaticRouteIndex, max_body_bytes: int) -> None:
+        self._app = app
+        self._known = routes.known
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        receive = limited(receive, scope["headers"], self._max_body_bytes)
+        found = self._known.get((scope["method"], scope["path"]))
+        # Below a root path the router has to find out what the path is; spans need the router to name the route.
+        if found is None or scope.get("root_path") or "fastapi.telemetry" in scope:
+            await self._app(scope, receive, send)
+            return
+        route = found.route
+        scope["endpoint"], scope["route"], scope["path_params"] = route.endpoint, route, {}
+        scope["fastapi_middleware_astack"] = _NO_STACK
+        try:
+            response = await found.respond(scope, receive, send)
+        except Exception as error:
+            scope[_RAISED] = error
+            await self._app(scope, receive, send)
+        else:
+            await response(scope, receive, send)
+
+
+class ErrorsLast:
+    """Outermost: begins at `RequestMiddleware`, and enters Starlette's error layer only with an error.
+
+    Where anything else than FastAPI's own layers stands before it, nothing is left out.
+    """
+
+    def __init__(self, stack: ASGIApp, on_error: ExceptionHandler | None) -> None:
+        self._stack = stack
+        self._first = _past_layers_of_fastapi(stack)
+        self._errors = ServerErrorMiddleware(_raise, handler=on_error)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or "fastapi.telemetry" in scope:
+            await self._stack(scope, receive, send)
+            return
+        try:
+            await self._first(scope, receive, send)
+        except Exception as error:
+            if self._first is self._stack or record_of(scope).started:
+                raise
+            scope[_RAISED] = error
+            await self._errors(scope, receive, send)
+
+
+def _past_layers_of_fastapi(stack: ASGIApp) -> ASGIApp:
+    app = stack
+    while not isinstance(app, RequestMiddleware):
+        if type(app).__module__.partition(".")[0] not in ("starlette", "fastapi"):
+            return stack
+        app = app.app  # type: ignore[attr-defined]
+    return app
+
+
+async def _raise(scope: Scope, receive: Receive, send: Send) -> None:
+    raise scope.pop(_RAISED)

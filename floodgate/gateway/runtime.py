@@ -1,4 +1,4 @@
-"""Everything a gateway process runs beside HTTP: one task group, started and ended by the lifespan.
+"""Builds and runs everything of a gateway process beside HTTP: one task group, started and ended by the lifespan.
 
 Never waits for Redis at start. Ready means: the two hot connections are open.
 """
@@ -20,25 +20,23 @@ from floodgate.broker.pipeline import Pipeline
 from floodgate.broker.reaper import reap_forever
 from floodgate.declare.head import Rate
 from floodgate.declare.registry import Registry
-from floodgate.errors import Unavailable
-from floodgate.gateway.admission import AdmissionBatcher
-from floodgate.gateway.async_results import AsyncResults, watch_forever
+from floodgate.errors import FloodgateError, Unavailable
+from floodgate.gateway.admission import AdmissionBatcher, CancelBatcher
+from floodgate.gateway.async_results import AsyncResults
 from floodgate.gateway.dispatch import Dispatcher
-from floodgate.gateway.gauges import Gauges
 from floodgate.gateway.inbox import Inbox
 from floodgate.gateway.metrics import GatewayMetrics
-from floodgate.gateway.outcomes import PendingRequest
-from floodgate.gateway.rate_limit import Refusals
-from floodgate.gateway.reconciler import Reconciler, look_forever
-from floodgate.gateway.worker_directory import WorkerDirectory, refresh_forever
+from floodgate.gateway.queue_metrics import QueueMetrics
+from floodgate.gateway.rate_limit import RateLimiter
+from floodgate.gateway.reconciler import Reconciler
+from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.logs import fields
-from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.metrics import Snapshot
 from floodgate.operations.settings import Settings
 
 log = logging.getLogger("floodgate.gateway")
 
-SURVEY_S = 1.0
-LOOK_S = 0.5
+REFRESH_S = 1.0
 CALL_S = 2.0
 
 
@@ -58,31 +56,42 @@ class GatewayRuntime:
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
         self._process = process = secrets.token_hex(8)
         inbox_key = self._keys.inbox(process)
-        self.metering = GatewayMetrics(registry, settings.metrics_of("gateway"), lambda: self.ready, self._take)
-        self._eviction = Eviction(settings.allow_eviction, self.metering.evicts.set, log)
-        self._directory = WorkerDirectory(self._client, self._keys, self._clock, registry, settings.registration_ms)
-        self._admit_pipeline = Pipeline(self._pool, self._on_admit_open)
-        self._inbox_pipeline = Pipeline(self._pool, self._on_inbox_open)
-        rate = None if settings.rate_per_s is None else Rate(settings.rate_bucket, settings.rate_per_s)
-        refusals = Refusals(registry, rate)
-        self.results = AsyncResults(self._client, self._keys)
-        self.dispatcher = Dispatcher(
-            process, self._client, self._keys, self._directory, self.results, self._offer, refusals, self.metering
+        self.metrics = GatewayMetrics(
+            registry, settings.metrics_of("gateway"), lambda: self.ready, self._update_metrics
         )
+        self._eviction = Eviction(settings.allow_eviction, self.metrics.evicts.set, log)
+        self._directory = WorkerDirectory(self._client, self._keys, self._clock, registry, settings.registration_ms)
+        self._admit_pipeline = Pipeline(self._pool, self)
+        self._inbox_pipeline = Pipeline(self._pool, self)
+        rate = None if settings.rate_per_s is None else Rate(settings.rate_burst, settings.rate_per_s)
+        rate_limiter = RateLimiter(registry, rate)
+        self.results = AsyncResults(self._client, self._keys)
+        self._cancels = CancelBatcher(self._client, self._keys, self.metrics)
         self._admission = AdmissionBatcher(
             self._admit_pipeline,
             self._keys,
             self._clock,
             self._directory,
             process,
-            self.dispatcher.withdraw,
-            refusals,
+            self._cancels,
+            rate_limiter,
             settings.result_ttl_s,
-            self.metering,
+            self.metrics,
         )
-        self._inbox = Inbox(self._inbox_pipeline, inbox_key, self.dispatcher.deliver, self.metering.replies)
-        self._reconciler = Reconciler(Pipeline(self._pool), self._keys, inbox_key, self._inbox, self.dispatcher.waiting)
-        self._gauges = Gauges(Pipeline(self._pool), self._keys, self._clock, registry, self._directory)
+        self.dispatcher = Dispatcher(
+            process,
+            self._client,
+            self._keys,
+            self._directory,
+            self.results,
+            self._admission,
+            self._cancels,
+            rate_limiter,
+            self.metrics,
+        )
+        self._inbox = Inbox(self._inbox_pipeline, inbox_key, self.dispatcher, self.metrics.replies)
+        self._reconciler = Reconciler(Pipeline(self._pool), self._keys, inbox_key, self._inbox, self.dispatcher)
+        self._queue_metrics = QueueMetrics(Pipeline(self._pool), self._keys, self._clock, registry, self._directory)
 
     @property
     def ready(self) -> bool:
@@ -97,7 +106,7 @@ class GatewayRuntime:
         if not self.draining:
             self.draining = True
             log.info("draining", extra=fields(waiting=len(self.dispatcher.waiting())))
-            self._loop.call_later(self._settings.unready_s + self._settings.drain_s, self.dispatcher.give_up)
+            self._loop.call_later(self._settings.shutdown_delay_s + self._settings.drain_s, self.dispatcher.give_up)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; when a loop fails, whoever waits is answered at once, and nobody waits any more."""
@@ -107,61 +116,68 @@ class GatewayRuntime:
             self._ended = True
             self.dispatcher.close()
             await self._client.aclose()
-        self.metering.ledger.close()
+        self.metrics.process.share()
 
     async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(self._admission.run()),
                 group.create_task(self._inbox.run()),
-                group.create_task(self.dispatcher.cancel_forever()),
-                group.create_task(look_forever(self._reconciler, LOOK_S)),
-                group.create_task(refresh_forever(self._directory, SURVEY_S, self._after_survey)),
+                group.create_task(self._cancels.run()),
+                group.create_task(self._reconciler.run()),
+                group.create_task(self._refresh_forever()),
                 group.create_task(
-                    reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps, self._process)
+                    reap_forever(self._client, self._keys, self._settings, log, self.metrics.reaps, self._process)
                 ),
-                group.create_task(self.metering.vitals.beat_forever()),
-                group.create_task(watch_forever(self.results, self.dispatcher.refusals, self._settings.results_bytes)),
+                group.create_task(self.metrics.process.run()),
+                group.create_task(
+                    self.results.watch_forever(self.dispatcher.rate_limiter, self._settings.results_bytes)
+                ),
             ]
             await stop.wait()
             for loop in loops:
                 loop.cancel()
 
-    async def figures(self) -> Snapshot:
-        """Return what is counted here and in the sibling processes, and what stands in Redis."""
-        self.metering.vitals.beat()
-        gauges = await self._gauges.read()
-        found = self.metering.ledger.snapshot()
-        found.add(gauges)
+    async def collect_metrics(self) -> Snapshot:
+        """Return what the processes behind this port have counted, and what Redis holds."""
+        held = await self._queue_metrics.read()
+        found = await self.metrics.process.collect()
+        found.add(held)
         return found
 
-    def _take(self) -> None:
-        self.metering.open.set(len(self.dispatcher.waiting()))
-        self.metering.unclaimed.reach(self._inbox.unclaimed)
+    def _update_metrics(self) -> None:
+        self.metrics.open.set(len(self.dispatcher.waiting()))
+        self.metrics.unclaimed.value = self._inbox.unclaimed
 
-    def _offer(self, entry: PendingRequest) -> None:
-        self._admission.offer(entry)
-
-    async def _on_admit_open(self, pipeline: Pipeline) -> None:
-        self.metering.connects.opened("admit")
+    async def on_open(self, pipeline: Pipeline) -> None:
+        """Prepare one of the two hot connections; what was under way on the one before is asked after."""
+        is_admit = pipeline is self._admit_pipeline
+        self.metrics.connects.opened("admit" if is_admit else "inbox")
         self._directory.interrupted()
-        await self._eviction.look(pipeline)
-        await self._declare(pipeline)
-        await self._directory.refresh()
-        self._reconciler.look_at_all()
+        if is_admit:
+            await self._eviction.look(pipeline)
+            await self._declare(pipeline)
+            await self._directory.refresh()
+        else:
+            await self._inbox.check(pipeline)
+        self._reconciler.reconcile_all()
 
-    async def _on_inbox_open(self, pipeline: Pipeline) -> None:
-        self.metering.connects.opened("inbox")
-        self._directory.interrupted()
-        await self._inbox.check(pipeline)
-        self._reconciler.look_at_all()
+    async def _refresh_forever(self) -> None:
+        """Refresh the directory every `REFRESH_S`, whatever becomes of one round: its end would end the gateway."""
+        while True:
+            try:
+                await self._refresh()
+            except FloodgateError as error:
+                self._directory.interrupted()
+                log.debug("the directory of workers was not refreshed", extra=fields(reason=str(error)))
+            await asyncio.sleep(REFRESH_S)
 
-    async def _after_survey(self, declared: bool) -> None:
-        if not declared:
+    async def _refresh(self) -> None:
+        if not await self._directory.refresh():
             self._clock.observe(await run(self._client, self._declaration()))  # the data were lost: begin anew
-        elif (self._directory.disagreed or self._admission.doubts) and self._admit_pipeline.is_open:
-            # Reap forgets lanes that nobody serves, by which workers learn of us, and garbage in a limit's place.
-            self._admission.doubts = False
+        elif (self._directory.disagreed or self._admission.doubts_declaration) and self._admit_pipeline.is_open:
+            # `reap` forgets lanes that nobody serves, by which workers learn of gateways, and malformed limits.
+            self._admission.doubts_declaration = False
             await run(self._client, self._declaration())
         if self._directory.strands:
             await self.dispatcher.move_stranded()
@@ -175,10 +191,10 @@ class GatewayRuntime:
         self._clock.observe(await pipeline.run(self._declaration(), CALL_S))
 
     def _declaration(self) -> Call[int]:
-        handlers = self._registry.handlers
+        handlers, release = self._registry.handlers, self._registry.release_digest
         return declare(
             self._keys,
             started_ms=self._clock.at_ms(self._started_s),
             limits={h.route: (h.max_concurrency, h.admission.max_running or 0) for h in handlers},
-            lanes=sorted({lane_of(self._registry.contract, h.kind, level) for h in handlers for level in h.levels}),
+            lanes=sorted({lane_of(release, h.kind, level) for h in handlers for level in h.levels}),
         )

@@ -16,15 +16,14 @@ from floodgate.broker.clock import RedisClock
 from floodgate.broker.commands import number, read_contracts
 from floodgate.broker.connection import Client, redis_errors
 from floodgate.broker.keys import Keys, lane_of
-from floodgate.declare.registry import STRANGER, Handler, Registry
-from floodgate.errors import FloodgateError
+from floodgate.declare.registry import OTHER_PROJECT, Handler, Registry
 from floodgate.operations.logs import fields
 
 log = logging.getLogger("floodgate.gateway")
 
 
 class WorkerDirectory:
-    """The last survey of who serves what."""
+    """Knows which lanes are served, as of the last `refresh`."""
 
     def __init__(self, client: Client, keys: Keys, clock: RedisClock, registry: Registry, registration_ms: int) -> None:
         self._registration_s = registration_ms / 1000
@@ -35,20 +34,20 @@ class WorkerDirectory:
         self._clock = clock
         self._registry = registry
         self.names: list[str] = []
-        """All lanes there were at the last survey, of every contract."""
+        """All lanes there were at the last refresh, of every release."""
         self._others: dict[str, dict[str, str]] = {}
         self._served: set[str] = set()
         self._disagreed: set[tuple[str, str]] = set()
-        self._strangers: set[str] = set()
+        self._other_projects: set[str] = set()
 
     def lane(self, handler: Handler, level: int) -> str:
         """Return the lane for a new task; if nobody serves the route, the own, where `admit` refuses it."""
-        own = lane_of(self._registry.contract, handler.kind, level)
+        own = lane_of(self._registry.release_digest, handler.kind, level)
         if own in self._served:
             return own
         for contract, shapes in self._others.items():
             other = lane_of(contract, handler.kind, level)
-            if shapes.get(handler.route) == handler.shape and other in self._served:
+            if shapes.get(handler.route) == handler.signature_digest and other in self._served:
                 return other
         return own
 
@@ -74,7 +73,7 @@ class WorkerDirectory:
         first = self._registry.handlers[0].route if self._registry.handlers else ""
         with redis_errors():
             async with asyncio.timeout(2), self._client.pipeline(transaction=False) as pipe:
-                pipe.time()  # the first survey may come before any script has told the time
+                pipe.time()  # the first refresh may come before any script has told the time
                 pipe.hgetall(self._keys.contracts())
                 pipe.smembers(self._keys.lanes())
                 pipe.hexists(self._keys.statistics(first), "limit")
@@ -90,7 +89,7 @@ class WorkerDirectory:
         now_ms = _ms(at)
         self._grace = _is_interrupted(now_ms, *map(number, reap))
         self._served = {lane for lane, top in zip(names, tops, strict=True) if top and top[0][1] > now_ms}
-        live = {lane.partition(":")[0] for lane in self._served} - {self._registry.contract}
+        live = {lane.partition(":")[0] for lane in self._served} - {self._registry.release_digest}
         self._others = {contract: shapes for contract, shapes in read_contracts(contracts).items() if contract in live}
         self._say_disagreements()
         return bool(declared) or not first
@@ -103,10 +102,10 @@ class WorkerDirectory:
                 extra=fields(route=label, contract=contract),
             )
         self._disagreed = found
-        strangers = self._registry.strangers(self._others)
-        for contract in sorted(strangers - self._strangers):
-            log.error(STRANGER, extra=fields(contract=contract))
-        self._strangers = strangers
+        other_projects = self._registry.other_projects(self._others)
+        for contract in sorted(other_projects - self._other_projects):
+            log.error(OTHER_PROJECT, extra=fields(contract=contract))
+        self._other_projects = other_projects
 
 
 def _ms(at: tuple[Any, Any]) -> int:
@@ -117,14 +116,3 @@ def _ms(at: tuple[Any, Any]) -> int:
 def _is_interrupted(now_ms: int, last_ms: int, grace_ms: int, gap_ms: int) -> bool:
     """Tell whether nobody has reaped for so long that registrations may have ended unrenewed, or did of late."""
     return now_ms < grace_ms or abs(now_ms - last_ms) > 0.6 * gap_ms
-
-
-async def refresh_forever(lanes: WorkerDirectory, period_s: float, after: Any) -> None:
-    """Survey for ever; call `after(declared)` each time. Ends by cancellation."""
-    while True:
-        try:
-            await after(await lanes.refresh())
-        except FloodgateError as error:
-            lanes.interrupted()
-            log.debug("survey failed", extra=fields(reason=str(error)))
-        await asyncio.sleep(period_s)

@@ -1,70 +1,87 @@
-"""The operators' token and the sessions that it opens. Pure, but for the clock that is handed in.
+"""Who may see the operators' pages: whoever has the token, or, where none is set, whoever asks from this machine.
 
-A session is a text that only who has the token can make, so every process knows
-every session, and another token ends them all. Must not know HTTP's grammar beyond
-its two headers.
+Must not know the pages, nor what a refusal looks like.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
-import time
-from collections.abc import Callable, Iterable
+import ipaddress
+import re
+from collections.abc import Iterable, MutableMapping
+from typing import Any
 
 from pydantic import SecretStr
 
-COOKIE = "floodgate_operator"
-SESSION_S = 12 * 3600
-_PURPOSE = b"floodgate operator session 1 "
-
 Headers = Iterable[tuple[bytes, bytes]]
+
+_OWN_HOST = re.compile(r"(?:(?:[a-z0-9_-]+\.)*localhost|127\.0\.0\.1|\[::1\])(?::[0-9]*)?", re.IGNORECASE)
+_PROXY_HEADERS = {
+    *(b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"x-envoy-external-address"),
+    *(b"x-original-host", b"client-ip", b"true-client-ip", b"cf-connecting-ip", b"fastly-client-ip"),
+}
+"""Beside all that begin with x-forwarded: with one of them the peer is a proxy, and the client may be anybody."""
 
 
 class OpsAuth:
-    """Compares in constant time; `exists` tells whether there is a token at all."""
+    """Compares what a request brings with the operators' token; `is_set` tells whether there is one."""
 
-    def __init__(self, token: SecretStr | None, clock: Callable[[], float] = time.time) -> None:
-        self._token = token.get_secret_value().encode() if token is not None else b""
-        self._digest = hashlib.sha256(self._token).digest()
-        self._clock = clock
+    def __init__(self, token: SecretStr | None) -> None:
+        secret = b"" if token is None else token.get_secret_value().encode()
+        self.is_set = bool(secret)
+        self._digest = _digest(secret)
 
-    @property
-    def exists(self) -> bool:
-        return bool(self._token)
+    def allows(self, headers: Headers) -> bool:
+        """Tell whether a request has the token: as a bearer, or as the password of HTTP Basic with any user name."""
+        # Digests have one length, and are compared in constant time: how long it takes tells nothing of the token.
+        return self.is_set and any(
+            hmac.compare_digest(_digest(_credentials(value)), self._digest)
+            for name, value in headers
+            if name == b"authorization"
+        )
 
-    def fits(self, offered: bytes) -> bool:
-        """Tell whether this is the token; of equal digests, so that the time tells not even its length."""
-        return self.exists and hmac.compare_digest(hashlib.sha256(offered).digest(), self._digest)
 
-    def opens(self, headers: Headers) -> bool:
-        """Tell whether a request has the token as a bearer, or a session as a cookie."""
-        for name, value in headers:
-            if name == b"authorization":
-                scheme, _, credentials = value.partition(b" ")
-                if scheme.lower() == b"bearer" and self.fits(credentials.strip()):
-                    return True
-            elif name == b"cookie" and any(self._is_session(found) for found in _sessions_in(value)):
-                return True
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
+
+
+def _credentials(value: bytes) -> bytes:
+    scheme, _, given = value.partition(b" ")
+    if scheme.lower() == b"bearer":
+        return given.strip()
+    if scheme.lower() == b"basic":
+        try:
+            return base64.b64decode(given.strip(), validate=True).partition(b":")[2]
+        except ValueError:
+            pass
+    return b""
+
+
+def is_local_request(scope: MutableMapping[str, Any]) -> bool:
+    """Tell whether a request comes from this machine, not through a proxy and not from a page of another site.
+
+    The host must be a name of this machine: another site may have its own name resolve
+    to 127.0.0.1 (DNS rebinding), and would be read by its page in a local browser.
+    """
+    if not (_is_loopback(scope.get("client")) and _is_loopback(scope.get("server"))):
         return False
-
-    def session(self) -> str:
-        """Return a new session; it lasts `SESSION_S`."""
-        ends_s = int(self._clock()) + SESSION_S
-        return f"{ends_s}.{self._mark(b'%d' % ends_s)}"
-
-    def _is_session(self, offered: bytes) -> bool:
-        ends_s, _, mark = offered.partition(b".")
-        if not (self.exists and ends_s.isdigit() and len(ends_s) <= 12):
+    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"]
+    if not hosts or not all(map(_OWN_HOST.fullmatch, hosts)):
+        return False
+    for name, value in scope["headers"]:
+        plain = name.lower().replace(b"_", b"-")
+        if plain in _PROXY_HEADERS or plain.startswith(b"x-forwarded"):
             return False
-        return hmac.compare_digest(self._mark(ends_s).encode(), mark) and self._clock() < int(ends_s)
+        if plain == b"sec-fetch-site" and value not in (b"same-origin", b"none"):
+            return False
+    return True
 
-    def _mark(self, ends_s: bytes) -> str:
-        return hmac.digest(self._token, _PURPOSE + ends_s, "sha256").hex()
 
-
-def _sessions_in(cookies: bytes) -> Iterable[bytes]:
-    for part in cookies.split(b";"):
-        name, _, value = part.strip().partition(b"=")
-        if name == COOKIE.encode():
-            yield value
+def _is_loopback(address: Any) -> bool:
+    try:
+        found = ipaddress.ip_address(address[0])
+    except (TypeError, ValueError):
+        return False  # none, or the path of a socket
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback

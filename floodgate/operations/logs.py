@@ -1,7 +1,7 @@
-"""One line of log per event: JSON, or readable text on a terminal.
+"""One log line per event: JSON, or readable text on a terminal.
 
-Both apps call `configure` once; fields are passed as `extra=fields(...)`. Lines
-that come with every request may be gathered: `gatherer_for`. Never logs settings,
+Both apps call `configure` once; fields are passed as `extra=fields(...)`. Lines of
+requests are gathered and written together: `gatherer_for`. Never logs settings,
 headers, bodies or addresses with a password.
 """
 
@@ -24,18 +24,18 @@ to_json = json.JSONEncoder(default=str, ensure_ascii=False).encode
 """`json.dumps` with arguments makes a new encoder for every line."""
 FLUSH_S = 0.05
 CHUNK_BYTES = select.PIPE_BUF
-"""What a write into a pipe keeps in one piece, also where several processes write into the same."""
+"""The most that a pipe takes in one piece where several processes write into the same."""
 MOST_CHARACTERS = 512
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def fields(**values: Any) -> dict[str, dict[str, Any]]:
-    """Return `extra` for a logging call: what the line carries beside its text."""
+    """Return `extra` for a logging call: what the line has beside its text."""
     return {_FIELDS: values}
 
 
 def shown(text: str) -> str:
-    """Return what a client sent as text that is safe in a line: cut, on one line, without codes for terminals."""
+    """Return what a client sent as text that is safe in a log: shortened, on one line, without terminal codes."""
     if len(text) > MOST_CHARACTERS:
         text = text[:MOST_CHARACTERS] + "…"
     return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
@@ -46,9 +46,10 @@ def _escaped(text: str) -> str:
 
 
 class Gatherer(logging.StreamHandler[TextIO]):
-    """The handler of both apps. Lines that are handed to it whole wait for a moment, to be written together.
+    """The log handler of both apps: collects the lines of requests for `FLUSH_S`, and writes them together.
 
-    They are written before any record, and by `flush`, so all lines stay in order.
+    A line costs 3 µs that way, and 19 µs as a record with a write of its own (decision
+    24). What is collected is written before any record, so all lines stay in order.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -56,15 +57,15 @@ class Gatherer(logging.StreamHandler[TextIO]):
         self._json = _Json()
         self.setFormatter(_Text() if stream.isatty() else self._json)
         self.gathers = False
-        """Off where nobody would flush what is gathered last."""
+        """Off outside `gathering()`, where nobody would write what was gathered last."""
         self._lines: list[str] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def suffices(self, logger: logging.Logger) -> bool:
-        """Tell whether nobody but this handler would see a record of `logger`, and would show it as configured.
+    def is_only_handler_of(self, logger: logging.Logger) -> bool:
+        """Tell whether this handler alone would see a record of `logger`, and show it as configured.
 
-        Asked for every line: handlers, filters and levels may change at any time.
+        Asked for every line, since handlers, filters and levels may change at any time.
         """
         above: logging.Logger = logger
         while above.parent is not None:
@@ -82,7 +83,7 @@ class Gatherer(logging.StreamHandler[TextIO]):
         )
 
     def add(self, line: str) -> None:
-        """Take a whole line, with its end; must be called in the running loop."""
+        """Take a whole line, with its line end; must be called in the running event loop."""
         size = len(line) if line.isascii() else len(line.encode(errors="replace"))
         if self._size + size > CHUNK_BYTES:
             self.write_gathered()
@@ -92,12 +93,12 @@ class Gatherer(logging.StreamHandler[TextIO]):
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._on_time)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, after the lines that came before it."""
+        """Write a record, after the lines that were gathered before it."""
         self.write_gathered()
         super().emit(record)
 
     def flush(self) -> None:
-        """Write what is gathered, and what the stream has kept."""
+        """Write what is gathered, and flush the stream."""
         self.write_gathered()
         super().flush()
 
@@ -105,7 +106,7 @@ class Gatherer(logging.StreamHandler[TextIO]):
         """Write what is gathered; never raises."""
         if not self._lines:
             return
-        self.acquire()  # records come from other threads, too; what the loop adds meanwhile, without it, stays
+        self.acquire()  # other threads write records; what the event loop adds meanwhile, without the lock, stays
         try:
             count = len(self._lines)
             text = "".join(self._lines[:count])
@@ -114,7 +115,7 @@ class Gatherer(logging.StreamHandler[TextIO]):
             self.stream.write(text)
             self.stream.flush()
         except (OSError, ValueError):
-            pass  # the stream is gone, and there is nowhere else to say so
+            pass  # the stream is closed, and there is nowhere else to report it
         finally:
             self.release()
 
@@ -131,18 +132,18 @@ class Gatherer(logging.StreamHandler[TextIO]):
 
 
 def gatherer_for(logger: logging.Logger) -> Gatherer | None:
-    """Return what takes whole INFO lines of `logger`; None where a record is expected, by a handler of the user's."""
+    """Return the handler that takes whole INFO lines of `logger`; None where another handler expects records."""
     for handler in logging.root.handlers:
-        return handler if isinstance(handler, Gatherer) and handler.suffices(logger) else None
+        return handler if isinstance(handler, Gatherer) and handler.is_only_handler_of(logger) else None
     return None
 
 
 @contextlib.contextmanager
 def gathering() -> Iterator[None]:
-    """Let lines be gathered; at the end all are written, and what comes later is written at once.
+    """Let lines be gathered, and write all at the end; what comes later is written at once.
 
-    For as long as the loop certainly runs: nothing at the end of a process can be relied on
-    to flush, since uvicorn ends by the signal that it was sent.
+    Used around the time in which the event loop certainly runs. Python's own shutdown does
+    not flush: plain uvicorn ends by raising the signal that it was sent.
     """
     ours = [handler for handler in logging.root.handlers if isinstance(handler, Gatherer)]
     for handler in ours:
@@ -155,14 +156,14 @@ def gathering() -> Iterator[None]:
 
 
 def line_of(logger: str, event: str) -> str:
-    """Return how an INFO line begins that is written now, up to its fields."""
+    """Return the beginning of an INFO line of this moment, up to its fields."""
     now_s = time.time()
     at = f"{_second(int(now_s))}.{int(now_s * 1000) % 1000:03d}Z"
     return f'{{"at": "{at}", "level": "info", "logger": "{logger}", "event": "{event}", '
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Send everything to standard error, in the form that its reader wants."""
+    """Send all logging to standard error: as text if that is a terminal, else as JSON."""
     root = logging.getLogger()
     root.handlers[:] = [Gatherer(sys.stderr)]
     root.setLevel(level)

@@ -1,7 +1,7 @@
-"""A directory for the processes of one master, gone when they are: those of masters that were killed are swept.
+"""A directory that the processes of one master share their metrics in, removed when the last of them has ended.
 
-A lock tells who lives, not a process id: those come again, and containers may share
-memory but not ids.
+A lock tells whether one of them lives, not a process id: ids are given again, and
+containers may share the memory file system but not the ids.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import tempfile
 from pathlib import Path
 
 MEMORY = Path("/dev/shm")
-"""Files that are written often stand here where there is one: on a disk, writing may block the loop."""
-PREFIX = "floodgate-figures-"
+"""Files that are written every second are kept here if it exists: a write to a disk may block the event loop."""
+PREFIX = "floodgate-metrics-"
 _LOCK = "alive"
 
 
 def make(place: Path | None = None) -> Path:
-    """Make one, in memory if there is a place for it; sweep what others have left there."""
+    """Create one, in memory where that can be written; remove those that killed masters have left there."""
     if place is None:
         place = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
     sweep(place)
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
     new = directory / f".{_LOCK}"
-    # Held until the last process that has it open ends: the master, and all that it forks. Never closed on purpose.
+    # Held until the last process ends that has it open: the master, or what it forks. So it is never closed.
     lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_SH)
-    new.rename(directory / _LOCK)
+    new.rename(directory / _LOCK)  # only now: `sweep` of another master takes an unlocked one for abandoned
     return directory
 
 
 def sweep(place: Path) -> None:
-    """Remove directories whose processes are all gone."""
+    """Remove the directories whose processes have all ended."""
     for lock in place.glob(f"{PREFIX}*/{_LOCK}"):
-        with contextlib.suppress(OSError):  # another user's, or one that somebody else sweeps
+        with contextlib.suppress(OSError):  # another user's, locked, or removed meanwhile by another master
             file = os.open(lock, os.O_RDWR)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

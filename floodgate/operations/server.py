@@ -1,7 +1,7 @@
-"""How gunicorn runs either app: a drain that begins at the signal.
+"""How gunicorn runs either app, with a drain that begins at the signal.
 
-Owns the worker class, the master's logger and the settings that both apps share.
-Must not know what an app does: it may have `begin_drain()`, `unready_s` and `collects_by_time`, and that is all.
+Owns the worker class, the master's logger and the settings that both apps share. Of an
+app it knows three optional attributes: `begin_drain()`, `shutdown_delay_s` and `collects_by_time`.
 """
 
 from __future__ import annotations
@@ -33,38 +33,36 @@ from floodgate.operations.settings import Settings
 MASTER_STARTED = "MASTER_STARTED"
 """Environment variable: the master's own monotonic clock, in seconds, when it read its configuration."""
 
-METRICS_DIR = "METRICS_DIR"
-"""Environment variable: where the processes of one master share their figures."""
+METRICS_DIR = "FLOODGATE_METRICS_DIR"
+"""Environment variable: where the processes of one master share their metrics."""
 
 CUT_MARGIN_S = 2
-"""From uvicorn's cutting of open responses to that SIGKILL: time for the lifespan's shutdown, which comes last."""
+"""Between uvicorn's end of open responses and gunicorn's SIGKILL: time for the lifespan's shutdown."""
 GC_PERIOD_S = 1.0
 GC_SHARE = 0.005
-"""Of the time, at most, is spent in the full collections of an app that `collects_by_time`: below what p99 sees."""
+"""The most time that full collections take of an app that `collects_by_time`: less than a p99 shows."""
 GC_YOUNG = (5000, 20, 1_000_000)
-"""Thresholds of such an app: with Python's 700 and 10 a burst of 200 requests is old before its first one ends."""
+"""Thresholds of such an app: with Python's 700 and 10 a burst of 200 requests is in the oldest generation at once."""
 WATCHDOG_S = 30
-"""A worker whose loop was blocked for so long is killed."""
+"""Gunicorn kills a worker process whose event loop was blocked for this long."""
 BEAT_S = 1.0
-"""Between two signs of life for the watchdog, and two looks at whether there is a master."""
+"""Between two notifications of the watchdog, and two checks that the master lives."""
 KEEP_ALIVE_S = 75
-"""Longer than a balancer keeps an idle connection: it closes first, so no request meets a closing one."""
-
-log = logging.getLogger(__name__)
+"""Longer than a balancer keeps an idle connection: so the balancer closes it, and sends nothing into a closing one."""
 
 
 class DrainingServer(Server):
     """Uvicorn's server, with a drain that begins at the signal and not after the last response.
 
-    For `unready_s` after the signal it still takes connections: a balancer goes on
-    sending some until its checks have noticed that the app is not ready, and what
-    then meets a closed port may be lost.
+    For `shutdown_delay_s` after the signal it still takes connections: a balancer sends some
+    until its checks have found the app not ready, and a request that meets a closed port
+    may be lost.
     """
 
-    def __init__(self, config: Config, begin_drain: Callable[[], None], unready_s: float) -> None:
+    def __init__(self, config: Config, begin_drain: Callable[[], None], shutdown_delay_s: float) -> None:
         super().__init__(config)
         self._begin_drain = begin_drain
-        self._unready_s = unready_s
+        self._shutdown_delay_s = shutdown_delay_s
         self._leaving = False
         self._loop = asyncio.get_running_loop()
 
@@ -72,9 +70,9 @@ class DrainingServer(Server):
         """Begin the drain; end at once at a SIGINT that is not the first signal.
 
         A Ctrl-C reaches a worker twice, from the terminal and as SIGQUIT from the
-        master, and a SIGTERM to the group as two of them: those do not count.
-        Unlike uvicorn's, this does not note the signal down, to die of it after a
-        clean end.
+        master; a SIGTERM to the process group also comes twice. Those do not count.
+        Unlike uvicorn's method it does not keep the signal: the process would die of it
+        after a clean end.
         """
         if not self._leaving:
             self._leaving = True
@@ -86,14 +84,14 @@ class DrainingServer(Server):
 
     def _leave(self) -> None:
         self._begin_drain()
-        self._loop.call_later(self._unready_s, self._close)
+        self._loop.call_later(self._shutdown_delay_s, self._close)
 
     def _close(self) -> None:
         self.should_exit = True
 
 
 class DrainingWorker(UvicornWorker):  # type: ignore[misc]
-    """What gunicorn forks for both apps."""
+    """The worker class of gunicorn for both apps."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -103,16 +101,16 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc]
         """Serve until drained; gunicorn calls this after the fork."""
         _lift_file_limit()
         gc.collect()
-        gc.freeze()  # what is loaded by now lives for ever: no full collection walks it again
+        gc.freeze()  # what is loaded by now stays until the end: full collections need not walk it
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
             runner.run(self._serve_until_drained())
 
     async def _serve_until_drained(self) -> None:
         self.config.app = self.wsgi
-        unready_s = getattr(self.wsgi, "unready_s", 0.0)
-        # uvicorn-worker leaves it unset, and what gunicorn cuts never reaches the lifespan's shutdown.
-        self.config.timeout_graceful_shutdown = max(1, int(self.cfg.graceful_timeout - unready_s - CUT_MARGIN_S))
-        server = DrainingServer(self.config, getattr(self.wsgi, "begin_drain", _nothing_to_drain), unready_s)
+        shutdown_delay_s = getattr(self.wsgi, "shutdown_delay_s", 0.0)
+        # uvicorn-worker leaves it unset; then gunicorn kills the process before the lifespan's shutdown has run.
+        self.config.timeout_graceful_shutdown = max(1, int(self.cfg.graceful_timeout - shutdown_delay_s - CUT_MARGIN_S))
+        server = DrainingServer(self.config, getattr(self.wsgi, "begin_drain", _nothing_to_drain), shutdown_delay_s)
         signal.signal(signal.SIGQUIT, server.handle_exit)
         async with asyncio.TaskGroup() as group:
             loops = [group.create_task(self._beat(server))]
@@ -125,16 +123,16 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc]
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     async def _beat(self, server: DrainingServer) -> None:
-        # Uvicorn tells the watchdog nothing once it shuts down; a long drain of one worker would be killed.
+        # Uvicorn stops notifying the watchdog when it shuts down; a worker with a long drain would be killed.
         while True:
             self.notify()
-            if os.getppid() != self.ppid:  # the master was killed: nobody would replace this one, or tell it to leave
+            if os.getppid() != self.ppid:  # the master was killed: nobody would stop or replace this process
                 server.handle_exit(signal.SIGTERM, None)
             await asyncio.sleep(BEAT_S)
 
 
 class MasterLogger(Logger):  # type: ignore[misc]
-    """Gunicorn's own lines, in the form of all the others."""
+    """Writes gunicorn's own lines in the form of all others."""
 
     def setup(self, cfg: GunicornConfig) -> None:
         logs.configure()
@@ -155,34 +153,37 @@ def configuration(app: str, port: int, settings: Settings) -> dict[str, Any]:
         "keepalive": KEEP_ALIVE_S,
         "worker_tmp_dir": str(scratch.MEMORY) if scratch.MEMORY.is_dir() else None,
         "control_socket_disable": True,
-        "raw_env": [f"{MASTER_STARTED}={time.monotonic()}", f"{METRICS_DIR}={settings.metrics_dir or _figures()}"],
-        "on_exit": _forget_figures,
+        "raw_env": [
+            f"{MASTER_STARTED}={time.monotonic()}",
+            f"{METRICS_DIR}={settings.metrics_dir or _metrics_directory()}",
+        ],
+        "on_exit": _remove_metrics_directory,
     }
 
 
 @functools.cache
-def _figures() -> Path:
-    """Return a directory for this master; a reload, which reads the configuration again, goes on counting in it."""
+def _metrics_directory() -> Path:
+    """Return a directory for this master; the same one after a reload, which reads the configuration again."""
     return scratch.make()
 
 
-def _forget_figures(arbiter: Arbiter) -> None:
-    if _figures.cache_info().currsize:
-        shutil.rmtree(_figures(), ignore_errors=True)
+def _remove_metrics_directory(arbiter: Arbiter) -> None:
+    if _metrics_directory.cache_info().currsize:
+        shutil.rmtree(_metrics_directory(), ignore_errors=True)
 
 
 async def _collect_by_time() -> None:
-    """Make the full collections of cyclic garbage by the clock, and not by the count of what is new.
+    """Run the full garbage collections by the clock, and not by the number of new objects.
 
-    With 10,000 requests waiting Python's own rule spent a third of the time walking
-    them. Never collecting is no way out: what a request holds is old when it ends,
-    so the cycles of a user's middleware would stay for ever.
+    With 10,000 requests waiting, Python's own rule spent a third of the time walking
+    them. They cannot be left out: what a request holds is in the oldest generation
+    when it ends, so cycles that a user's middleware makes would never be freed.
     """
     gc.set_threshold(*GC_YOUNG)
     took_s = 0.0
     while True:
         await asyncio.sleep(max(GC_PERIOD_S, took_s / GC_SHARE))
-        began_s = time.thread_time()  # a busy neighbour makes it no rarer
+        began_s = time.thread_time()  # processor time: other processes make collections no rarer
         gc.collect()
         took_s = time.thread_time() - began_s
 
@@ -192,6 +193,6 @@ def _nothing_to_drain() -> None:
 
 
 def _lift_file_limit() -> None:
-    """Open as many files as allowed: a waiting request is a connection, and many a system starts with 1,024."""
+    """Raise the limit of open files as far as allowed: a waiting request is a connection, and 1,024 is common."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,25 +1,29 @@
-"""Every knob of both apps: unit, default and the reason for it.
+"""The settings of both apps: unit, default and the reason for each.
 
-Read once at start from the environment (names in capitals), passed in from
-there on; nothing else reads the environment.
+Read once at start from the environment (`FLOODGATE_` and the name in capitals), passed in
+from there on; nothing else reads the environment.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from floodgate.errors import ConfigurationError
-from floodgate.operations import redis_url
+from floodgate.operations import environment, redis_url
 
 NAMESPACE = "floodgate"
 """Of a Redis that serves this deployment alone: `make dev` and docker-compose.yml bring one."""
 UNNAMED = f"?{NAMESPACE}"
-"""What docker-compose.yml makes of a `REDIS_URL` without a `NAMESPACE`: it cannot leave out its own default."""
+"""What docker-compose.yml makes of a `REDIS_URL` without a namespace: it cannot leave out its own default."""
 KILL_MARGIN_S = 5
 """From the end of the drain to gunicorn's SIGKILL."""
+
+log = logging.getLogger(__name__)
 
 
 class Settings(BaseSettings):
@@ -47,14 +51,14 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         30, gt=0, le=3600, description="how long a leaving process ends its work; longer than the longest timeout_s"
     )
-    unready_s: float = Field(
+    shutdown_delay_s: float = Field(
         0, ge=0, le=300, description="how long a leaving gateway still takes requests while it says not ready"
     )
     stop_grace_s: float | None = Field(
         None, gt=0, le=7200, description="after which whoever runs the containers kills them, if anybody does"
     )
 
-    worker_places: int = Field(100, ge=1, le=10_000, description="async handlers at once, per process")
+    worker_concurrency: int = Field(100, ge=1, le=10_000, description="async handlers at once, per process")
     worker_threads: int = Field(16, ge=1, le=1_000, description="sync handlers at once, per process")
     stuck_s: float = Field(
         30, gt=0, le=3600, description="how long runs past their deadline may hold all places before a worker ends"
@@ -62,7 +66,7 @@ class Settings(BaseSettings):
     worker_max_level: int = Field(9, ge=0, le=9, description="the dearest tasks this worker takes")
 
     rate_per_s: float | None = Field(None, gt=0, description="requests a second to queued routes, per gateway process")
-    rate_bucket: float = Field(1000, ge=1, description="how many may come at once under RATE_PER_S")
+    rate_burst: float = Field(1000, ge=1, description="how many may come at once under FLOODGATE_RATE_PER_S")
     result_ttl_s: int = Field(3600, ge=1, le=604800, description="how long the result of a 202 can be fetched")
     dead_max_bytes: int = Field(
         16 << 20, ge=0, description="memory for copies of lost tasks, the last ones, each cut at 16 KiB"
@@ -91,6 +95,19 @@ class Settings(BaseSettings):
         None, description="where processes behind one port share their figures; gunicorn and `make dev` make their own"
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment by `environment.given`; raises `ConfigurationError` for a name that is no setting."""
+        given = environment.given(os.environ, list(cls.model_fields))
+        return init_settings, InitSettingsSource(settings_cls, init_kwargs=dict(given))
+
     @field_validator("redis_url", "ops_token", "metrics_dir", "results_bytes", mode="before")
     @classmethod
     def _unset(cls, value: object) -> object:
@@ -118,7 +135,7 @@ class Settings(BaseSettings):
 
     @property
     def redis(self) -> str:
-        """Return the address of Redis, or raise `ConfigurationError` with the mend."""
+        """Return the address of Redis, or raise `ConfigurationError` with the repair."""
         if self.redis_url is None:
             raise ConfigurationError(
                 "REDIS_URL is not set: `make dev` brings a Redis of its own; elsewhere set e.g. REDIS_URL=redis://127.0.0.1:6379/0"
@@ -128,7 +145,7 @@ class Settings(BaseSettings):
     @property
     def graceful_timeout_s(self) -> int:
         """Return how long gunicorn lets a leaving process live."""
-        return round(self.unready_s + self.drain_s) + KILL_MARGIN_S
+        return round(self.shutdown_delay_s + self.drain_s) + KILL_MARGIN_S
 
     @property
     def lease_ms(self) -> int:
@@ -143,11 +160,22 @@ class Settings(BaseSettings):
         return round(self.lease_s * 600)
 
 
-def faults(error: ValidationError) -> list[str]:
+def of_app() -> Settings:
+    """Return the settings of an app that starts; logs which variables are ignored or have another name now."""
+    for line in environment.notes(os.environ, list(Settings.model_fields)):
+        log.warning(line)
+    settings = Settings()
+    _ = settings.redis  # a missing address ends the start with the repair, not a loop of errors
+    return settings
+
+
+def faults(error: ValidationError | ConfigurationError) -> list[str]:
     """Say of each setting that does not fit how it is set and what is wrong; never its value, which may be a secret."""
+    if isinstance(error, ConfigurationError):
+        return [str(error)]
     said = []
     for fault in error.errors():
         name, wrong = str(fault["loc"][0]), fault["msg"].removeprefix("Value error, ")
         field = Settings.model_fields.get(name)
-        said.append(f"{name.upper()}: {wrong}" + (f" ({field.description})" if field else ""))
+        said.append(f"{environment.variable(name)}: {wrong}" + (f" ({field.description})" if field else ""))
     return said

@@ -1,6 +1,6 @@
-"""Ties a process to its engine: when the engine fails, the process ends and its server starts another.
+"""Ends the process when its engine fails, so that its server starts another.
 
-A process whose loops have died but which still answers `live` would look healthy.
+A process whose engine has ended but which still answers `/-/live` would look healthy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ log = logging.getLogger("floodgate")
 
 
 def start(engine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Run the engine as the process's one task; await it at the end."""
+    """Start the engine as a task; await it at shutdown."""
     task = asyncio.create_task(engine, name="engine")
     task.add_done_callback(_ended)
     return task
@@ -23,5 +23,5 @@ def start(engine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 
 def _ended(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("the engine failed: this process ends", exc_info=error)
+        log.critical("the engine has failed: this process ends with SIGTERM", exc_info=error)
         signal.raise_signal(signal.SIGTERM)

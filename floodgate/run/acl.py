@@ -1,14 +1,13 @@
 """Who may do what in Redis: the users of the containers, and the commands and keys that the apps need.
 
-`python -m floodgate.run.acl NAMESPACE` prints the apps' user for a Redis of one's own. Runs
-before anything is installed, so it takes the standard library alone.
+`python -m floodgate acl FLOODGATE_NAMESPACE` prints the apps' user for a Redis of one's own. Needs the
+standard library alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from collections.abc import Iterable
 
 USER, HEALTH = "floodgate", "health"
@@ -46,5 +45,7 @@ def _digest(password: str) -> str:
     return hashlib.sha256(password.encode()).hexdigest()
 
 
-if __name__ == "__main__":
-    print(f"user {USER} on >PASSWORD {apps(*sys.argv[1:2])}")
+def acl(namespace: str) -> int:
+    """Print the line of the apps' user; PASSWORD in it is to be replaced."""
+    print(f"user {USER} on >PASSWORD {apps(namespace)}")
+    return 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +22,7 @@ REGISTRIES = ("pyp" + "i.org", "pythonhost" + "ed.org", "deb" + ".debian.org", "
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:root|work|farm|home/\w+|Users/\w+)/[\w.-]+")
 
 
-def main() -> int:
+def check() -> int:
     """Print every breach with file and line; return 1 if there is one."""
     breaches = [breach for path in _committed() for breach in breaches_of(path, _text(path))]
     for breach in breaches:
@@ -87,7 +86,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return ""
-
-
-if __name__ == "__main__":
-    sys.exit(main())

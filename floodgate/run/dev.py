@@ -1,7 +1,7 @@
 """`make dev`: the whole system on one machine, in one terminal, until Ctrl-C.
 
 Owns the order of start and stop: server, worker, gateway, and back. Must not know
-how an app is run (`apps`) or what a change means (`reloading`).
+how an app is run (`processes`) or what a change means (`reload`).
 """
 
 from __future__ import annotations
@@ -10,46 +10,52 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import Coroutine
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from floodgate.errors import ConfigurationError
+from floodgate.operations import environment
 from floodgate.operations.settings import Settings, faults
-from floodgate.run.apps import HOST, KILL_MARGIN_S, App, Service
-from floodgate.run.asking import answer, askable, editable, taken
-from floodgate.run.embedded import EmbeddedServer, ServerFailed
-from floodgate.run.reloading import say, until_it_builds, watch, watched
+from floodgate.run.embedded_server import EmbeddedServer, ServerFailed
+from floodgate.run.processes import HOST, KILL_MARGIN_S, App, Service
+from floodgate.run.readiness import announce, first_path, get, taken
+from floodgate.run.reload import say, until_it_builds, watch, watched
 
 FIRST_ANSWER_S = 60.0
 POLL_S = 0.1
+TYPED = ("GATEWAY_PORT", "WORKER_PORT", "OPS_TOKEN")
+"""What stands before `make dev` or in the shell without the settings' prefix, as it does for `make up`."""
 
 
-def main() -> int:
+def dev() -> int:
     """Run the system; return 0 after Ctrl-C or SIGTERM, 1 when it could not go on."""
+    for name in TYPED:
+        if (value := os.environ.get(name)) and not environment.ADDRESS.match(value):
+            os.environ.setdefault(environment.PREFIX + name, value)
     try:
         settings = Settings()
-    except ValidationError as error:
+    except (ValidationError, ConfigurationError) as error:
         say("\n".join(faults(error)))
         return 1
     if settings.gateway_port == settings.worker_port:
         say(f"GATEWAY_PORT and WORKER_PORT are both {settings.gateway_port}: choose another for one of them")
         return 1
     for variable, port in (("GATEWAY_PORT", settings.gateway_port), ("WORKER_PORT", settings.worker_port)):
-        if taken(port):
-            say(f"port {port} is taken: choose another with {variable}, e.g. {variable}={port + 100} make dev")
+        if said := taken(variable, port, "make dev"):
+            say(said)
             return 1
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, signal.default_int_handler)  # until the loop takes over: unwind, so that the server ends
     # No byte code: two edits within a second may leave a stale file behind.
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    variables = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
     try:
         with contextlib.ExitStack() as stack:
             if settings.redis_url is None:
-                environment["NAMESPACE"] = settings.namespace
-                environment["REDIS_URL"] = stack.enter_context(EmbeddedServer(unix=True)).url
-            return asyncio.run(_run(settings, environment))
+                variables["FLOODGATE_NAMESPACE"] = settings.namespace
+                variables["REDIS_URL"] = stack.enter_context(EmbeddedServer(unix=True)).url
+            return asyncio.run(_run(settings, variables))
     except ServerFailed as error:
         say(str(error))
         return 1
@@ -57,24 +63,24 @@ def main() -> int:
         return 0
 
 
-async def _run(settings: Settings, environment: dict[str, str]) -> int:
+async def _run(settings: Settings, variables: dict[str, str]) -> int:
     directories = watched(Path.cwd(), settings.handlers)
     stopping = _on_signals()
-    if not await _before(stopping, until_it_builds(directories, environment)):
+    if not await _before(stopping, until_it_builds(directories, variables)):
         return 0
     worker = Service("worker", "worker_app.main:build", settings.worker_port, 35)
     gateway = Service("gateway", "gateway_app.main:build", settings.gateway_port, 36)
     apps: list[App] = []
     try:
         for service in (worker, gateway):
-            apps.append(await App.start(service, environment, settings.drain_s))
-        return await _serve(apps, directories, environment, stopping, settings)
+            apps.append(await App.start(service, variables, settings.drain_s))
+        return await _serve(apps, directories, variables, stopping, settings)
     finally:
         await _stop(apps, stopping, settings.drain_s + KILL_MARGIN_S)
 
 
 async def _serve(
-    apps: list[App], directories: list[Path], environment: dict[str, str], stopping: asyncio.Event, settings: Settings
+    apps: list[App], directories: list[Path], variables: dict[str, str], stopping: asyncio.Event, settings: Settings
 ) -> int:
     def reload() -> None:
         for app in apps:
@@ -82,7 +88,7 @@ async def _serve(
 
     async with asyncio.TaskGroup() as group:
         ends = {group.create_task(app.ended()): app for app in apps}
-        side = [group.create_task(watch(directories, environment, reload)), group.create_task(_announce(settings))]
+        side = [group.create_task(watch(directories, variables, reload)), group.create_task(_announce(settings))]
         stop = group.create_task(stopping.wait())
         await asyncio.wait([*ends, stop], return_when=asyncio.FIRST_COMPLETED)
         ended = [(app, task.result()) for task, app in ends.items() if task.done()]
@@ -130,26 +136,18 @@ async def _announce(settings: Settings) -> None:
         async with asyncio.timeout(FIRST_ANSWER_S):
             for ready in (f"http://{HOST}:{settings.worker_port}/-/ready", f"{url}/-/ready"):
                 await _until_ok(ready)
-            path = askable(await _until_ok(f"{url}/openapi.json"))
+            path = first_path(await _until_ok(f"{url}/openapi.json"))
             if path is not None:
                 await _until_ok(url + path)
     except TimeoutError:
         say(f"no answer within {FIRST_ANSWER_S:g} s; the lines above may say why")
         return
-    say("ready")
-    say(f"  docs: {url}/docs")
-    if path is not None:
-        say(f"  try:  curl {url}{path}")
-    say(f"  edit: {editable(settings.handlers)}")
+    announce(say, settings.gateway_port, path, settings.handlers)
 
 
 async def _until_ok(url: str) -> bytes:
     while True:
-        body = await asyncio.to_thread(answer, url)
-        if body is not None:
+        status, body = await asyncio.to_thread(get, url)
+        if status // 100 == 2:
             return body
         await asyncio.sleep(POLL_S)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

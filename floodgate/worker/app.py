@@ -1,7 +1,7 @@
-"""The worker as a bare ASGI application: its lifespan starts the claimers, HTTP says live, ready and what is counted.
+"""The worker as a bare ASGI application: its lifespan runs the consumers, HTTP answers live, ready and metrics.
 
-`build` is what the servers are given. Never waits for Redis itself: an exception
-or a wait at start would end the master.
+`build` is what `worker_app/main.py` calls. It never waits for Redis: an exception
+or a wait at the start of a process would end its master.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from floodgate.declare.discovery import check_times, discover
 from floodgate.declare.registry import Registry
 from floodgate.operations import supervision
-from floodgate.operations.endpoints import OpsEndpoints, Pages
+from floodgate.operations.endpoints import OpsEndpoints
 from floodgate.operations.logs import configure
-from floodgate.operations.metrics.page import MetricsPage
-from floodgate.operations.metrics.snapshot import Snapshot
-from floodgate.operations.settings import Settings
+from floodgate.operations.metrics import Snapshot
+from floodgate.operations.metrics_page import MetricsPage
+from floodgate.operations.settings import Settings, of_app
 from floodgate.worker.runtime import WorkerRuntime
 
 Message = MutableMapping[str, Any]
@@ -26,19 +26,19 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class WorkerApp:
-    """Live, ready, the operators' pages, and the engine behind them."""
+    """Runs a worker while it lives, and serves the paths under `/-/`."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
         self.engine: WorkerRuntime | None = None
         self._leaving = False
-        self._gate = OpsEndpoints(
-            Pages({"metrics": MetricsPage(self._figures)}), settings.ops_token, lambda: self.ready
+        self._ops = OpsEndpoints(
+            {"metrics": MetricsPage(self._collect_metrics)}, settings.ops_token, lambda: self.ready
         )
 
     def begin_drain(self) -> None:
-        """Take nothing more and end what runs; may be called twice, from a signal handler, and before the start."""
+        """Claim nothing more and end what runs; may be called twice, from a signal handler, and before the start."""
         self._leaving = True
         if self.engine is not None:
             self.engine.begin_drain()
@@ -51,36 +51,31 @@ class WorkerApp:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._gate(scope, receive, send)
+            await self._ops(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        self.engine = WorkerRuntime(self._settings, self._registry)  # after the fork: names are drawn here
+        # Only here, after the fork: two processes of one name would take each other's leases.
+        self.engine = WorkerRuntime(self._settings, self._registry)
         running = supervision.start(self.engine.run())
         if self._leaving:
             self.engine.begin_drain()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.begin_drain()
-        with contextlib.suppress(Exception):  # said already
+        with contextlib.suppress(Exception):  # `supervision` has logged it
             await running
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _figures(self) -> Snapshot:
+    async def _collect_metrics(self) -> Snapshot:
         assert self.engine is not None
-        return await self.engine.figures()
-
-
-def create_app(settings: Settings, registry: Registry) -> WorkerApp:
-    """Return the application for these settings and handlers."""
-    return WorkerApp(settings, registry)
+        return await self.engine.collect_metrics()
 
 
 def build() -> WorkerApp:
     """Return the application that the environment describes."""
     configure()
-    settings = Settings()
-    _ = settings.redis  # a missing address ends the start with the mend, not a loop of errors
+    settings = of_app()
     registry = discover(settings)
     check_times(settings, registry)
-    return create_app(settings, registry)
+    return WorkerApp(settings, registry)

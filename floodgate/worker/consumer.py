@@ -1,8 +1,10 @@
-"""One per executor: claims what there is room for, parks when there is nothing, starts what it got.
+"""Claims tasks for one executor, and starts them.
 
-Owns the claim connection and the serial of its calls. The rule of the baton is
-here: it parks only with room, only on lanes it is registered for, and claims
-unparked after a connect, an error, and after gaining room.
+Owns the claim connection and the serial of its calls. While there is nothing it is
+parked: a `BLPOP` and a claim go out in one write, so that the server itself runs the
+claim the moment there is work. It parks only with free concurrency and on lanes it is
+registered for, and claims without parking after a connect, after an error and after a
+run has freed a place: whoever takes a wake-up marker must be able to take the work.
 """
 
 from __future__ import annotations
@@ -27,8 +29,7 @@ from floodgate.operations.logs import fields
 from floodgate.worker.completion import CompletionBatcher
 from floodgate.worker.executor import Executor
 from floodgate.worker.heartbeat import Heartbeat
-from floodgate.worker.metrics import GIVEN_BACK, WorkerMetrics
-from floodgate.worker.runs import Event
+from floodgate.worker.metrics import REQUEUED, WorkerMetrics
 
 log = logging.getLogger("floodgate.worker")
 
@@ -36,17 +37,16 @@ BLOCK_S = 3.0
 SLACK_S = 1.5
 """A parked read may take this much longer than its block before the connection counts as dead."""
 CALL_S = 2.0
-STOP_S = 0.5
-"""How long a stopped handler may clean up before its task is given back."""
-MEND_S = 0.2
-"""Between two looks at a baton of the wrong type, which `reap` drops: parking on it returns at once."""
+CLEANUP_S = 0.5
+"""How long a handler that is stopped at the end of a drain may clean up before its task is requeued."""
+RETRY_S = 0.2
+"""Between two attempts to park on a key of the wrong type, which returns at once until `reap` deletes it."""
 SILENT_S = BLOCK_S + SLACK_S + CALL_S
-"""Without an answer to any claim for so long, this claimer does not work, whatever its renewals say."""
+"""A consumer without an answer to any claim for so long does not work, whatever its renewals say."""
 FULL_S = 0.1
-"""Without room for so long, a claimer listens to its bell: short runs make no calls for it."""
+"""A consumer that is full for so long listens to its control channel: short runs make no calls for it."""
 LISTEN_S = 1.0
 CLAIM_BYTES = 512 * 1024
-MOST_TASKS = 256
 
 
 class Consumer:
@@ -62,14 +62,14 @@ class Consumer:
         heartbeat: Heartbeat,
         *,
         process: str,
-        contract: str,
+        release: str,
         lanes: Sequence[str],
         lease_ms: int,
-        metering: WorkerMetrics,
+        metrics: WorkerMetrics,
         eviction: Eviction,
     ) -> None:
-        # reap knows by it how long its registration and its leases last: processes may differ
-        self.name = f"{process}-{lease_ms}.{executor.kind}.{executor.places}"
+        # The reaper reads lease and concurrency from the name: they may differ between processes.
+        self.name = f"{process}-{lease_ms}.{executor.kind}.{executor.concurrency}"
         self.lanes = lanes
         self.executor = executor
         self._keys = keys
@@ -77,26 +77,27 @@ class Consumer:
         self._completions = completions
         self._heartbeat = heartbeat
         self._lease_ms = lease_ms
-        self._metering = metering
+        self._metrics = metrics
         self._eviction = eviction
-        self._pool_name = f"{contract}:{executor.kind}"
+        self._pool_name = f"{release}:{executor.kind}"
         self._serial = 0
         self._last_read = 0
+        """Serial of the last claim whose reply was read: `join` returns the leases of later ones to the queue."""
         self._answered_s = -math.inf
         self.leaving = False
         self._full = asyncio.Event()
-        """Set while there is no room to claim."""
-        self._pipeline = Pipeline(pool, self._on_open)
+        """Set while nothing can be claimed."""
+        self._pipeline = Pipeline(pool, self)
         self._listening = Pipeline(pool)
 
     @property
     def working(self) -> bool:
-        """Tell whether it is registered, and claims or has no room to; not while all its places are stuck."""
-        claims = self.executor.room == 0 or time.monotonic() - self._answered_s < SILENT_S
+        """Tell whether it is registered, and claims or is full; not while all that runs is stuck."""
+        claims = self.executor.free == 0 or time.monotonic() - self._answered_s < SILENT_S
         return claims and not self.executor.stuck and self._heartbeat.registers(self)
 
     def leases(self) -> Mapping[str, str]:
-        """Return lease to route of everything this claimer holds, unacknowledged ends included."""
+        """Return lease to route of all that this consumer holds, ends that are not acknowledged yet included."""
         ended = {lease: r for lease, r in self._completions.leases.items() if lease.startswith(f"{self.name}#")}
         return {**ended, **{lease: run.task.route for lease, run in self.executor.runs.items()}}
 
@@ -110,6 +111,26 @@ class Consumer:
             await self._claim_until_leave()
             listening.cancel()
 
+    async def leave(self) -> None:
+        """Claim nothing more; the end of the registration wakes a parked claim."""
+        self.leaving = True
+        self.executor.freed.set()
+        await self._heartbeat.renew(self)
+
+    async def requeue(self) -> None:
+        """Return the tasks that still run to the queue; each was started, so it counts as an attempt."""
+        runs = self.executor.release()
+        if not runs:
+            return
+        # Handlers end first: then the next attempt overlaps only with those that cannot be stopped.
+        await asyncio.wait([run.work for run in runs if run.work is not None], timeout=CLEANUP_S)
+        for run in runs:
+            self._metrics.routes[run.task.route].ended(REQUEUED, time.monotonic() - run.started_s)
+        items = [Released(run.lease, run.task_id, run.task.route, True) for run in runs]
+        for at in range(0, len(items), MAX_BATCH):
+            await self._pipeline.run(release(self._keys, items[at : at + MAX_BATCH]), CALL_S)
+        log.warning("requeued unfinished tasks", extra=fields(consumer=self.name, tasks=len(runs)))
+
     async def _claim_until_leave(self) -> None:
         backoff = Backoff()
         while not self.leaving:
@@ -117,37 +138,15 @@ class Consumer:
                 await self._pipeline.open()
                 await self._claim_until_broken(backoff)
             except FloodgateError as error:
-                self._metering.claims.failed()
-                await self._pipeline.close()  # the next one begins with a join: a lost claim's leases go back
+                self._metrics.claims.failed()
+                await self._pipeline.close()  # the next connect begins with `join`: the leases of a lost claim return
                 if not self.leaving:
                     log.warning("no claims: waiting for Redis", extra=fields(consumer=self.name, reason=str(error)))
                     await asyncio.sleep(backoff.next_s())
         await self._pipeline.close()
 
-    async def leave(self) -> None:
-        """Take nothing more; the bell ends a parked claim."""
-        self.leaving = True
-        self.executor.gained_room.set()
-        await self._heartbeat.renew(self)
-
-    async def give_back(self) -> None:
-        """Return what still runs: it had started, so it counts as a try."""
-        runs = list(self.executor.runs.values())
-        if not runs:
-            return
-        for run in runs:
-            self.executor.tell(run, Event.RELEASE)
-        # First the end, then the release: the next start then overlaps only with what does not let itself be stopped.
-        await asyncio.wait([run.work for run in runs if run.work is not None], timeout=STOP_S)
-        for run in runs:
-            self._metering.routes[run.task.route].ended(GIVEN_BACK, time.monotonic() - run.started_s)
-        items = [Released(run.lease, run.task_id, run.task.route, True) for run in runs]
-        for at in range(0, len(items), MAX_BATCH):
-            await self._pipeline.run(release(self._keys, items[at : at + MAX_BATCH]), CALL_S)
-        log.warning("gave back unfinished work", extra=fields(consumer=self.name, tasks=len(runs)))
-
-    async def _on_open(self, pipeline: Pipeline) -> None:
-        self._metering.connects.opened("claim")
+    async def on_open(self, pipeline: Pipeline) -> None:
+        self._metrics.connects.opened("claim")
         if self.leaving:
             return
         await self._eviction.look(pipeline)
@@ -157,28 +156,31 @@ class Consumer:
         self._clock.observe(reply.now_ms)
 
     async def _claim_until_broken(self, backoff: Backoff) -> None:
-        parked = False
+        parks = False
         while not self.leaving:
-            if self.executor.room == 0:
-                parked = False
-                self._full.set()
-                self.executor.gained_room.clear()
-                await self.executor.gained_room.wait()
-                self._full.clear()
-                self._answered_s = time.monotonic()  # it had no room to claim
+            if self.executor.free == 0:
+                parks = False
+                await self._wait_until_freed()
                 continue
-            reply, rung = await (self._park() if parked else self._claim())
+            reply, popped = await (self._park() if parks else self._claim())
             backoff.reset()
-            # The share of a claim may leave work behind; then its baton lies there and parking returns at once.
-            parked = True
+            # A claim takes its share only and may leave work behind; its marker is there, and parking returns at once.
+            parks = True
             if reply.malformed:
-                log.error("malformed tasks in the queue dropped", extra=fields(count=reply.malformed))
-            # First the start: a bell may ring for a task of the same turn, and what follows may fail.
+                log.error("malformed tasks dropped from the queue", extra=fields(count=reply.malformed))
+            # Started first: the control channel may name a task of this very claim, and what follows may fail.
             for claimed in reply.tasks:
                 self._start(claimed)
-            await self._hear(self._pipeline, rung)
+            await self._stop_named(self._pipeline, popped)
             if not reply.registered:
                 await self._heartbeat.renew(self)
+
+    async def _wait_until_freed(self) -> None:
+        self._full.set()
+        self.executor.freed.clear()
+        await self.executor.freed.wait()
+        self._full.clear()
+        self._answered_s = time.monotonic()  # while it was full there was nothing to be answered
 
     def _call(self, valid_s: float) -> Call[ClaimReply]:
         self._serial += 1
@@ -187,7 +189,7 @@ class Consumer:
             valid_until_ms=self._clock.now_ms() + round(valid_s * 1000),
             consumer=self.name,
             serial=self._serial,
-            free=min(self.executor.room, MOST_TASKS),
+            free=min(self.executor.free, MAX_BATCH),
             lease_ms=self._lease_ms,
             max_bytes=CLAIM_BYTES,
             pool=self._pool_name,
@@ -196,19 +198,19 @@ class Consumer:
 
     async def _claim(self) -> tuple[ClaimReply, Any]:
         call, sent_s = self._call(1.0), time.monotonic()
-        claimed = self._read(await self._pipeline.run(call, CALL_S))
-        self._metering.claims.answered(time.monotonic() - sent_s, len(claimed.tasks))
-        return claimed, None
+        reply = self._read(await self._pipeline.run(call, CALL_S))
+        self._metrics.claims.answered(time.monotonic() - sent_s, len(reply.tasks))
+        return reply, None
 
     async def _park(self) -> tuple[ClaimReply, Any]:
-        """Return what it claimed, and what woke it."""
+        """Return what the claim brought, and what `BLPOP` popped."""
         call = self._call(BLOCK_S + 1.0)
         wakes = [self._keys.wake(lane) for lane in self.lanes]
         block = ("BLPOP", self._keys.control(self.name), *wakes, str(BLOCK_S))
-        rung, reply = await self._pipeline.exchange([block, call.evalsha], BLOCK_S + SLACK_S)
-        claimed = self._read(await self._pipeline.result(call, reply, CALL_S))
-        self._metering.claims.brought(len(claimed.tasks))
-        return claimed, rung
+        popped, answer = await self._pipeline.exchange([block, call.evalsha], BLOCK_S + SLACK_S)
+        reply = self._read(await self._pipeline.result(call, answer, CALL_S))
+        self._metrics.claims.brought(len(reply.tasks))
+        return reply, popped
 
     def _read(self, reply: ClaimReply) -> ClaimReply:
         self._last_read, self._answered_s = self._serial, time.monotonic()
@@ -216,8 +218,8 @@ class Consumer:
         return reply
 
     async def _listen_while_full(self) -> None:
-        """Hear the bell while no claim is parked on it; on a connection of its own, since room ends no `BLPOP`."""
-        bell = ("BLPOP", self._keys.control(self.name), str(LISTEN_S))
+        """Read the control channel while no claim is parked on it; on another connection, as nothing ends a `BLPOP`."""
+        block = ("BLPOP", self._keys.control(self.name), str(LISTEN_S))
         backoff = Backoff()
         try:
             while True:
@@ -227,39 +229,39 @@ class Consumer:
                     continue
                 try:
                     await self._listening.open()
-                    (rung,) = await self._listening.exchange([bell], LISTEN_S + SLACK_S)
-                    await self._hear(self._listening, rung)
+                    (popped,) = await self._listening.exchange([block], LISTEN_S + SLACK_S)
+                    await self._stop_named(self._listening, popped)
                     backoff.reset()
-                except FloodgateError:  # the renewals say the same, and say that Redis is away
+                except FloodgateError:  # not logged: the renewals say that Redis is away
                     await asyncio.sleep(backoff.next_s())
         finally:
             await self._listening.close()
 
-    async def _hear(self, pipeline: Pipeline, rung: Any) -> None:
-        """Stop what the bell names. Its rest is fetched without waiting."""
-        if isinstance(rung, Exception) and str(rung).startswith("WRONGTYPE"):
-            log.error("garbage in the place of a bell or a baton: dropped", extra=fields(consumer=self.name))
-            await pipeline.exchange([("DEL", self._keys.control(self.name))], CALL_S)
-            await asyncio.sleep(MEND_S)
+    async def _stop_named(self, pipeline: Pipeline, popped: Any) -> None:
+        """Stop the tasks that the control channel names; all but the first are still in it."""
+        channel = self._keys.control(self.name)
+        if isinstance(popped, Exception) and str(popped).startswith("WRONGTYPE"):
+            log.error("a wake-up marker or control channel is malformed: dropped", extra=fields(consumer=self.name))
+            await pipeline.exchange([("DEL", channel)], CALL_S)
+            await asyncio.sleep(RETRY_S)
             return
-        if not isinstance(rung, list) or rung[0] != self._keys.control(self.name).encode():
+        if not isinstance(popped, list) or popped[0] != channel.encode():
             return
-        (rest,) = await pipeline.exchange([("LPOP", self._keys.control(self.name), 1000)], CALL_S)
-        items = (rung[1], *(rest if isinstance(rest, list) else ()))
-        for item in items:
-            self.executor.stop_task(item.decode("ascii", "replace"))
+        (rest,) = await pipeline.exchange([("LPOP", channel, 1000)], CALL_S)
+        for task_id in (popped[1], *(rest if isinstance(rest, list) else ())):
+            self.executor.stop_task(task_id.decode("ascii", "replace"))
 
     def _start(self, claimed: Claimed) -> None:
         lease = lease_of(self.name, self._serial, claimed.id)
         try:
             task = unpack_task(claimed.blob)
-            if task.route not in self.executor.plans or not claimed.id.startswith(f"{task.route}."):
+            if task.route not in self.executor.calls or not claimed.id.startswith(f"{task.route}."):
                 raise DecodeError("a task of a route that is not served here")
         except DecodeError as error:
             log.error("a task that cannot be read", extra=fields(task=claimed.id, reason=str(error)))
-            self._metering.unreadable.add()
+            self._metrics.malformed.add()
             self._completions.fail(lease, claimed)
         else:
             left_s = (task.deadline_ms - self._clock.now_ms()) / 1000
-            self._metering.routes[task.route].started()
+            self._metrics.routes[task.route].started()
             self.executor.start(lease, claimed.id, task, claimed.attempts_used, left_s)

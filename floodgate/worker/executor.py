@@ -1,8 +1,8 @@
-"""Runs handlers: async ones on the loop, sync ones in threads.
+"""Runs handlers: async ones on the event loop, sync ones in threads.
 
-Owns the places of one claimer and what becomes of a run: a result, an error, or
-a stop. Whatever a handler raises or returns, exactly one report leaves here. Must
-not know Redis: leases are names to it.
+Owns the concurrency of one consumer and the phases of a run. Whatever a handler
+returns or raises, exactly one end is handed to the completions, unless the task was
+released. Must not know Redis: leases are names to it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import contextvars
 import decimal
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Protocol
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -23,154 +25,241 @@ from floodgate.declare.context import Caller, Context
 from floodgate.declare.registry import ExecutorKind
 from floodgate.errors import HTTPError
 from floodgate.operations.logs import fields
-from floodgate.worker.arguments import Plan
-from floodgate.worker.runs import Ended, Event, Phase, Run
-from floodgate.worker.serialization import SerializedResult, refusal
+from floodgate.worker.arguments import HandlerCall
+from floodgate.worker.serialization import SerializedResult, serialize_error
 from floodgate.worker.thread_pool import ThreadPool
 
 log = logging.getLogger("floodgate.worker")
 
-NOTHING = SerializedResult(0, (), b"")
+NO_RESULT = SerializedResult(0, (), b"")
+
+
+class Phase(Enum):
+    """How far a run is; what is reported at its end follows from this alone."""
+
+    CREATED = auto()
+    """Its handler was not called yet."""
+    RUNNING = auto()
+    """Whatever the handler returns or raises is the answer."""
+    EXPIRED = auto()
+    """Its deadline has passed: reported as expired, whatever the handler still returns."""
+    STOPPED = auto()
+    """Nobody waits any more: reported without an answer, and no sample of how long the route takes."""
+    RELEASED = auto()
+    """Its task was returned to the queue: nothing is reported."""
+
+
+class Event(Enum):
+    """What moves a run from one phase to the next."""
+
+    BEGIN = auto()
+    DEADLINE = auto()
+    STOP = auto()
+    RELEASE = auto()
+
+
+TRANSITIONS: Mapping[tuple[Phase, Event], Phase] = {
+    (Phase.CREATED, Event.BEGIN): Phase.RUNNING,
+    (Phase.CREATED, Event.DEADLINE): Phase.EXPIRED,
+    (Phase.CREATED, Event.STOP): Phase.STOPPED,
+    (Phase.CREATED, Event.RELEASE): Phase.RELEASED,
+    (Phase.RUNNING, Event.DEADLINE): Phase.EXPIRED,
+    (Phase.RUNNING, Event.STOP): Phase.STOPPED,
+    (Phase.RUNNING, Event.RELEASE): Phase.RELEASED,
+    (Phase.EXPIRED, Event.STOP): Phase.STOPPED,
+    (Phase.EXPIRED, Event.RELEASE): Phase.RELEASED,
+    (Phase.STOPPED, Event.RELEASE): Phase.RELEASED,
+}
+"""The specification of how a run may end: a pair that is not here changes nothing, and no phase leads back."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One task while its handler runs."""
+
+    lease: str
+    task_id: str
+    task: Task
+    context: Context
+    left_s: float
+    """Seconds until the deadline, at the start."""
+    work: asyncio.Task[None] | None = None
+    phase: Phase = Phase.CREATED
+    started_s: float = field(default_factory=time.monotonic)
+
+    def move(self, event: Event) -> bool:
+        """Make a transition; tell whether the handler is running and has to be cancelled now.
+
+        True at most once per run: a second cancellation would cut the handler's clean-up short.
+        """
+        before = self.phase
+        self.phase = TRANSITIONS.get((before, event), before)
+        if event is not Event.BEGIN:
+            self.context.cancel()
+        return before is Phase.RUNNING and self.phase is not before
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that has ended, with the reply that the client gets."""
+
+    run: Run
+    reply: TaskReply
+    run_ms: int
+    in_time: bool
+
+
+class Completions(Protocol):
+    """Takes every run that has ended, in the event loop."""
+
+    def add(self, ended: Ended) -> None: ...
 
 
 class Executor:
-    """The places of one claimer. `on_end` is called once per run, in the loop."""
+    """Runs up to `concurrency` handlers of one kind at once."""
 
     def __init__(
         self,
         kind: ExecutorKind,
-        places: int,
-        plans: Mapping[str, Plan],
+        concurrency: int,
+        calls: Mapping[str, HandlerCall],
         max_result_bytes: int,
-        on_end: Callable[[Ended], None],
+        completions: Completions,
     ) -> None:
         self.kind = kind
-        self.places = places
-        self.plans = plans
+        self.concurrency = concurrency
+        self.calls = calls
+        """Route to what is called for its tasks."""
         self.runs: dict[str, Run] = {}
-        """By lease, until the handler ended."""
-        self.gained_room = asyncio.Event()
+        """By lease, until the handler has ended."""
+        self.freed = asyncio.Event()
+        """Set whenever a run ends."""
         self._loop = asyncio.get_running_loop()
         self._max_result_bytes = max_result_bytes
-        self._on_end = on_end
-        self._threads = ThreadPool(places) if kind == "s" else None
+        self._completions = completions
+        self._threads = ThreadPool(concurrency) if kind == "s" else None
 
     @property
-    def room(self) -> int:
-        return self.places - len(self.runs)
+    def free(self) -> int:
+        """Return how many more tasks can be started now."""
+        return self.concurrency - len(self.runs)
 
     @property
     def overdue(self) -> int:
-        """Return how many places are held by runs past their deadline: threads that hang, for the most part."""
+        """Return how many runs are past their deadline: threads that hang, for the most part."""
         return sum(run.context.seconds_left == 0 for run in self.runs.values())
 
     @property
     def stuck(self) -> bool:
         """Tell whether nothing can be started, and nobody waits for anything that runs."""
-        return self.room == 0 and self.overdue == self.places
+        return self.free == 0 and self.overdue == self.concurrency
 
-    def start(self, lease: str, task_id: str, task: Task, tries_used: int, left_s: float) -> None:
-        """Begin a run; at most `room` times."""
+    def start(self, lease: str, task_id: str, task: Task, attempts_used: int, left_s: float) -> None:
+        """Begin a run; called only while `free` is above 0."""
         caller = None if task.caller is None else Caller(task.caller, task.claims)
-        run = Run(lease, task_id, task, Context(task.request_id, tries_used + 1, left_s, caller), left_s)
+        run = Run(lease, task_id, task, Context(task.request_id, attempts_used + 1, left_s, caller), left_s)
         self.runs[lease] = run
         run.work = self._loop.create_task(self._run(run))
 
     def stop(self, lease: str) -> bool:
-        """Tell the handler of a lease to end: nobody waits for its answer. False if it has ended or was told before."""
+        """End the run of a lease, since nobody waits for its answer; False if it has ended or was stopped before."""
         run = self.runs.get(lease)
         if run is None or run.phase in (Phase.STOPPED, Phase.RELEASED):
             return False
-        self.tell(run, Event.STOP)
+        self._move(run, Event.STOP)
         return True
 
-    def tell(self, run: Run, event: Event) -> None:
-        """Move a run; its handler hears it once. A thread cannot be stopped: it has the flag of its `Context`."""
-        if run.move(event) and self.kind == "a" and run.work is not None:
-            run.work.cancel()
-
     def stop_task(self, task_id: str) -> None:
-        """The same for whatever lease the task runs under."""
+        """End the runs of a task, under whatever leases."""
         for lease in [lease for lease, run in self.runs.items() if run.task_id == task_id]:
             self.stop(lease)
+
+    def release(self) -> list[Run]:
+        """End all runs without a report, and return them; their handlers may still clean up."""
+        runs = list(self.runs.values())
+        for run in runs:
+            self._move(run, Event.RELEASE)
+        return runs
 
     async def idle(self) -> None:
         """Return when nothing runs any more."""
         while self.runs:
-            self.gained_room.clear()
-            await self.gained_room.wait()
+            self.freed.clear()
+            await self.freed.wait()
 
     def close(self) -> None:
         if self._threads is not None:
             self._threads.close()
 
+    def _move(self, run: Run, event: Event) -> None:
+        # A thread cannot be cancelled: a sync handler reads the flag of its `Context`, which `move` has set.
+        if run.move(event) and self.kind == "a" and run.work is not None:
+            run.work.cancel()
+
     async def _run(self, run: Run) -> None:
-        outcome, answer = TaskOutcome.FAILED, NOTHING
-        timer = self._loop.call_later(run.left_s, self.tell, run, Event.DEADLINE)
-        self.tell(run, Event.BEGIN if run.left_s > 0 else Event.DEADLINE)  # nothing is started after its deadline
+        outcome, result = TaskOutcome.FAILED, NO_RESULT
+        timer = self._loop.call_later(run.left_s, self._move, run, Event.DEADLINE)
+        # What has expired in the queue is never started: the client has its 504 already.
+        self._move(run, Event.BEGIN if run.left_s > 0 else Event.DEADLINE)
         try:
             if run.phase is Phase.RUNNING:
-                answer = await self._answer(run)
+                result = await self._result(run)
                 outcome = TaskOutcome.DONE
         except BaseException as error:  # a handler may raise anything, SystemExit and CancelledError too
-            told = isinstance(error, asyncio.CancelledError) and run.phase is Phase.EXPIRED
-            if run.phase in (Phase.RUNNING, Phase.EXPIRED) and not told:
-                self._say(run, "handler failed", error)
+            by_deadline = isinstance(error, asyncio.CancelledError) and run.phase is Phase.EXPIRED
+            if run.phase in (Phase.RUNNING, Phase.EXPIRED) and not by_deadline:
+                label = self.calls[run.task.route].handler.label
+                log.error("handler failed", exc_info=error, extra=fields(request_id=run.task.request_id, route=label))
         finally:
             timer.cancel()
             del self.runs[run.lease]
-            self.gained_room.set()
-            if run.context.cancelled:  # a starved loop may not have seen the deadline yet
+            self.freed.set()
+            if run.context.cancelled:  # the timer may be late in a busy loop; the context reads the clock
                 run.move(Event.DEADLINE)
             if run.phase is not Phase.RUNNING:
-                outcome, answer = TaskOutcome.EXPIRED, NOTHING
+                outcome, result = TaskOutcome.EXPIRED, NO_RESULT
             if run.phase is not Phase.RELEASED:
-                self._report(run, outcome, answer)
+                self._complete(run, outcome, result)
 
-    def _report(self, run: Run, outcome: TaskOutcome, answer: SerializedResult) -> None:
+    def _complete(self, run: Run, outcome: TaskOutcome, result: SerializedResult) -> None:
         run_ms = round((time.monotonic() - run.started_s) * 1000)
         wait_ms = max(0, round(run.task.budget_ms - run.left_s * 1000))
-        reply = TaskReply(run.task_id, outcome, answer.status, answer.headers, answer.body, wait_ms, run_ms)
+        reply = TaskReply(run.task_id, outcome, result.status, result.headers, result.body, wait_ms, run_ms)
         in_time = outcome is not TaskOutcome.EXPIRED and run.context.seconds_left > 0
-        self._on_end(Ended(run, reply, run_ms, in_time))
+        self._completions.add(Ended(run, reply, run_ms, in_time))
 
-    async def _answer(self, run: Run) -> SerializedResult:
-        plan = self.plans[run.task.route]
+    async def _result(self, run: Run) -> SerializedResult:
         try:
-            answer = await self._call(plan, run)
+            result = await self._call(self.calls[run.task.route], run)
         except (HTTPError, HTTPException, RequestValidationError) as error:
-            return refusal(error)
-        if len(answer.body) > self._max_result_bytes:
+            return serialize_error(error)
+        if len(result.body) > self._max_result_bytes:
             raise ValueError(
-                f"the result has {len(answer.body)} bytes, MAX_RESULT_BYTES allows {self._max_result_bytes}"
+                f"the result has {len(result.body)} bytes, FLOODGATE_MAX_RESULT_BYTES allows {self._max_result_bytes}"
             )
-        return answer
+        return result
 
-    async def _call(self, plan: Plan, run: Run) -> SerializedResult:
-        arguments = await plan.arguments(run.task)
-        if plan.handler.context_name is not None:
-            arguments[plan.handler.context_name] = run.context
-        # A context is copied with each task, but the decimal context in it is one object for all until it is replaced.
+    async def _call(self, call: HandlerCall, run: Run) -> SerializedResult:
+        arguments = await call.arguments(run.task)
+        if call.handler.context_name is not None:
+            arguments[call.handler.context_name] = run.context
+        # Each asyncio task has a copy of the context, but the decimal context in it is one object until it is replaced.
         decimal.setcontext(decimal.getcontext().copy())
         if self._threads is None:
-            result = await plan.handler.function(**arguments)
-            return NOTHING if run.context.cancelled else plan.render(result)
+            result = await call.handler.function(**arguments)
+            return NO_RESULT if run.context.cancelled else call.serialize(result)
         own = contextvars.copy_context()  # a thread has one of its own, which would carry over to the next request
-        # Keeps its place until the thread comes back, whatever has become of the run.
-        answer, error = await self._threads.submit(lambda: own.run(_in_thread, plan, run, arguments))
+        # Waits until the thread returns, whatever the run's phase: the thread is not free for another run before.
+        in_thread, error = await self._threads.submit(lambda: own.run(_call_in_thread, call, run, arguments))
         if error is not None:
             raise error
-        assert isinstance(answer, SerializedResult)
-        return answer
-
-    def _say(self, run: Run, event: str, error: BaseException) -> None:
-        label = self.plans[run.task.route].handler.label
-        log.error(event, exc_info=error, extra=fields(request_id=run.task.request_id, route=label))
+        assert isinstance(in_thread, SerializedResult)
+        return in_thread
 
 
-def _in_thread(plan: Plan, run: Run, arguments: dict[str, Any]) -> SerializedResult:
-    """Call a sync handler and render its result: what is large would hold up the loop, and with it the renewals."""
-    if run.context.cancelled:  # a starved loop may hand it over late: what expired is never started
-        return NOTHING
-    result = plan.handler.function(**arguments)
-    return NOTHING if run.context.cancelled else plan.render(result)
+def _call_in_thread(call: HandlerCall, run: Run, arguments: dict[str, Any]) -> SerializedResult:
+    """Call a sync handler and serialize its result: a large one would hold up the loop, and with it the renewals."""
+    if run.context.cancelled:  # a busy loop may submit it late, and what has expired is never started
+        return NO_RESULT
+    result = call.handler.function(**arguments)
+    return NO_RESULT if run.context.cancelled else call.serialize(result)

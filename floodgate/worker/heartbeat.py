@@ -1,7 +1,7 @@
-"""Keeps a worker's claimers registered and its leases alive, five times per lease.
+"""Renews the registrations of a worker's consumers and the leases of its running tasks, five times per lease.
 
-A lease that is gone belongs to somebody else now; one that is unwanted has
-nobody waiting: both are told to the executor.
+A lease that is gone belongs to another worker, and one that is unwanted has no client
+any more: the executor stops both.
 """
 
 from __future__ import annotations
@@ -10,22 +10,24 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from floodgate.broker.clock import RedisClock
-from floodgate.broker.commands import RenewReply, renew
+from floodgate.broker.commands import RenewReply, declare, renew
 from floodgate.broker.connection import Client, run
 from floodgate.broker.keys import Keys
+from floodgate.declare.registry import Registry
 from floodgate.errors import FloodgateError
 from floodgate.operations.logs import fields
+from floodgate.operations.settings import Settings
 from floodgate.worker.metrics import WorkerMetrics
 
 log = logging.getLogger("floodgate.worker")
 
 
-class Holder(Protocol):
-    """A claimer, as far as renewal is concerned."""
+class LeaseHolder(Protocol):
+    """A consumer, as far as its heartbeat is concerned."""
 
     name: str
     lanes: Sequence[str]
@@ -37,35 +39,39 @@ class Holder(Protocol):
 
 
 class Heartbeat:
-    """Renews for all claimers of one process. `declare` is called when one may have joined anew, until it works."""
+    """Registers, declares and renews for all consumers of one process, which serve `lanes` together."""
 
     def __init__(
         self,
         client: Client,
         keys: Keys,
         clock: RedisClock,
-        lease_ms: int,
-        registration_ms: int,
-        declare: Callable[[], Awaitable[None]],
-        metering: WorkerMetrics,
+        settings: Settings,
+        registry: Registry,
+        lanes: Sequence[str],
+        started_s: float,
+        metrics: WorkerMetrics,
     ) -> None:
         self._client = client
         self._keys = keys
         self._clock = clock
-        self._lease_ms = lease_ms
-        self._registration_ms = registration_ms
-        self._declare = declare
-        self._metering = metering
-        self._renewed: dict[str, float] = {}
-        self._undeclared = True
+        self._lease_ms = settings.lease_ms
+        self._registration_ms = settings.registration_ms
+        self._renew_s = settings.renew_s
+        self._registry = registry
+        self._lanes = lanes
+        self._started_s = started_s
+        self._metrics = metrics
+        self._renewed_s: dict[str, float] = {}
+        self._declared = False
         self._turn = asyncio.Lock()
 
-    def registers(self, holder: Holder) -> bool:
-        """Tell whether the claimer is registered at this moment, as far as this process knows."""
-        return time.monotonic() - self._renewed.get(holder.name, -math.inf) < self._registration_ms / 1000
+    def registers(self, holder: LeaseHolder) -> bool:
+        """Tell whether the consumer is registered at this moment, as far as this process knows."""
+        return time.monotonic() - self._renewed_s.get(holder.name, -math.inf) < self._registration_ms / 1000
 
-    async def renew(self, holder: Holder) -> None:
-        """Renew once, or take leave if the holder is leaving; raises what `run` does.
+    async def renew(self, holder: LeaseHolder) -> None:
+        """Renew once, or end the registration of a holder that is leaving; raises what `run` does.
 
         One at a time: a renewal that overtakes the leave would register a worker that is gone.
         """
@@ -73,47 +79,57 @@ class Heartbeat:
             try:
                 await self._renew(holder, holder.leaving)
             except FloodgateError:
-                self._undeclared = True  # it may have joined all the same, and the next one would not say so
+                self._declared = False  # it may have registered all the same, and the next renewal would not tell
                 raise
 
-    async def _renew(self, holder: Holder, leave: bool) -> None:
-        held, sent_s = holder.leases(), time.monotonic()
-        reply = await run(
-            self._client,
-            renew(
-                self._keys,
-                consumer=holder.name,
-                register_ms=0 if leave else self._registration_ms,
-                lease_ms=self._lease_ms,
-                lanes=holder.lanes,
-                leases=[(route, lease) for lease, route in held.items()],
-            ),
-            self._lease_ms / 1000 / 5,
-        )
-        self._clock.observe(reply.now_ms)
-        self._metering.renewals.answered(time.monotonic() - sent_s, len(held))
-        self._renewed[holder.name] = -math.inf if leave else time.monotonic()
-        self._heed(holder, reply)
-        if reply.joined:
-            log.info("registered", extra=fields(consumer=holder.name, lanes=len(holder.lanes)))
-        if (reply.joined or self._undeclared) and not leave:
-            await self._declare()
-            self._undeclared = False
-
-    async def keep(self, holder: Holder) -> None:
-        """Renew for ever; ends by cancellation."""
+    async def run(self, holder: LeaseHolder) -> None:
+        """Renew until cancelled."""
         while True:
-            await asyncio.sleep(self._lease_ms / 1000 / 5)
+            await asyncio.sleep(self._renew_s)
             try:
                 await self.renew(holder)
             except FloodgateError as error:
-                self._metering.renewals.failed()
+                self._metrics.renewals.failed()
                 log.warning("renewal failed", extra=fields(consumer=holder.name, reason=str(error)))
 
-    def _heed(self, holder: Holder, reply: RenewReply) -> None:
+    async def _renew(self, holder: LeaseHolder, leave: bool) -> None:
+        held, sent_s = holder.leases(), time.monotonic()
+        call = renew(
+            self._keys,
+            consumer=holder.name,
+            register_ms=0 if leave else self._registration_ms,
+            lease_ms=self._lease_ms,
+            lanes=holder.lanes,
+            leases=[(route, lease) for lease, route in held.items()],
+        )
+        reply = await run(self._client, call, self._renew_s)
+        self._clock.observe(reply.now_ms)
+        self._metrics.renewals.answered(time.monotonic() - sent_s, len(held))
+        self._renewed_s[holder.name] = -math.inf if leave else time.monotonic()
+        self._stop_ended(holder, reply)
+        if reply.joined:
+            log.info("registered", extra=fields(consumer=holder.name, lanes=len(holder.lanes)))
+        # Whoever registers anew may do so on a server that has lost its data, and with it the routes.
+        if (reply.joined or not self._declared) and not leave:
+            await self._declare()
+            self._declared = True
+
+    def _stop_ended(self, holder: LeaseHolder, reply: RenewReply) -> None:
         for lease in reply.cancelled:
             holder.stop(lease)
-        # Not those of runs that ended meanwhile: their `complete` overtook the renewal.
+        # A run that ended meanwhile is not counted: its `complete` has overtaken the renewal.
         if gone := sum(holder.stop(lease) for lease in reply.gone):
-            self._metering.gone.add(gone)
+            self._metrics.gone.add(gone)
             log.warning("leases are gone", extra=fields(consumer=holder.name, leases=gone))
+
+    async def _declare(self) -> None:
+        registry = self._registry
+        call = declare(
+            self._keys,
+            started_ms=self._clock.at_ms(self._started_s),
+            limits={h.route: (h.max_concurrency, h.admission.max_running or 0) for h in registry.handlers},
+            lanes=self._lanes,
+            contract=registry.release_digest,
+            digests=registry.signature_digests,
+        )
+        self._clock.observe(await run(self._client, call))

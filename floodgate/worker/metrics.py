@@ -1,7 +1,6 @@
-"""What a worker process counts: tasks by route, its places, and what happens between it and Redis.
+"""What a worker process counts: runs by route, its concurrency, and its calls of Redis.
 
-One object per process; the few places that know call it. Must not know how figures
-are kept or shown.
+One object per process. Must not know how the numbers are kept or shown.
 """
 
 from __future__ import annotations
@@ -12,48 +11,49 @@ from pathlib import Path
 from floodgate.broker.call_metrics import Calls, Connects, Reaps
 from floodgate.broker.envelopes import TaskOutcome
 from floodgate.declare.registry import Registry
-from floodgate.operations.metrics.families import EVICTS, SECONDS, Family
-from floodgate.operations.metrics.ledger import Counter, Histogram, Ledger
-from floodgate.operations.metrics.vitals import Vitals
+from floodgate.operations.metrics import EVICTS, SECONDS, Metric, Metrics
+from floodgate.operations.metrics_files import ProcessMetrics
 
 ROUTE = ("method", "route")
-STARTED = Family("floodgate_tasks_started_total", "counter", "Tasks claimed and handed to their handler.", ROUTE)
-ENDED = Family(
+STARTED = Metric("floodgate_tasks_started_total", "counter", "Tasks claimed and handed to their handler.", ROUTE)
+ENDED = Metric(
     "floodgate_tasks_ended_total",
     "counter",
-    "Runs by outcome; stopped: nobody waited any more; given_back: not ended when the worker left.",
+    "Runs by outcome; stopped: nobody waited any more; requeued: not ended when the worker left.",
     (*ROUTE, "outcome"),
 )
-RUN_SECONDS = Family(
+RUN_SECONDS = Metric(
     "floodgate_task_run_seconds", "histogram", "How long runs took, however they ended.", ROUTE, SECONDS
 )
-PLACES = Family("floodgate_worker_places", "gauge", "Tasks that these processes can run at once.", ("kind",))
-BUSY = Family("floodgate_worker_places_busy", "gauge", "Tasks that run in these processes.", ("kind",))
-OVERDUE = Family(
-    "floodgate_worker_places_overdue", "gauge", "Of the busy places, those held by runs past their deadline.", ("kind",)
+CONCURRENCY = Metric("floodgate_worker_concurrency", "gauge", "Tasks that these processes can run at once.", ("kind",))
+USED = Metric("floodgate_worker_concurrency_used", "gauge", "Tasks that run in these processes.", ("kind",))
+OVERDUE = Metric(
+    "floodgate_worker_concurrency_overdue", "gauge", "Of the running tasks, those past their deadline.", ("kind",)
 )
-GONE = Family("floodgate_leases_gone_total", "counter", "Leases that ended here while their task still ran.")
-UNREADABLE = Family("floodgate_tasks_unreadable_total", "counter", "What was claimed and is no task of this registry.")
+GONE = Metric("floodgate_leases_gone_total", "counter", "Leases that ended here while their task still ran.")
+MALFORMED = Metric(
+    "floodgate_tasks_malformed_total", "counter", "What was claimed and cannot be read as a task of this registry."
+)
 
 KINDS = {"a": "async", "s": "sync"}
 STOPPED = "stopped"
-GIVEN_BACK = "given_back"
+REQUEUED = "requeued"
 OUTCOMES = (
     *(outcome.value for outcome in (TaskOutcome.DONE, TaskOutcome.FAILED, TaskOutcome.EXPIRED)),
     STOPPED,
-    GIVEN_BACK,
+    REQUEUED,
 )
 
 
-class TaskMeter:
-    """The series of one route's tasks."""
+class TaskMetrics:
+    """Counts the runs of one route's tasks."""
 
     __slots__ = ("_outcomes", "_run", "_started")
 
-    def __init__(self, ledger: Ledger, method: str, route: str) -> None:
-        self._started = ledger.counter(STARTED, method, route)
-        self._outcomes: dict[str, Counter] = {o: ledger.counter(ENDED, method, route, o) for o in OUTCOMES}
-        self._run: Histogram = ledger.histogram(RUN_SECONDS, method, route)
+    def __init__(self, metrics: Metrics, method: str, route: str) -> None:
+        self._started = metrics.counter(STARTED, method, route)
+        self._outcomes = {outcome: metrics.counter(ENDED, method, route, outcome) for outcome in OUTCOMES}
+        self._run = metrics.histogram(RUN_SECONDS, method, route)
 
     def started(self) -> None:
         self._started.add()
@@ -64,22 +64,21 @@ class TaskMeter:
 
 
 class WorkerMetrics:
-    """What one worker process counts."""
+    """Counts what one worker process does."""
 
     def __init__(
-        self, registry: Registry, directory: Path | None, is_ready: Callable[[], bool], take: Callable[[], None]
+        self, registry: Registry, directory: Path | None, is_ready: Callable[[], bool], update: Callable[[], None]
     ) -> None:
-        self.ledger = ledger = Ledger()
-        self.routes = {h.route: TaskMeter(ledger, h.method, h.path) for h in registry.handlers}
-        self.places = {kind: ledger.gauge(PLACES, label) for kind, label in KINDS.items()}
-        self.busy = {kind: ledger.gauge(BUSY, label) for kind, label in KINDS.items()}
-        self.overdue = {kind: ledger.gauge(OVERDUE, label) for kind, label in KINDS.items()}
-        self.claims, self.completes = Calls(ledger, "claim"), Calls(ledger, "complete")
-        self.renewals = Calls(ledger, "renew")
-        self.gone = ledger.counter(GONE)
-        self.unreadable = ledger.counter(UNREADABLE)
-        self.connects = Connects(ledger, "claim", "complete")
-        self.reaps = Reaps(ledger)
-        self.evicts = ledger.gauge(EVICTS)
-        self.vitals = Vitals(ledger, is_ready, take)
-        ledger.open(directory)
+        metrics = Metrics()
+        self.routes = {h.route: TaskMetrics(metrics, h.method, h.path) for h in registry.handlers}
+        self.concurrency = {kind: metrics.gauge(CONCURRENCY, label) for kind, label in KINDS.items()}
+        self.used = {kind: metrics.gauge(USED, label) for kind, label in KINDS.items()}
+        self.overdue = {kind: metrics.gauge(OVERDUE, label) for kind, label in KINDS.items()}
+        self.claims, self.completes = Calls(metrics, "claim"), Calls(metrics, "complete")
+        self.renewals = Calls(metrics, "renew")
+        self.gone = metrics.counter(GONE)
+        self.malformed = metrics.counter(MALFORMED)
+        self.connects = Connects(metrics, "claim", "complete")
+        self.reaps = Reaps(metrics)
+        self.evicts = metrics.gauge(EVICTS)
+        self.process = ProcessMetrics(metrics, directory, is_ready, update)

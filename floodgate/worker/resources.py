@@ -1,11 +1,10 @@
-"""What handlers ask for (pools, clients, models): opened once per process, closed on drain.
+"""Opens what handlers ask for (pools, clients, models) once per process, and closes it after the drain.
 
-Owns the order: what a resource needs is open before it, and closed after it. A
-factory that fails is tried again with back-off; what is open stays open. Where a
-background task of a resource fails, its task group cancels the owner: at start all
-are opened anew, later the worker has to end. One task does it all, since a task
-group inside of a resource has to be left by the task that entered it. Must not know
-queues.
+A resource is opened after those it needs and closed before them. A factory that fails
+is called again with back-off; what is open stays open. One task opens and closes all,
+since a task group inside of a resource must be left by the task that entered it. Where
+such a group fails it cancels that task: while opening, all are opened anew; later the
+worker has to end. Must not know queues.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from floodgate.worker.thread_pool import ThreadPool
 log = logging.getLogger("floodgate.worker")
 
 CLOSE_S = 2.0
-"""How long closing all of them may take: gunicorn kills at `DRAIN_S` + 5."""
+"""How long closing all of them may take: gunicorn kills at `FLOODGATE_DRAIN_S` + 5."""
 SLACK_S = 0.5
-"""For what does not even heed its cancellation."""
+"""For a resource that does not end when it is cancelled."""
 
 Factory = Callable[..., Any]
 
@@ -50,27 +49,27 @@ class Resources:
         self._threads = ThreadPool(1)
         """One, so that a sync generator is closed in the thread that opened it."""
         self._at = ""
-        """What is opened or closed at the moment, for the log."""
+        """Name of the resource that is being opened or closed, for the log."""
         self._all_open = asyncio.Event()
         self._leaving = asyncio.Event()
         self._owner: asyncio.Task[None] | None = None
 
     def get(self, resource: Resource) -> Any:
-        """Return what the resource's factory gave."""
+        """Return the open resource."""
         return self._values[resource.factory]
 
     async def open(self) -> None:
-        """Return when all are open; tries for ever, says why it failed; ends by cancellation."""
+        """Return when all are open; tries until cancelled, and logs why it failed."""
         self._owner = asyncio.create_task(self._own(), name="resources")
         await self._all_open.wait()
 
     async def failed(self) -> None:
-        """Return when what was open is closed again, though nobody asked for it."""
+        """Return when the resources are closed although `close` was not called."""
         assert self._owner is not None
         await asyncio.wait({self._owner})
 
     async def close(self) -> None:
-        """Close all in reverse order, within `CLOSE_S`; what fails or hangs is said and left."""
+        """Close all in reverse order, within `CLOSE_S`; what fails or hangs is logged and left behind."""
         self._leaving.set()
         if self._owner is None:
             return
@@ -87,7 +86,7 @@ class Resources:
             try:
                 await self._hold_open()
             except BaseException:
-                # The group that cancelled this task has taken that back by now; who else cancels it means it.
+                # A task group that cancelled this task has undone that by now; any other cancellation is to be obeyed.
                 if self._all_open.is_set() or _is_cancelled():
                     raise
                 self._values.clear()
@@ -96,13 +95,13 @@ class Resources:
     async def _hold_open(self) -> None:
         try:
             for resource in self._wanted:
-                await self._open_in_the_end(resource)
+                await self._open_with_retries(resource)
             self._all_open.set()
             await self._leaving.wait()
         finally:
             await self._close_all()
 
-    async def _open_in_the_end(self, resource: Resource) -> None:
+    async def _open_with_retries(self, resource: Resource) -> None:
         backoff = Backoff()
         while not self._leaving.is_set():
             try:
@@ -119,12 +118,12 @@ class Resources:
         if key not in self._values:
             self._at = resource.name
             if any(key == other.factory for other in needed_by):
-                circle = " → ".join(r.name for r in (*needed_by, resource))
-                raise ConfigurationError(f"resources need each other in a circle: {circle}; take one out")
+                cycle = " → ".join(r.name for r in (*needed_by, resource))
+                raise ConfigurationError(f"resources need each other in a cycle: {cycle}; take one out")
             factory = self._overrides[key] if key in self._overrides else await self._imported(key)
             arguments = {n: await self._need(r, (*needed_by, resource)) for n, r in needs_of(factory).items()}
             self._at = resource.name
-            log.info("opening a resource", extra=fields(resource=resource.name))  # one that hangs is seen by its name
+            log.info("opening a resource", extra=fields(resource=resource.name))  # logged first: it may hang
             self._values[key] = await self._enter(resource.name, factory, arguments)
         return self._values[key]
 
@@ -150,7 +149,7 @@ class Resources:
             value = await stack.enter_async_context(made)
             self._closers.append((name, stack.aclose))
             return value
-        # Many things that are no resource by themselves can be entered, locks and transactions for example.
+        # Only contextlib's: locks and transactions can be entered too, and a handler wants to do that itself.
         return await self._enter_in_thread(name, made) if AbstractContextManager in type(made).__mro__ else made
 
     async def _enter_in_thread(self, name: str, manager: AbstractContextManager[Any]) -> Any:
@@ -160,7 +159,7 @@ class Resources:
             if entered:
                 manager.__exit__(None, None, None)
 
-        # Before it is entered: a drain may come meanwhile, and the thread closes it when it is through at last.
+        # Noted before it is entered: if a drain comes meanwhile, the thread closes it as soon as it is open.
         self._closers.append((name, lambda: self._in_thread(leave)))
         try:
             await self._in_thread(lambda: entered.append(manager.__enter__()))
@@ -178,7 +177,7 @@ class Resources:
             try:
                 async with asyncio.timeout(share_s):
                     await close()
-            except BaseException as error:  # as when opening; the others are closed in any case
+            except BaseException as error:  # SystemExit too; the others are closed in any case
                 event = "a resource did not close" if self._leaving.is_set() else "a resource failed"
                 log.error(event, exc_info=error, extra=fields(resource=self._at))
 
@@ -190,7 +189,7 @@ class Resources:
 
 
 def _is_async(factory: Factory) -> bool:
-    """Tell whether a call does nothing yet, or may need the running loop: `aiohttp.ClientSession` does."""
+    """Tell whether a call does nothing yet, or may need the running loop, as `aiohttp.ClientSession` does."""
     plain = inspect.unwrap(factory)
     return inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain) or hasattr(factory, "__aenter__")
 

@@ -1,14 +1,13 @@
-"""Everything a worker process runs, and the order in which it leaves.
+"""Runs everything of one worker process, and ends it in order.
 
 One task group holds all loops; nothing is started outside of it. Ready means:
-every claimer is registered at this moment, and is answered when it claims.
+every consumer is registered at this moment, and is answered when it claims.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import os
 import secrets
@@ -17,36 +16,34 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from floodgate.broker.clock import RedisClock
-from floodgate.broker.commands import declare
-from floodgate.broker.connection import connect, run
+from floodgate.broker.connection import connect
 from floodgate.broker.eviction import Eviction
 from floodgate.broker.keys import Keys, group_of, lane_of
-from floodgate.broker.pipeline import Pipeline
 from floodgate.broker.reaper import reap_forever
 from floodgate.declare.registry import ExecutorKind, Registry
 from floodgate.errors import FloodgateError, WorkerFailed
 from floodgate.operations.logs import fields
-from floodgate.operations.metrics.snapshot import Snapshot
+from floodgate.operations.metrics import Snapshot
 from floodgate.operations.settings import Settings
-from floodgate.worker.arguments import plans
+from floodgate.worker.arguments import HandlerCall, handler_calls
 from floodgate.worker.completion import CompletionBatcher
 from floodgate.worker.consumer import BLOCK_S, SLACK_S, Consumer
 from floodgate.worker.executor import Executor
 from floodgate.worker.heartbeat import Heartbeat
 from floodgate.worker.metrics import WorkerMetrics
-from floodgate.worker.neighbours import Neighbours, look_forever
 from floodgate.worker.resources import Resources
 
 log = logging.getLogger("floodgate.worker")
 
 WATCH_S = 0.25
-"""Between two looks at whether all places are stuck."""
+"""Between two looks at whether every run of an executor is stuck."""
+KINDS: tuple[ExecutorKind, ...] = ("a", "s")
 FLUSH_S = 2.0
 """How long the last replies may take after the work has ended."""
 
 
 class WorkerRuntime:
-    """One worker process at work."""
+    """Opens the resources, claims and runs tasks, and leaves at `begin_drain` or when it cannot go on."""
 
     def __init__(
         self, settings: Settings, registry: Registry, overrides: Mapping[Any, Callable[..., Any]] | None = None
@@ -60,25 +57,21 @@ class WorkerRuntime:
         self._pool = self._client.connection_pool
         self._keys = Keys(settings.namespace)
         self._clock = RedisClock()
-        self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
-        self.metering = WorkerMetrics(registry, settings.metrics_of("worker"), lambda: self.ready, self._take)
-        self._eviction = Eviction(settings.allow_eviction, self.metering.evicts.set, log)
+        started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
+        self.metrics = WorkerMetrics(registry, settings.metrics_of("worker"), lambda: self.ready, self._update_metrics)
+        self._eviction = Eviction(settings.allow_eviction, self.metrics.evicts.set, log)
+        lanes = {kind: self._lanes_of(kind) for kind in KINDS}
+        all_lanes = [lane for own in lanes.values() for lane in own]
         self._heartbeat = Heartbeat(
-            self._client,
-            self._keys,
-            self._clock,
-            settings.lease_ms,
-            settings.registration_ms,
-            self._declare,
-            self.metering,
+            self._client, self._keys, self._clock, settings, registry, all_lanes, started_s, self.metrics
         )
-        mine = [h for h in registry.handlers if min(h.levels) <= settings.worker_max_level]
-        self._resources = Resources(mine, overrides)
+        run_here = [h for h in registry.handlers if min(h.levels) <= settings.worker_max_level]
+        self._resources = Resources(run_here, overrides)
         self._open = False
-        self._completions = CompletionBatcher(
-            Pipeline(self._pool, self._on_complete_open), self._keys, self._clock, self.metering
-        )
-        self._consumers = self._make_claimers()
+        self._completions = CompletionBatcher(self._pool, self._keys, self._clock, self.metrics)
+        calls = handler_calls(registry, self._resources)
+        process = f"{secrets.token_hex(6)}-{group_of(all_lanes)}"
+        self._consumers = [self._consumer(kind, own, calls, process) for kind, own in lanes.items() if own]
 
     @property
     def ready(self) -> bool:
@@ -94,7 +87,7 @@ class WorkerRuntime:
 
         Raises `WorkerFailed` after a drain that nobody asked for.
         """
-        self.metering.vitals.beat()
+        self.metrics.process.share()
         try:
             await self._open_resources()
             if self._open:
@@ -104,7 +97,7 @@ class WorkerRuntime:
         finally:
             await self._resources.close()
             await self._client.aclose()
-            self.metering.ledger.close()
+            self.metrics.process.share()
 
     async def _open_resources(self) -> None:
         opening = asyncio.create_task(self._resources.open())
@@ -118,16 +111,14 @@ class WorkerRuntime:
             await asyncio.wait({opening, draining})
 
     async def _work(self) -> None:
-        neighbours = Neighbours(self._client, self._keys, self._registry)
         async with asyncio.TaskGroup() as group:
             claims = [group.create_task(consumer.run(), name=consumer.name) for consumer in self._consumers]
             loops = [
-                group.create_task(reap_forever(self._client, self._keys, self._settings, log, self.metering.reaps)),
-                group.create_task(self.metering.vitals.beat_forever()),
+                group.create_task(reap_forever(self._client, self._keys, self._settings, log, self.metrics.reaps)),
+                group.create_task(self.metrics.process.run()),
                 group.create_task(self._completions.run()),
-                group.create_task(look_forever(neighbours, self._settings.renew_s)),
-                *(group.create_task(self._heartbeat.keep(consumer)) for consumer in self._consumers),
-                group.create_task(self._watch_places()),
+                *(group.create_task(self._heartbeat.run(consumer)) for consumer in self._consumers),
+                group.create_task(self._watch_runs()),
                 group.create_task(self._watch_resources()),
             ]
             await self._draining.wait()
@@ -135,14 +126,14 @@ class WorkerRuntime:
             for loop in (*loops, *claims):
                 loop.cancel()
 
-    async def _watch_places(self) -> None:
-        """Leave when all places of a kind have been stuck for `STUCK_S`; the next process has new threads."""
+    async def _watch_runs(self) -> None:
+        """Leave when an executor has been stuck for `FLOODGATE_STUCK_S`; the next process has new threads."""
         since_s = time.monotonic()
         while time.monotonic() - since_s < self._settings.stuck_s:
             await asyncio.sleep(WATCH_S)
             if not any(consumer.executor.stuck for consumer in self._consumers):
                 since_s = time.monotonic()
-        self._fail("runs past their deadline have held all places of a kind for STUCK_S")
+        self._fail("all runs of an executor have been past their deadline for FLOODGATE_STUCK_S")
 
     async def _watch_resources(self) -> None:
         await self._resources.failed()
@@ -152,86 +143,61 @@ class WorkerRuntime:
         """Leave as in any drain, and say afterwards that it was a failure."""
         if not self._draining.is_set():
             self._failure = WorkerFailed(reason)
-            log.error("this worker cannot go on", extra=fields(reason=reason))
+            log.error("this worker cannot go on and leaves", extra=fields(reason=reason))
             self._draining.set()
 
-    async def figures(self) -> Snapshot:
-        """Return what is counted here and in the sibling processes."""
-        self.metering.vitals.beat()
-        return self.metering.ledger.snapshot()
+    async def collect_metrics(self) -> Snapshot:
+        """Return what the processes behind this port have counted."""
+        return await self.metrics.process.collect()
 
-    def _take(self) -> None:
+    def _update_metrics(self) -> None:
         for consumer in self._consumers:
             executor = consumer.executor
-            self.metering.places[executor.kind].set(executor.places)
-            self.metering.busy[executor.kind].set(len(executor.runs))
-            self.metering.overdue[executor.kind].set(executor.overdue)
-
-    async def _on_complete_open(self, pipeline: Pipeline) -> None:
-        self.metering.connects.opened("complete")
+            self.metrics.concurrency[executor.kind].set(executor.concurrency)
+            self.metrics.used[executor.kind].set(len(executor.runs))
+            self.metrics.overdue[executor.kind].set(executor.overdue)
 
     async def _drain(self, claims: Sequence[asyncio.Task[None]]) -> None:
         log.info("draining", extra=fields(running=sum(len(c.executor.runs) for c in self._consumers)))
         for consumer in self._consumers:
             with contextlib.suppress(FloodgateError):
                 await consumer.leave()
-        if claims:  # a claim under way may still bring work, which is ended like all other
+        if claims:  # a claim under way may still bring tasks, which are run like all others
             await asyncio.wait(claims, timeout=BLOCK_S + SLACK_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
                 for consumer in self._consumers:
-                    if not consumer.executor.stuck:  # nobody waits for what it runs
+                    if not consumer.executor.stuck:  # else nobody waits for what it runs
                         await consumer.executor.idle()
         for consumer in self._consumers:
             with contextlib.suppress(FloodgateError):
-                await consumer.give_back()
+                await consumer.requeue()
             consumer.executor.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_S):
                 await self._completions.flushed()
 
-    async def _declare(self) -> None:
-        registry = self._registry
-        now_ms = self._clock.now_ms()
-        call = declare(
+    def _consumer(
+        self, kind: ExecutorKind, lanes: Sequence[str], calls: Mapping[str, HandlerCall], process: str
+    ) -> Consumer:
+        settings = self._settings
+        concurrency = settings.worker_concurrency if kind == "a" else settings.worker_threads
+        return Consumer(
+            self._pool,
             self._keys,
-            started_ms=now_ms - round((time.monotonic() - self._started_s) * 1000),
-            limits={h.route: (h.max_concurrency, h.admission.max_running or 0) for h in registry.handlers},
-            lanes=[lane for consumer in self._consumers for lane in consumer.lanes],
-            contract=registry.contract,
-            digests=registry.shapes,
+            self._clock,
+            Executor(kind, concurrency, calls, settings.max_result_bytes, self._completions),
+            self._completions,
+            self._heartbeat,
+            process=process,
+            release=self._registry.release_digest,
+            lanes=lanes,
+            lease_ms=settings.lease_ms,
+            metrics=self.metrics,
+            eviction=self._eviction,
         )
-        self._clock.observe(await run(self._client, call))
-
-    def _make_claimers(self) -> list[Consumer]:
-        settings, table = self._settings, plans(self._registry, self._resources)
-        kinds: tuple[tuple[ExecutorKind, int], ...] = (("a", settings.worker_places), ("s", settings.worker_threads))
-        lanes = {kind: self._lanes_of(kind) for kind, _ in kinds}
-        process = f"{secrets.token_hex(6)}-{group_of(itertools.chain(*lanes.values()))}"
-        consumers = []
-        for kind, places in kinds:
-            if not lanes[kind]:
-                continue
-            executor = Executor(kind, places, table, settings.max_result_bytes, self._completions.add)
-            consumers.append(
-                Consumer(
-                    self._pool,
-                    self._keys,
-                    self._clock,
-                    executor,
-                    self._completions,
-                    self._heartbeat,
-                    process=process,
-                    contract=self._registry.contract,
-                    lanes=lanes[kind],
-                    lease_ms=settings.lease_ms,
-                    metering=self.metering,
-                    eviction=self._eviction,
-                )
-            )
-        return consumers
 
     def _lanes_of(self, kind: ExecutorKind) -> list[str]:
         most = self._settings.worker_max_level
         levels = {level for h in self._registry.handlers if h.kind == kind for level in h.levels if level <= most}
-        return [lane_of(self._registry.contract, kind, level) for level in sorted(levels)]
+        return [lane_of(self._registry.release_digest, kind, level) for level in sorted(levels)]

@@ -1,7 +1,7 @@
-"""From what a handler returned or raised to status, headers and final bytes.
+"""Turns what a handler returned or raised into status, headers and final bytes.
 
-Owns the one serialisation of the whole path: the gateway sends these bytes as they
-are. Must not know queues.
+The only serialization on the whole way: the gateway sends these bytes as they are.
+Must not know queues.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _READABLE: Mapping[type, Callable[[Any], Any]] = {
     str: lambda value: value.encode("utf-8", "replace").decode(),
     float: lambda value: value if math.isfinite(value) else str(value),
 }
-"""What a client sent may be no text, half a surrogate pair, or no number; JSON has none of these."""
+"""A 422 quotes what the client sent: bytes that are no text, half a surrogate pair, NaN. JSON has none of these."""
 _BODILESS = frozenset({204, 205, 304})
 
 
@@ -47,7 +47,7 @@ class SerializedResult:
 
 
 class Serializer:
-    """Renders the results of one handler."""
+    """Serializes the results of one handler."""
 
     def __init__(self, handler: Handler) -> None:
         media_type = handler.presentation.media_type or JSON
@@ -79,8 +79,8 @@ class Serializer:
         return self._headers, self._dump(body)
 
 
-def refusal(error: HTTPError | HTTPException | RequestValidationError) -> SerializedResult:
-    """Return what a handler's own error, or arguments that do not validate, look like to the client."""
+def serialize_error(error: HTTPError | HTTPException | RequestValidationError) -> SerializedResult:
+    """Return the answer for a handler's own HTTP error, or for arguments that do not validate."""
     if isinstance(error, RequestValidationError):
         return _detail(422, jsonable_encoder(error.errors(), custom_encoder=dict(_READABLE)), {})
     status = checked_status(error.status if isinstance(error, HTTPError) else error.status_code)
@@ -133,7 +133,7 @@ def _iterates(annotation: Any) -> bool:
 
 
 def _refuse_iterator(result: Any) -> Never:
-    """It may never end, and what it says goes into memory as a whole."""
+    """Raise `TypeError`: an iterator may never end, and a result is held in memory as a whole."""
     raise TypeError(f"a handler returned a {type(result).__name__}: return a list, or annotate `-> Iterable[…]`")
 
 

@@ -1,7 +1,7 @@
-"""Threads for sync handlers, whose end never waits for a handler that hangs.
+"""Runs sync handlers in daemon threads, so that a process can end while one hangs.
 
-The standard pool joins its threads when the interpreter exits, so one stuck
-handler would hold a leaving worker until it is killed; these are daemons.
+`concurrent.futures` joins its threads when the interpreter exits: one stuck handler
+would hold a leaving worker until it is killed.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ Call = tuple[Callable[[], Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
 
 
 class ThreadPool:
-    """Up to `count` threads that run one call each at a time; one is started with each call until all are there."""
+    """Runs calls in up to `count` threads; one is started with each call until all are there."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._started = 0
-        self._refused = False
-        """The system had no thread to give, and that was said."""
+        self._failed = False
+        """The system could start no thread, and that was logged."""
 
     def submit(self, call: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Run `call` in a thread; the future never raises what cannot be set on one.
+        """Run `call` in a thread; the future's result is the pair of its result and its error.
 
+        A future refuses some errors, such as `StopIteration`, which a handler may raise.
         Raises `RuntimeError` where there is no thread and none can be started.
         """
         if self._started < self._count:
@@ -52,14 +53,14 @@ class ThreadPool:
         try:
             threading.Thread(target=self._work, name=f"handler-{self._started}", daemon=True).start()
         except RuntimeError as error:  # a limit of processes or memory; the next call tries again
-            if not self._refused:
+            if not self._failed:
                 log.error("no thread for a sync handler", extra=fields(reason=str(error), threads=self._started))
-            self._refused = True
+            self._failed = True
             if not self._started:
                 raise
         else:
             self._started += 1
-            self._refused = False
+            self._failed = False
 
     def _work(self) -> None:
         while (item := self._calls.get()) is not None:
@@ -70,7 +71,7 @@ class ThreadPool:
                 result = call()
             except BaseException as raised:  # SystemExit too: it must not end the thread
                 error = raised
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
                 loop.call_soon_threadsafe(_settle, future, result, error)
 
 

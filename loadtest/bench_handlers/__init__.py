@@ -1,1 +1,1 @@
-"""The handlers of the benchmark; found with HANDLERS=loadtest.bench_handlers."""
+"""The handlers of the benchmark; found with FLOODGATE_HANDLERS=loadtest.bench_handlers."""

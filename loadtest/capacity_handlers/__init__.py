@@ -1,1 +1,1 @@
-"""The handler that measures payloads; found with HANDLERS=loadtest.capacity_handlers."""
+"""The handler that measures payloads; found with FLOODGATE_HANDLERS=loadtest.capacity_handlers."""

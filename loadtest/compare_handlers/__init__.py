@@ -1,1 +1,1 @@
-"""The handler of the comparison; found with HANDLERS=loadtest.compare_handlers."""
+"""The handler of the comparison; found with FLOODGATE_HANDLERS=loadtest.compare_handlers."""

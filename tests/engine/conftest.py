@@ -11,19 +11,26 @@ import contextlib
 import functools
 import inspect
 import os
+import sys
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvloop
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.leaks import leaks
 from tests.engine.queueing import Queue
+
+# What makes a request of httpx dear, and that no test needs: httpcore looks twice per request through the whole path
+# for a module that is not installed, and every client, so every `httpx.get`, reads all certificates of the system.
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
+httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)  # type: ignore[attr-defined]
 
 DEBIAN = Path("/usr/bin/redis-server")
 EARLIER_S = 2.0

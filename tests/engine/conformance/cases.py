@@ -1,6 +1,6 @@
-"""Requests to every handler of the zoo, good and bad, with what answers differently on purpose.
+"""Requests to every queued handler, good and bad, with what answers differently on purpose.
 
-Data only. Odd spellings of single values stand in `oddities`.
+Data only. Unusual spellings of single values stand in `edge_cases`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ PLACES = {
     "not convertible": get(f"/paths/day/2026-01-02/x/1/{ID}"),
     "nowhere": get("/nowhere"),
     "another method": Case("PATCH", "/paths/word/a"),
-    "a slash too many": Case("GET", "/queries/text/?text=a", headers=((b"host", b"zoo"),)),
+    "a slash too many": Case("GET", "/queries/text/?text=a", headers=((b"host", b"reference"),)),
 }
 
 QUERIES = {
@@ -113,7 +113,7 @@ HEADERS = {
     "model": Case("GET", "/headers/model", headers=(*_TAGS, (b"x-trace", b"t"), (b"x-tags", b"1"), (b"x-tags", b"2"))),
     "model by alias": get("/headers/model", x_trace="t", if_modified_since="yesterday", cookie="a=1"),
     "model, invalid": Case("GET", "/headers/model", headers=((b"x_trace", b"t"),)),
-    "everything": Case("GET", "/headers/everything", headers=(*_TAGS, (b"host", b"zoo"), (b"cookie", b"a=1"))),
+    "everything": Case("GET", "/headers/everything", headers=(*_TAGS, (b"host", b"reference"), (b"cookie", b"a=1"))),
     "cookies": get("/cookies/plain", cookie='session="a b"; visits=3;ui-theme=dark; locale=de; x'),
     "cookies of two headers": Case(
         "GET", "/cookies/plain", headers=((b"cookie", b"session=1"), (b"cookie", b"visits=2"))

@@ -1,4 +1,4 @@
-"""One request to both, the real system and its twin, and where their answers differ."""
+"""One request to both, the real system and the reference app, and where their answers differ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 from fastapi import FastAPI
 
 _EVERY_ANSWER = {"date", "server", "x-request-id"}
-"""Headers that the HTTP server, or our gateway, adds to every answer; the twin has no server."""
+"""Headers that the HTTP server, or our gateway, adds to every answer; the reference app has no server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +28,21 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A client of the real system, and the twin itself."""
+    """A client of the real system, and the reference app itself."""
 
     ours: httpx.AsyncClient
-    twin: FastAPI
+    reference: FastAPI
 
     async def differences(self, case: Case) -> dict[str, tuple[Any, Any]]:
         """Return the parts in which the answers differ: status, body, and every header by its name."""
         request = self.ours.build_request(case.method, case.url, content=case.body, headers=list(case.headers))
-        answer, theirs = await asyncio.gather(self.ours.send(request), _called(self.twin, request))
+        answer, theirs = await asyncio.gather(self.ours.send(request), _called(self.reference, request))
         ours = _parts(answer.status_code, [(n.lower(), v) for n, v in answer.headers.raw], answer.content)
         return {n: (ours.get(n), theirs.get(n)) for n in {**ours, **theirs} if ours.get(n) != theirs.get(n)}
 
 
 async def _called(app: FastAPI, request: httpx.Request) -> dict[str, Any]:
-    """Call the twin as a server does; what it raises after its answer is its own business."""
+    """Call the reference app as a server does; what it raises after its answer is its own business."""
     scope = {
         "type": "http",
         "method": request.method,
@@ -51,7 +51,7 @@ async def _called(app: FastAPI, request: httpx.Request) -> dict[str, Any]:
         "query_string": request.url.query,
         "headers": [(name.lower(), value) for name, value in request.headers.raw],
         "scheme": "http",
-        "server": ("zoo", 80),
+        "server": ("reference", 80),
         "root_path": "",
     }
     sent: list[Mapping[str, Any]] = []

@@ -1,6 +1,6 @@
-"""The zoo written by hand in plain FastAPI: what the real system is compared with.
+"""The reference app: the same handlers in plain FastAPI: what the real system is compared with.
 
-The functions are the zoo's own; only those that return a `Reply` or take a
+The functions are those that are queued; only those that return a `Reply` or take a
 `Context` are written once more, in FastAPI's own words. Knows nothing of ours.
 """
 

@@ -37,7 +37,7 @@ def generator() -> Iterator[int]:
 
 
 async def async_generator() -> AsyncIterator[int]:
-    """plain route in gateway_app/extend.py"""
+    """plain route in gateway_app/main.py"""
     yield 1
 
 

@@ -1,4 +1,4 @@
-"""The zoo answers as its twin in plain FastAPI does: status, headers, and every byte of the body."""
+"""Queued handlers answer as the reference app in plain FastAPI does: status, headers, every byte of the body."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.engine.conformance.comparing import Pair
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
-    # The twin says so in this process: a model with a default that its own annotation does not allow.
+    # The reference app says so in this process: a model with a default that its own annotation does not allow.
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
 ]
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the zoo is that of its twin, field by field."""
+"""The OpenAPI document is that of the reference app, field by field."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from starlette.routing import Route
 from floodgate.declare.discovery import discover
 from floodgate.gateway.responses import PROBLEM_JSON
 from floodgate.operations.settings import Settings
-from tests.engine.conformance.conftest import ZOO
-from tests.engine.conformance.reference import app as twin_app
+from tests.engine.conformance.conftest import HANDLERS
+from tests.engine.conformance.reference import app as reference
 from tests.engine.system.system import System
 
 Document = dict[str, Any]
@@ -31,14 +31,14 @@ def operations_of(document: Document) -> dict[str, Document]:
     }
 
 
-THEIRS: Document = twin_app.openapi()
+THEIRS: Document = reference.openapi()
 OPERATIONS = operations_of(THEIRS)
 
 
 @pytest.fixture(scope="package")
-def ours(zoo: System) -> Document:
+def ours(served: System) -> Document:
     """The document of the running gateway."""
-    document: Document = httpx.get(f"{zoo.apps[1].url}/openapi.json", verify=False).json()
+    document: Document = httpx.get(f"{served.apps[1].url}/openapi.json", verify=False).json()
     return document
 
 
@@ -63,9 +63,9 @@ def test_no_operation_is_documented_on_one_side_only(ours: Document) -> None:
     assert operations_of(ours).keys() - of_the_demo_extension == OPERATIONS.keys()
 
 
-def test_no_handler_of_the_zoo_lacks_its_twin() -> None:
-    registry = discover(Settings(handlers=ZOO))
-    twins = {
-        (method, route.path) for route in twin_app.routes if isinstance(route, Route) for method in route.methods or ()
+def test_no_queued_handler_is_missing_in_the_reference_app() -> None:
+    registry = discover(Settings(handlers=HANDLERS))
+    theirs = {
+        (method, route.path) for route in reference.routes if isinstance(route, Route) for method in route.methods or ()
     }
-    assert {(handler.method, handler.path) for handler in registry.handlers} - twins == set()
+    assert {(handler.method, handler.path) for handler in registry.handlers} - theirs == set()

@@ -1,4 +1,4 @@
-"""Whatever is put into a parameter, the zoo takes and refuses it as its twin in plain FastAPI does."""
+"""Whatever is put into a parameter, it is taken and refused as by the reference app in plain FastAPI."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conformance import edge_cases as oddities
+from tests.engine.conformance import edge_cases
 from tests.engine.conformance.comparing import Case, Pair
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -36,26 +36,26 @@ def _untold(case: Case, parts: dict[str, Any]) -> bool:
     return False
 
 
-@pytest.mark.parametrize("kind", oddities.QUERIES)
-async def test_an_odd_value_in_the_query_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
-    assert await different(pair, oddities.in_query(oddities.QUERIES[kind])) == []
+@pytest.mark.parametrize("kind", edge_cases.QUERIES)
+async def test_an_edge_case_in_the_query_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
+    assert await different(pair, edge_cases.in_query(edge_cases.QUERIES[kind])) == []
 
 
-@pytest.mark.parametrize("kind", oddities.PATHS)
-async def test_an_odd_value_in_the_path_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
-    assert await different(pair, oddities.in_path(oddities.PATHS[kind])) == []
+@pytest.mark.parametrize("kind", edge_cases.PATHS)
+async def test_an_edge_case_in_the_path_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
+    assert await different(pair, edge_cases.in_path(edge_cases.PATHS[kind])) == []
 
 
-@pytest.mark.parametrize("kind", oddities.HEADERS)
-async def test_an_odd_header_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
-    assert await different(pair, oddities.in_header(oddities.HEADERS[kind])) == []
+@pytest.mark.parametrize("kind", edge_cases.HEADERS)
+async def test_an_edge_case_of_a_header_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
+    assert await different(pair, edge_cases.in_header(edge_cases.HEADERS[kind])) == []
 
 
-@pytest.mark.parametrize("kind", oddities.COOKIES)
-async def test_an_odd_cookie_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
-    assert await different(pair, oddities.in_cookie(oddities.COOKIES[kind])) == []
+@pytest.mark.parametrize("kind", edge_cases.COOKIES)
+async def test_an_edge_case_of_a_cookie_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
+    assert await different(pair, edge_cases.in_cookie(edge_cases.COOKIES[kind])) == []
 
 
-@pytest.mark.parametrize("kind", oddities.BODIES)
-async def test_an_odd_body_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
-    assert await different(pair, oddities.in_body(oddities.BODIES[kind])) == []
+@pytest.mark.parametrize("kind", edge_cases.BODIES)
+async def test_an_edge_case_of_a_body_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
+    assert await different(pair, edge_cases.in_body(edge_cases.BODIES[kind])) == []

@@ -15,8 +15,8 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.children import bound_to_us
-from floodgate.run.embedded import EmbeddedServer, valkey_binary
+from floodgate.run.embedded_server import EmbeddedServer, valkey_binary
+from floodgate.run.processes import with_parent_death_signal
 from floodgate.testing import System, SystemFactory
 from shared import queued
 from tests.engine.leaks import leaks
@@ -69,7 +69,7 @@ class Watched:
                 f"sentinel down-after-milliseconds {NAME} {DOWN_MS}\n"
                 f"sentinel failover-timeout {NAME} 4000\n"
             )
-            command = bound_to_us([str(valkey_binary()), str(conf), "--sentinel"], signal.SIGKILL)
+            command = with_parent_death_signal([str(valkey_binary()), str(conf), "--sentinel"], signal.SIGKILL)
             self._processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True))
 
     @property

@@ -12,7 +12,7 @@ from redis.exceptions import NoPermissionError
 
 from floodgate.broker.keys import Keys
 from floodgate.run.acl import apps
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import SystemFactory
 from shared import Context, queued
 
@@ -88,7 +88,7 @@ async def test_the_whole_path_is_allowed(server: EmbeddedServer, admin: Redis) -
             while (await system.get(where)).json() != "done":
                 await asyncio.sleep(0.05)
         assert (await system.delete(where)).is_success
-        await system.app.figures()
+        await system.app.collect_metrics()
         system.workers[0].begin_drain()
         await asyncio.sleep(1.5)  # the reaper has been round, and has swept what the worker left
     assert await refused(admin) == []

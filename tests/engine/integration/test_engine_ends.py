@@ -22,7 +22,7 @@ async def slow(seconds: float) -> str:
 
 
 @pytest.fixture
-def told() -> Iterator[list[int]]:
+def raised() -> Iterator[list[int]]:
     """The signals that this process was sent to end it."""
     signals: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
@@ -31,7 +31,7 @@ def told() -> Iterator[list[int]]:
 
 
 async def test_a_gateway_whose_engine_fails_answers_at_once_and_leaves(
-    floodgate: SystemFactory, told: list[int], monkeypatch: pytest.MonkeyPatch
+    floodgate: SystemFactory, raised: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fails = asyncio.Event()
 
@@ -50,4 +50,4 @@ async def test_a_gateway_whose_engine_fails_answers_at_once_and_leaves(
         assert (await system.get("/slow?seconds=0")).status_code == 503
         assert (await system.get("/-/ready")).status_code == 503
         assert time.monotonic() - began_s < 1
-        await until_async(lambda: told == [signal.SIGTERM])
+        await until_async(lambda: raised == [signal.SIGTERM])

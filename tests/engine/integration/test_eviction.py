@@ -8,8 +8,8 @@ import logging
 import pytest
 from redis.asyncio import Redis
 
-from floodgate.operations.metrics.families import EVICTS
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.operations.metrics import EVICTS
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import System, SystemFactory
 from shared import queued
 from tests.engine.system.system import until_async
@@ -30,7 +30,7 @@ async def ready(system: System) -> bool:
 
 
 async def evicts(system: System) -> float:
-    return (await system.app.figures()).rows[(EVICTS.name, ())][0]
+    return (await system.app.collect_metrics()).numbers(EVICTS)[0]
 
 
 def server_with(*args: str) -> EmbeddedServer:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import System, SystemFactory
 from shared import queued
 from tests.engine.proxying import Proxy

@@ -15,7 +15,7 @@ from floodgate.broker.connection import Client, run
 from floodgate.broker.pipeline import Command, Pipeline
 from floodgate.errors import Unavailable
 from floodgate.gateway import dispatch as dispatcher
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import SystemFactory
 from shared import queued
 
@@ -69,7 +69,7 @@ async def test_a_202_given_while_its_task_is_moved_has_the_id_under_which_it_goe
         moved.set()
         return reply
 
-    async with floodgate(__name__, worker_places=1) as system:
+    async with floodgate(__name__, worker_concurrency=1) as system:
         await asyncio.sleep(1)  # the grace of the start
         first = asyncio.create_task(system.post("/later?seconds=2.5"))
         await asyncio.sleep(0.2)

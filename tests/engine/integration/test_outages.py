@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from floodgate.broker.commands import declare, renew
 from floodgate.broker.connection import connect, run
 from floodgate.broker.keys import Keys, lane_of
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import System, SystemFactory
 from shared import queued
 
@@ -40,11 +40,13 @@ def lasting() -> Iterator[EmbeddedServer]:
 
 async def register(system: System) -> None:
     """Register a worker that claims nothing, as often as it is called."""
-    settings, contract = system.settings, system.registry.contract
+    settings, contract = system.settings, system.registry.release_digest
     keys, client, lane = Keys(settings.namespace), connect(settings), lane_of(contract, "a", 0)
     await run(
         client,
-        declare(keys, started_ms=1, limits={}, lanes=[lane], contract=contract, digests=system.registry.shapes),
+        declare(
+            keys, started_ms=1, limits={}, lanes=[lane], contract=contract, digests=system.registry.signature_digests
+        ),
     )
     await run(
         client,
@@ -83,7 +85,7 @@ async def back(system: System) -> None:
 async def test_who_waits_is_not_refused_because_the_workers_could_not_renew(lasting: EmbeddedServer) -> None:
     async with SystemFactory(lasting.url, "away")(__name__, workers=0, lease_s=LEASE_S) as system:
         await register(system)
-        await asyncio.sleep(1.1)  # a survey has seen it
+        await asyncio.sleep(1.1)  # the directory has been refreshed
         await register(system)
         asking = [asyncio.create_task(system.get("/quick")) for _ in range(3)]
         await waiting(system, lasting.url, 3)
@@ -98,7 +100,7 @@ async def test_who_waits_is_not_refused_because_the_workers_could_not_renew(last
 
 @pytest.mark.slow
 async def test_no_gateway_seems_gone_because_redis_was(lasting: EmbeddedServer) -> None:
-    async with SystemFactory(lasting.url, "away")(__name__, worker_places=1, lease_s=1) as system:
+    async with SystemFactory(lasting.url, "away")(__name__, worker_concurrency=1, lease_s=1) as system:
         assert (await system.post("/slow")).status_code == 200
         asking = [asyncio.create_task(system.post("/slow")) for _ in range(6)]
         await asyncio.sleep(0.4)

@@ -19,12 +19,12 @@ from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Pipeline
 from floodgate.errors import Unavailable
 from floodgate.gateway import inbox as replies
-from floodgate.gateway import runtime as engine
+from floodgate.gateway import reconciler
+from floodgate.gateway.admission import Stage
 from floodgate.gateway.inbox import Inbox
-from floodgate.gateway.outcomes import Stage
-from floodgate.operations.metrics.ledger import Ledger
+from floodgate.operations.metrics import Metrics
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import System, SystemFactory
 from shared import queued
 from tests.engine.proxying import Proxy
@@ -157,7 +157,7 @@ async def test_what_is_queued_is_not_given_up_because_a_connection_was_cut_while
             raise Unavailable("its answer is lost")
         return reply
 
-    monkeypatch.setattr(engine, "LOOK_S", 2.5)
+    monkeypatch.setattr(reconciler, "PERIOD_S", 2.5)
     async with floodgate(__name__) as system, Redis.from_url(redis_url) as client:
         await asyncio.sleep(0.3)
         monkeypatch.setattr(Pipeline, "run", deaf)
@@ -173,15 +173,15 @@ async def test_what_is_being_moved_to_another_lane_is_not_lost(own_server: Embed
         waiting = asyncio.create_task(asked(system, "/slow?seconds=6"))
         await asyncio.sleep(0.3)
         assert system.app.engine
-        (entry,) = system.app.engine.dispatcher.waiting()
-        assert entry.stage is Stage.ADMITTED
-        entry.moving = True
-        await client.zrem(Keys("moved").slots(entry.handler.route), entry.id)
-        system.app.engine._reconciler.look_at_all()
+        (pending,) = system.app.engine.dispatcher.waiting()
+        assert pending.stage is Stage.ADMITTED
+        pending.moving = True
+        await client.zrem(Keys("moved").slots(pending.handler.route), pending.id)
+        system.app.engine._reconciler.reconcile_all()
         await asyncio.sleep(0.3)
         assert not waiting.done()
-        entry.moving = False
-        system.app.engine._reconciler.look_at_all()
+        pending.moving = False
+        system.app.engine._reconciler.reconcile_all()
         assert (await waiting)[0] == 503
 
 
@@ -193,9 +193,12 @@ async def test_more_replies_than_a_slow_connection_can_bring_at_once_are_read_in
     came: set[str] = set()
     key, entries, size = Keys(namespace).inbox("process"), 96, 32 * 1024
 
-    def deliver(reply: TaskReply) -> bool:
-        came.add(reply.task_id)
-        return True
+    class Waiting:
+        def deliver(self, reply: TaskReply) -> bool:
+            came.add(reply.task_id)
+            return True
+
+    dispatcher: Any = Waiting()
 
     async with Redis.from_url(server.url) as direct:
         for number in range(entries):
@@ -204,9 +207,7 @@ async def test_more_replies_than_a_slow_connection_can_bring_at_once_are_read_in
     with Proxy(server.port) as proxy:
         proxy.bytes_per_s = entries * size  # all of them take a second
         client = connect(Settings(redis_url=proxy.url, namespace="wire"))
-        meter = Calls(ledger := Ledger(), "replies")
-        ledger.open(None)
-        inbox = Inbox(Pipeline(client.connection_pool), key, deliver, meter)
+        inbox = Inbox(Pipeline(client.connection_pool), key, dispatcher, Calls(Metrics(), "replies"))
         reading = asyncio.create_task(inbox.run())
         await until_async(lambda: len(came) == entries, 10)
         reading.cancel()

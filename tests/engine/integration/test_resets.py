@@ -15,7 +15,7 @@ from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Pipeline
 from floodgate.errors import Unavailable
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import SystemFactory
 from shared import queued
 from tests.engine.proxying import Proxy
@@ -60,10 +60,11 @@ async def test_an_idle_wire_that_was_reset_is_opened_anew_before_anything_is_sen
     client = connect(Settings(redis_url=proxy.url, namespace="wire"))
     opened: list[Pipeline] = []
 
-    async def on_open(pipeline: Pipeline) -> None:
-        opened.append(pipeline)
+    class Owner:
+        async def on_open(self, pipeline: Pipeline) -> None:
+            opened.append(pipeline)
 
-    pipeline = Pipeline(client.connection_pool, on_open)
+    pipeline = Pipeline(client.connection_pool, Owner())
     try:
         assert await pipeline.exchange([("PING",)], 1) == [b"PONG"]
         await reset(proxy)

@@ -89,7 +89,7 @@ async def test_a_late_answer_is_a_504_of_work_that_is_done(
             late = await system.request(method, "/kit/notes", params={"line": "a"})
         assert 0.2 <= time.monotonic() - began < 1
         answered = await system.request(method, "/kit/notes", params={"line": "b"})
-    assert (late.status_code, late.json()["title"]) == (504, "Too late")
+    assert (late.status_code, late.json()["title"]) == (504, "Deadline exceeded")
     assert answered.status_code == 200
     assert book.lines == ["a 1", "b 1"]
 

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 
 from floodgate.broker import commands as calls
 from floodgate.broker.keys import Keys
-from floodgate.gateway import admission as admitter
+from floodgate.gateway import admission
 from floodgate.gateway.worker_directory import WorkerDirectory
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import System, SystemFactory
 from shared import queued
 
@@ -173,15 +173,15 @@ async def test_work_that_fits_the_grace_time_is_ended_by_a_leaving_worker(system
 async def test_a_request_that_is_moved_is_judged_by_what_is_left_of_its_time(
     floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody serves its lane for one survey, after it has waited there for a second."""
+    """Nobody serves its lane for one refresh, after it has waited there for a second."""
     asked: list[calls.AdmitRequest] = []
 
     def noting(*args: Any, requests: Sequence[calls.AdmitRequest], **more: Any) -> calls.Call[calls.AdmitReply]:
         asked.extend(requests)
         return calls.admit(*args, requests=requests, **more)
 
-    monkeypatch.setattr(admitter, "admit", noting)
-    async with floodgate(__name__, lease_s=1, worker_places=1) as system:
+    monkeypatch.setattr(admission, "admit", noting)
+    async with floodgate(__name__, lease_s=1, worker_concurrency=1) as system:
         running = asyncio.create_task(system.get("/slow?seconds=4"))
         await asyncio.sleep(0.2)
         waiting = asyncio.create_task(system.get("/slow?seconds=0"))
@@ -222,7 +222,7 @@ async def test_a_frozen_redis_admits_nothing_late(own_server: EmbeddedServer) ->
     ):
         own_server.freeze()
         answer = await system.get("/quick")
-        assert failure(answer) in ("Unavailable", "Too late")
+        assert failure(answer) in ("Unavailable", "Deadline exceeded")
         own_server.thaw()
         await asyncio.sleep(0.5)
         (handler,) = (h for h in system.registry.handlers if h.function is quick)

@@ -21,7 +21,7 @@ from floodgate.broker.connection import connect
 from floodgate.broker.pipeline import Pipeline
 from floodgate.errors import Unavailable
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 
 Relay = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 

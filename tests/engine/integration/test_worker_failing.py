@@ -80,10 +80,10 @@ async def test_a_worker_whose_threads_are_all_held_past_their_deadline_is_not_re
         answers = await asyncio.gather(*(system.get("/failing/hangs") for _ in range(THREADS)))
         assert {answer.status_code for answer in answers} == {504}
         await seen(lambda: not worker.ready)
-        assert (await worker.figures()).rows[OVERDUE.name, ("sync",)] == [THREADS]
+        assert (await worker.collect_metrics()).numbers(OVERDUE, "sync") == [THREADS]
         began = time.monotonic()
         under_way = asyncio.create_task(system.get("/failing/slow"))
-        assert "STUCK_S" in await ended(system, worker)
+        assert "FLOODGATE_STUCK_S" in await ended(system, worker)
         assert time.monotonic() - began < 15, "what hangs is not waited for"
         assert (await under_way).status_code == 200, "what the event loop runs ends as in any drain"
         await system.add_worker()

@@ -1,4 +1,4 @@
-"""A leaving worker gives back what it cannot end, and a full one hears of clients that leave."""
+"""A leaving worker requeues what it cannot end, and a full one hears of clients that leave."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ async def admitted(system: System) -> int:
     return answer.status_code
 
 
-async def test_a_worker_gives_back_more_runs_than_one_call_takes(floodgate: SystemFactory) -> None:
-    async with floodgate(__name__, worker_places=RUNS, drain_s=0.2, lease_s=LEASE_S) as system:
+async def test_a_worker_requeues_more_runs_than_one_call_takes(floodgate: SystemFactory) -> None:
+    async with floodgate(__name__, worker_concurrency=RUNS, drain_s=0.2, lease_s=LEASE_S) as system:
         (worker,) = system.workers
         asked = [asyncio.create_task(admitted(system)) for _ in range(RUNS)]
         async with asyncio.timeout(20):
@@ -51,11 +51,11 @@ async def nap() -> None:
         ended.set()
 
 
-async def test_a_worker_without_room_hears_of_a_client_that_leaves(floodgate: SystemFactory) -> None:
+async def test_a_worker_that_is_full_hears_of_a_client_that_leaves(floodgate: SystemFactory) -> None:
     started.clear()
     ended.clear()
     async with floodgate(
-        __name__, worker_places=1, lease_s=60
+        __name__, worker_concurrency=1, lease_s=60
     ) as system:  # renewals, which tell it too, are 12 s apart
         asked = asyncio.create_task(system.get("/leaving/nap"))
         assert await asyncio.to_thread(started.wait, 5)

@@ -14,8 +14,7 @@ from floodgate.broker.connection import run
 from floodgate.broker.keys import Keys
 from floodgate.errors import Unavailable
 from floodgate.testing import SystemFactory, Worker
-from floodgate.worker import heartbeat as lease
-from floodgate.worker import runtime as engine
+from floodgate.worker import heartbeat
 from floodgate.worker.metrics import GONE
 from shared import queued
 
@@ -36,10 +35,10 @@ def holds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "script", "before"),
+    ("script", "before"),
     [
-        pytest.param(engine, "declare", True, id="declare-is-not-sent"),
-        pytest.param(lease, "renew", False, id="the-answer-of-the-first-renewal-is-lost"),
+        pytest.param("declare", True, id="declare-is-not-sent"),
+        pytest.param("renew", False, id="the-answer-of-the-first-renewal-is-lost"),
     ],
 )
 async def test_a_contract_is_declared_although_a_call_is_lost(
@@ -47,7 +46,6 @@ async def test_a_contract_is_declared_although_a_call_is_lost(
     redis_url: str,
     namespace: str,
     monkeypatch: pytest.MonkeyPatch,
-    module: Any,
     script: str,
     before: bool,
 ) -> None:
@@ -61,9 +59,9 @@ async def test_a_contract_is_declared_although_a_call_is_lost(
             await run(client, call, *more)
         raise Unavailable("lost on its way")
 
-    monkeypatch.setattr(module, "run", losing)
+    monkeypatch.setattr(heartbeat, "run", losing)
     async with floodgate(__name__) as system, Redis.from_url(redis_url) as client, asyncio.timeout(5):
-        while not await client.hexists(Keys(namespace).contracts(), system.registry.contract):
+        while not await client.hexists(Keys(namespace).contracts(), system.registry.release_digest):
             await asyncio.sleep(0.05)
     assert lost.is_set()
 
@@ -81,7 +79,7 @@ async def test_a_completion_that_overtakes_a_renewal_is_no_lost_lease(
         gone.extend(reply.gone if held else ())
         return reply
 
-    monkeypatch.setattr(lease, "run", overtaken)
+    monkeypatch.setattr(heartbeat, "run", overtaken)
     async with floodgate(__name__, lease_s=1.5) as system:
         (worker,) = system.workers
         while not gone:
@@ -111,7 +109,7 @@ async def test_a_lease_that_is_lost_is_counted_once_however_often_it_is_renewed(
 
 
 async def counted(worker: Worker) -> float:
-    (number,) = (await worker.figures()).rows[GONE.name, ()]
+    (number,) = (await worker.collect_metrics()).numbers(GONE)
     return number
 
 

@@ -10,7 +10,7 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from floodgate.broker.commands import AdmitCode, CancelCode, read_contracts
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.queueing import BUDGET_MS, LANE, POOL, ROUTE, START_MS, WORKER, Queue, admission, lease, task_id
 
 OTHER = "ba9876543210"

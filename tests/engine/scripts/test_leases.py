@@ -1,4 +1,4 @@
-"""Processes of one namespace that differ in LEASE_S: each one's leases and registrations last as long as it says."""
+"""Processes of one namespace that differ in `lease_s`: each one's leases and registrations last as long as it says."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.scripts import SCRIPTS
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.queueing import LEASE_MS, WORKER, Queue
 from tests.engine.scripts import (
     test_admission,

@@ -1,4 +1,4 @@
-"""One running system of odd handlers per module, and a way to start one of one's own."""
+"""One running system of the edge handlers per module, and a way to start one of one's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.leaks import leaks
 from tests.engine.system.system import App, System, await_ready, system
 
@@ -23,13 +23,13 @@ MOST_RESULT = 100_000
 
 
 @pytest.fixture(scope="module")
-def odd(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def edge(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One gateway and one worker, small in every respect; after the module no key is left behind."""
-    name = f"odd{uuid.uuid4().hex[:10]}"
-    small = {"WORKER_PLACES": PLACES, "WORKER_THREADS": THREADS}
-    small |= {"MAX_BODY_BYTES": MOST_BODY, "MAX_RESULT_BYTES": MOST_RESULT}
+    name = f"edge{uuid.uuid4().hex[:10]}"
+    small = {"FLOODGATE_WORKER_CONCURRENCY": PLACES, "FLOODGATE_WORKER_THREADS": THREADS}
+    small |= {"FLOODGATE_MAX_BODY_BYTES": MOST_BODY, "FLOODGATE_MAX_RESULT_BYTES": MOST_RESULT}
     env = {key: str(value) for key, value in small.items()}
-    with system(tmp_path_factory.mktemp("odd"), server.url, name, **env) as running:
+    with system(tmp_path_factory.mktemp("edge"), server.url, name, **env) as running:
         running.worker(wait=False)
         running.gateway()
         running.apps.reverse()  # the gateway first
@@ -40,15 +40,15 @@ def odd(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture
-def gateway(odd: System) -> App:
+def gateway(edge: System) -> App:
     """The gateway of the module's system."""
-    return odd.apps[0]
+    return edge.apps[0]
 
 
 @pytest.fixture
-def worker(odd: System) -> App:
+def worker(edge: System) -> App:
     """The worker of the module's system."""
-    return odd.apps[1]
+    return edge.apps[1]
 
 
 @pytest.fixture

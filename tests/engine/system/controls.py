@@ -41,8 +41,12 @@ def started(directory: Path, url: str, without: str = "", **env: str) -> Iterato
     """One gateway and one worker, without what is named; afterwards no key is left behind."""
     directory.mkdir(exist_ok=True)
     name = f"control{uuid.uuid4().hex[:10]}"
-    given = {VARIABLE: without, overload_notes.VARIABLE: str(directory / "runs"), "WORKER_PLACES": str(PLACES)}
-    given |= {"LEASE_S": "5", "DRAIN_S": "9"}
+    given = {
+        VARIABLE: without,
+        overload_notes.VARIABLE: str(directory / "runs"),
+        "FLOODGATE_WORKER_CONCURRENCY": str(PLACES),
+    }
+    given |= {"FLOODGATE_LEASE_S": "5", "FLOODGATE_DRAIN_S": "9"}
     with system(directory, url, name, HANDLERS, **(given | env)) as running:
         gateway = running.gateway(wait=False, factory="loadtest.overload_without:gateway")
         await_ready(running.worker(factory="loadtest.overload_without:worker"))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from floodgate.declare.discovery import discover
 from floodgate.operations.logs import configure
 from floodgate.operations.settings import Settings
-from floodgate.worker.app import WorkerApp, create_app
+from floodgate.worker.app import WorkerApp
 
 
 def build() -> WorkerApp:
     """Return the worker of the environment, unchecked."""
     configure()
     settings = Settings()
-    return create_app(settings, discover(settings))
+    return WorkerApp(settings, discover(settings))

@@ -1,4 +1,4 @@
-"""The route of `odd_handlers.inputs`, written by hand in plain FastAPI: what ours is compared with."""
+"""The route of `edge_handlers.inputs`, written by hand in plain FastAPI: what ours is compared with."""
 
 from __future__ import annotations
 

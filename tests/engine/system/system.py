@@ -18,25 +18,35 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
+import psutil
 
-from floodgate.run.children import bound_to_us
+from tests.engine.system import forking
 
 ROOT = Path(__file__).parents[3]
 READY_S = 15.0
 END_S = 8.0
 LEASE_S = 1
-ODD = "tests.engine.system.edge_handlers"
+EDGE_HANDLERS = "tests.engine.system.edge_handlers"
 ROLLING = "tests.engine.system.rolling_handlers"
+
+
+class Process(Protocol):
+    """What every process has, whoever its parent is."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class App:
     """One running process; `url` ends without a slash."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     url: str
     log: Path
 
@@ -48,10 +58,10 @@ class App:
     def ready(self) -> bool:
         return self.status("/-/ready") == 200
 
-    def status(self, path: str) -> int:
-        """Return the status of a path, 0 while nobody listens."""
+    def status(self, path: str, at: str = "127.0.0.1", **headers: str) -> int:
+        """Return the status of a path, asked over a connection of its own; 0 when nobody listens or it was cut."""
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(self.url + path, timeout=5).status_code
+            return httpx.get(self.url.replace("127.0.0.1", at) + path, headers=headers, timeout=5).status_code
         return 0
 
     def lines(self) -> list[dict[str, Any]]:
@@ -77,6 +87,41 @@ class App:
         self.process.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Gunicorn(App):
+    """A running master; signals go to its whole group."""
+
+    process: subprocess.Popen[bytes]
+
+    def children(self) -> list[int]:
+        return [child.pid for child in psutil.Process(self.process.pid).children()]
+
+
+@contextlib.contextmanager
+def gunicorn(configuration: str | Path, port: int, log: Path, env: Mapping[str, str]) -> Iterator[Gunicorn]:
+    """Start a master that listens on `port`; it is not ready yet, and killed after the block."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", str(configuration)],
+            cwd=ROOT,
+            env={**os.environ, **env},
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    app = Gunicorn(process, f"http://127.0.0.1:{port}", log)
+    try:
+        yield app
+    finally:
+        app.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @dataclass(slots=True)
 class System:
     """Processes of one namespace; `env` is what all of them get."""
@@ -93,7 +138,7 @@ class System:
 
     @property
     def notes(self) -> Path:
-        return Path(self.env["ODD_NOTES"])
+        return Path(self.env["NOTES_FILE"])
 
     def noted(self, tag: str) -> list[str]:
         """Return the events that handlers noted under a tag, in order."""
@@ -120,21 +165,10 @@ class System:
         return self.notes.read_text().splitlines() if self.notes.exists() else []
 
     def _start(self, factory: str, wait: bool, env: Mapping[str, str]) -> App:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--port", str(port), "--log-level", "warning"]
+        port = free_port()
+        arguments = ["--factory", factory, "--port", str(port), "--log-level", "warning"]
         log = self.directory / f"{factory.partition('_')[0]}-{len(self.apps)}.log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                bound_to_us(command, signal.SIGKILL),
-                cwd=ROOT,
-                env={**os.environ, **self.env, **env},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-            )
+        process = forking.start(arguments, {**os.environ, **self.env, **env}, log)
         app = App(process, f"http://127.0.0.1:{port}", log)
         self.apps.append(app)
         if wait:
@@ -143,16 +177,17 @@ class System:
 
 
 @contextlib.contextmanager
-def system(directory: Path, redis_url: str, namespace: str, handlers: str = ODD, **env: str) -> Iterator[System]:
+def system(
+    directory: Path, redis_url: str, namespace: str, handlers: str = EDGE_HANDLERS, **env: str
+) -> Iterator[System]:
     """Return a system without processes; whatever is started ends with the block."""
     given = {
         "REDIS_URL": redis_url,
-        "NAMESPACE": namespace,
-        "HANDLERS": handlers,
-        "LEASE_S": str(LEASE_S),
-        "DRAIN_S": "20",
-        "ODD_NOTES": str(directory / "notes"),
-        "PYTHONFAULTHANDLER": "1",
+        "FLOODGATE_NAMESPACE": namespace,
+        "FLOODGATE_HANDLERS": handlers,
+        "FLOODGATE_LEASE_S": str(LEASE_S),
+        "FLOODGATE_DRAIN_S": "20",
+        "NOTES_FILE": str(directory / "notes"),
     }
     running = System(directory, {**given, **env})
     try:

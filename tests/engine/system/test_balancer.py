@@ -188,7 +188,7 @@ async def test_who_is_not_ready_gets_nothing_and_a_second_suffices_to_notice(bal
 
 
 async def test_a_gateway_that_closes_its_connections_when_it_has_left_cuts_no_post(balancer: Balancer) -> None:
-    (unready_s,) = re.findall(r"UNREADY_S:-(\d+)", (ROOT / "docker-compose.yml").read_text())
+    (shutdown_delay_s,) = re.findall(r"SHUTDOWN_DELAY_S:-(\d+)", (ROOT / "docker-compose.yml").read_text())
     asked: Counter[int] = Counter()
     url, ended = f"http://127.0.0.1:{balancer.port}", asyncio.Event()
 
@@ -203,9 +203,9 @@ async def test_a_gateway_that_closes_its_connections_when_it_has_left_cuts_no_po
         await asyncio.sleep(0.3)
         leaving = balancer.toys[0]
         leaving.ready = False
-        await asyncio.sleep(float(unready_s) / 2)
+        await asyncio.sleep(float(shutdown_delay_s) / 2)
         before = leaving.asked("POST")
-        await asyncio.sleep(float(unready_s) / 2)
+        await asyncio.sleep(float(shutdown_delay_s) / 2)
         balancer.servers[0].close()
         for writer in list(leaving.writers):
             writer.transport.abort()

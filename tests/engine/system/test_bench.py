@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from loadtest.bench_apps import ACCESS_LOG, BARE, App, app
 from loadtest.bench_crowd import crowd
 from loadtest.bench_figures import Figure, missed, table

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from floodgate.run.children import bound_to_us
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
+from floodgate.run.processes import with_parent_death_signal
 from loadtest.arrivals import Request, Stream
 from loadtest.database import BEST
 from tests.engine.system.controls import (
@@ -152,7 +152,7 @@ async def test_without_the_running_limit_the_database_collapses(server: Embedded
         for name, lack in (("whole", ""), ("lacking", "running-limit")):
             socket_path = f"{tmp_path}/{name}.db"
             stack.enter_context(_database(socket_path))
-            env = {"WORKER_PLACES": "64", "OVERLOAD_DATABASE": socket_path}
+            env = {"FLOODGATE_WORKER_CONCURRENCY": "64", "OVERLOAD_DATABASE": socket_path}
             sides.append(stack.enter_context(started(tmp_path / name, server.url, lack, **env)))
         async with pair(*sides) as both:
             await both.warm("/database")
@@ -212,7 +212,9 @@ def _most_at_once(side: Side, load: list[Request]) -> int:
 
 @contextlib.contextmanager
 def _database(path: str) -> Iterator[None]:
-    process = subprocess.Popen(bound_to_us([sys.executable, "-m", "loadtest.database", path], signal.SIGKILL), cwd=ROOT)
+    process = subprocess.Popen(
+        with_parent_death_signal([sys.executable, "-m", "loadtest.database", path], signal.SIGKILL), cwd=ROOT
+    )
     try:
         limit_s = time.monotonic() + 5
         while not Path(path).exists() and time.monotonic() < limit_s:

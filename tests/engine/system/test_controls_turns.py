@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from loadtest.arrivals import Request, Stream
 from loadtest.overload_measuring import jain, share
 from loadtest.overload_turns import max_min

@@ -97,7 +97,7 @@ def running(root: Path, **given: str) -> Iterator[System]:
     environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"} | ports
     with (root / "output").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "floodgate.run.dev"],
+            [sys.executable, "-m", "floodgate", "dev"],
             cwd=root,
             env=environment | {"TMPDIR": str(root)} | given,
             stdout=output,
@@ -216,17 +216,18 @@ def test_a_mistake_in_the_gateways_own_part_is_shown_and_the_old_one_goes_on(cop
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"GATEWAY_PORT": "80000"}, "GATEWAY_PORT: Input should be less than or equal to 65535"),
-        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "NAMESPACE: name it where REDIS_URL is set"),
-        ({"WORKER_PLACES": "many"}, "WORKER_PLACES: Input should be a valid integer"),
+        ({"GATEWAY_PORT": "80000"}, "FLOODGATE_GATEWAY_PORT: Input should be less than or equal to 65535"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "FLOODGATE_NAMESPACE: name it where REDIS_URL is set"),
+        ({"FLOODGATE_WORKER_CONCURRENCY": "many"}, "FLOODGATE_WORKER_CONCURRENCY: Input should be a valid integer"),
         ({"GATEWAY_PORT": "8100", "WORKER_PORT": "8100"}, "GATEWAY_PORT and WORKER_PORT are both 8100"),
+        ({"FLOODGATE_DRAN_S": "8"}, "FLOODGATE_DRAN_S is no setting; the nearest is FLOODGATE_DRAIN_S"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_a_line_and_no_traceback(
     copy: Path, environment: dict[str, str], said: str
 ) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "floodgate.run.dev"],
+        [sys.executable, "-m", "floodgate", "dev"],
         cwd=copy,
         env=os.environ | environment,
         capture_output=True,
@@ -246,7 +247,7 @@ def test_a_taken_port_is_named_with_its_variable(copy: Path, variable: str) -> N
         taken.listen()
         port = taken.getsockname()[1]
         ended = subprocess.run(
-            [sys.executable, "-m", "floodgate.run.dev"],
+            [sys.executable, "-m", "floodgate", "dev"],
             cwd=copy,
             env=os.environ | {"GATEWAY_PORT": str(free_port()), "WORKER_PORT": str(free_port()), variable: str(port)},
             capture_output=True,

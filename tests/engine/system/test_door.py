@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.leaks import leaks
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.system import App, System, await_ready, system, until_async
@@ -28,7 +28,9 @@ PLACES = 4
 def door(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One gateway and one worker with four places; after the module no key is left behind."""
     name = f"door{uuid.uuid4().hex[:10]}"
-    with system(tmp_path_factory.mktemp("door"), server.url, name, HANDLERS, WORKER_PLACES=str(PLACES)) as running:
+    with system(
+        tmp_path_factory.mktemp("door"), server.url, name, HANDLERS, FLOODGATE_WORKER_CONCURRENCY=str(PLACES)
+    ) as running:
         gateway = running.gateway(wait=False)
         await_ready(running.worker())
         await_ready(gateway)

@@ -1,7 +1,7 @@
-"""The odd cases of a single request: what is invalid, too large, raises or cannot be told.
+"""Edge cases of a single request: what is invalid, too large, raises or cannot be told.
 
 Each test is a row of the table, against one running system; rows about processes
-stand in `test_odd_processes`, those about time in `test_odd_leaving`.
+stand in `test_edge_processes`, those about time in `test_edge_leaving`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.conftest import MOST_BODY, MOST_RESULT, THREADS
 from tests.engine.system.edge_assertions import PROBLEM, assert_problem
 from tests.engine.system.edge_handlers.endings import SECRET, Ending
@@ -54,18 +54,18 @@ async def test_nothing_invalid_reaches_redis(client: httpx.AsyncClient, server: 
     def listen() -> list[str]:
         seen = []
         for command in monitor.listen():
-            seen += [word for word in ("odd-invalid", "odd-valid") if word in str(command["command"])]
-            if "odd-valid" in seen:
+            seen += [word for word in ("edge-invalid", "edge-valid") if word in str(command["command"])]
+            if "edge-valid" in seen:
                 break
         return seen
 
     with contextlib.closing(Redis.from_url(server.url)) as redis, redis.monitor() as monitor:
         seen = asyncio.create_task(asyncio.to_thread(listen))
         for path, request in INVALID.values():
-            headers = {**request.get("headers", {}), "x-request-id": "odd-invalid"}
+            headers = {**request.get("headers", {}), "x-request-id": "edge-invalid"}
             await client.post(path, **{**request, "headers": headers})
-        assert (await client.post(SINCE, json=GOOD, headers={"x-request-id": "odd-valid"})).status_code == 200
-        assert await asyncio.wait_for(seen, 5) == ["odd-valid"]
+        assert (await client.post(SINCE, json=GOOD, headers={"x-request-id": "edge-valid"})).status_code == 200
+        assert await asyncio.wait_for(seen, 5) == ["edge-valid"]
 
 
 async def test_a_handler_gets_real_types_and_arguments_as_they_came(client: httpx.AsyncClient) -> None:
@@ -106,7 +106,7 @@ async def test_a_body_that_grows_too_large_is_answered_413_before_it_has_ended(g
         ("/results/unserialisable", "object"),
         ("/results/wrong", "int"),
         ("/results/not-a-number", "not JSON compliant"),
-        (f"/results/large?size={MOST_RESULT}", "MAX_RESULT_BYTES"),
+        (f"/results/large?size={MOST_RESULT}", "FLOODGATE_MAX_RESULT_BYTES"),
     ],
 )
 async def test_a_result_that_cannot_be_sent_is_500_at_once_and_its_reason_is_logged(
@@ -123,13 +123,13 @@ async def test_a_result_that_cannot_be_sent_is_500_at_once_and_its_reason_is_log
 @pytest.mark.parametrize("kind", ["async", "sync"])
 @pytest.mark.parametrize("how", Ending)
 async def test_whatever_a_handler_raises_is_500_and_the_worker_and_its_slot_live_on(
-    client: httpx.AsyncClient, worker: App, odd: System, kind: str, how: Ending
+    client: httpx.AsyncClient, worker: App, edge: System, kind: str, how: Ending
 ) -> None:
     for _ in range(THREADS + 1):  # more often than the route has slots and the worker threads
         response = await client.get(f"/ends/{kind}/{how}")
         assert_problem(response, 500)
     (line,) = worker.said(request_id=response.headers["x-request-id"])
-    assert "odd_handlers/endings.py" in line["traceback"]
+    assert "edge_handlers/endings.py" in line["traceback"]
     assert SECRET in line["traceback"]
     assert (await client.get("/ok")).status_code == 200
     assert worker.ready
@@ -148,7 +148,7 @@ async def test_any_size_of_integer_comes_back(client: httpx.AsyncClient) -> None
 
 
 async def test_never_more_than_max_concurrency_of_a_route_are_in_the_system(
-    client: httpx.AsyncClient, odd: System
+    client: httpx.AsyncClient, edge: System
 ) -> None:
     limit = 5
     requests = [client.get(f"/narrow?tag=narrow&seconds=0.5&n={n}") for n in range(3 * limit)]
@@ -157,7 +157,7 @@ async def test_never_more_than_max_concurrency_of_a_route_are_in_the_system(
     for refused in (response for response in responses if response.status_code == 503):
         assert_problem(refused, 503)
         assert 1 <= int(refused.headers["retry-after"]) <= 60
-    assert odd.noted("narrow").count("start") == limit
+    assert edge.noted("narrow").count("start") == limit
     assert (await client.get("/narrow?tag=after&seconds=0")).status_code == 200
 
 
@@ -204,8 +204,8 @@ async def test_live_and_ready_answer_anyone_with_a_status_and_nothing_else(gatew
             assert (answer.status_code, answer.content) == (200, b"")
 
 
-async def test_no_slot_stays_taken_after_all_of_this(odd: System, server: EmbeddedServer) -> None:
-    keys = Keys(odd.env["NAMESPACE"])
+async def test_no_slot_stays_taken_after_all_of_this(edge: System, server: EmbeddedServer) -> None:
+    keys = Keys(edge.env["FLOODGATE_NAMESPACE"])
     with contextlib.closing(Redis.from_url(server.url)) as redis:
         await until_async(lambda: redis.hlen(keys.of("tasks")) == 0)
         assert not list(redis.scan_iter(f"{keys.prefix}slots:*"))

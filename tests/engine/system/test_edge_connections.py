@@ -1,4 +1,4 @@
-"""The odd cases of connections to Redis: reset again and again under load, and a primary that is one no more."""
+"""Edge cases of connections to Redis: reset again and again under load, and a primary that is one no more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.proxying import Proxy
 from tests.engine.system.system import system, until_async
 

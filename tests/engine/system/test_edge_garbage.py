@@ -20,8 +20,8 @@ from floodgate.broker.keys import CATALOGUE, Keys
 from floodgate.declare.discovery import discover
 from floodgate.declare.registry import Handler, Registry
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
-from tests.engine.system.system import ODD, App, System, system, until
+from floodgate.run.embedded_server import EmbeddedServer
+from tests.engine.system.system import EDGE_HANDLERS, App, System, system, until
 
 NOT_TEXT = b"\xff\xfe"
 
@@ -49,7 +49,7 @@ class DecodeError:
 
     @property
     def lane(self) -> str:
-        return f"{self.registry.contract}:a:0"
+        return f"{self.registry.release_digest}:a:0"
 
     def key(self, name: str) -> str:
         """Return the key of a kind in the catalogue, of parts that are in use."""
@@ -93,7 +93,7 @@ def garbled(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) ->
         with system(directory, server.url, name) as running:
             running.gateway(wait=False)
             running.worker()
-            found = DecodeError(running, redis, keys, discover(Settings(handlers=ODD)))
+            found = DecodeError(running, redis, keys, discover(Settings(handlers=EDGE_HANDLERS)))
             until(lambda: running.apps[0].ready)
             found.answers_again()
             yield found

@@ -22,7 +22,7 @@ def starts(system: System) -> int:
 
 async def busy(system: System) -> App:
     """Return a gateway, where a worker has shown how long a handler takes."""
-    worker, gateway = system.worker(wait=False, WORKER_PLACES=str(PLACES)), system.gateway(wait=False)
+    worker, gateway = system.worker(wait=False, FLOODGATE_WORKER_CONCURRENCY=str(PLACES)), system.gateway(wait=False)
     await until_async(lambda: worker.ready and gateway.ready, 10)
     async with httpx.AsyncClient(base_url=gateway.url, timeout=15) as client:
         for _ in range(3):

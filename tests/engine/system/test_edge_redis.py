@@ -1,4 +1,4 @@
-"""The odd cases of Redis: not there at start, gone while running, and garbage in any key."""
+"""Edge cases of Redis: not there at start, gone while running, and garbage in any key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.system import App, System, system, until, until_async
 

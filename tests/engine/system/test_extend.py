@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from floodgate.declare.registry import Registry
 from floodgate.gateway.app import install
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from gateway_app import main
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.extended.extension import CLAIM, ORIGIN, SECRET
@@ -200,7 +200,7 @@ def test_a_pipelining_client_that_leaves_is_one_that_left(extended: System, gate
         client.sendall(head.encode() * 2)
         until(lambda: extended.noted(tag) == ["start"])
     until(lambda: gateway.said(request_id=tag) != [])
-    assert [line["outcome"] for line in gateway.said(request_id=tag)] == ["client left"]
+    assert [line["outcome"] for line in gateway.said(request_id=tag)] == ["client_left"]
     assert ask(gateway, "/whoami").status_code == 200
     log = gateway.log.read_text()
     assert "handler is closed" not in log
@@ -281,12 +281,12 @@ def test_a_large_body_that_nobody_reads_is_no_client_that_left(gateway: App) -> 
 
 
 def test_without_a_scheme_the_docs_show_none() -> None:
-    app = install(FastAPI(), Settings(), Registry((), {}, ""))
+    app = install(FastAPI(), Settings(), Registry((), ""))
     assert "components" not in app.openapi()
 
 
 def test_the_gateway_that_comes_along_lets_everybody_in(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
     monkeypatch.setenv("REDIS_URL", redis_url)
-    monkeypatch.setenv("NAMESPACE", "any")
+    monkeypatch.setenv("FLOODGATE_NAMESPACE", "any")
     assert "/plain" in main.build().openapi()["paths"]
     assert asyncio.run(main.identify(Request({"type": "http", "headers": []}))) is None

@@ -17,10 +17,10 @@ from pydantic import SecretStr
 from starlette.requests import HTTPConnection
 
 from floodgate.declare.discovery import discover
+from floodgate.gateway import Refused, call, caller_of
 from floodgate.gateway.app import install
-from floodgate.gateway.call import Refused, call, caller_of
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from shared import Caller
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.extended.handlers.routes import SECRET, whoami
@@ -74,7 +74,7 @@ def test_a_call_waits_for_identify_no_longer_than_for_the_handler(gateway: App) 
 
 
 CAUGHT: dict[str, dict[str, Any]] = {
-    "late": {"error": "Late", "text": "GET /short: late"},
+    "late": {"error": "DeadlineExceeded", "text": "GET /short: deadline_exceeded"},
     "gone": {"error": "HandlerFailed", "text": "GET /gone: 410", "status": 410, "detail": {"why": "sold"}},
     "broken": {"error": "HandlerFailed", "text": "GET /broken: failed", "status": 500, "detail": None},
     "unknown": {"error": "LookupError", "text": "full is not queued: only a function under @queued can be called"},
@@ -232,6 +232,6 @@ async def test_a_websocket_may_call_and_keeps_its_messages(redis_url: str, names
 
     async with app.router.lifespan_context(app):
         await connect("/socket/true")
-        assert json.loads(sent[1]["text"]) == ["GET /whoami: no worker", "key-of-ann", "mine"]
+        assert json.loads(sent[1]["text"]) == ["GET /whoami: no_worker", "key-of-ann", "mine"]
         with pytest.raises(Refused):
             await connect("/socket/false")

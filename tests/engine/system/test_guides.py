@@ -21,7 +21,7 @@ from fastapi import BackgroundTasks, Depends, File, Form, Request, Response, Upl
 from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import declared_in
 from floodgate.errors import DeclarationError
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from shared import queued
 from tests.engine.system.system import ROOT, App, System, await_ready, system
 

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -22,14 +17,13 @@ from pydantic import SecretStr
 from floodgate.declare.registry import Registry
 from floodgate.gateway.app import GatewayApp, install
 from floodgate.operations.settings import Settings
-from tests.engine.system.system import until_async
+from tests.engine.system.system import Gunicorn, free_port, gunicorn, until, until_async
 
-ROOT = Path(__file__).parents[3]
 START_S = 20
 END_S = 10
-UNREADY_S = 1.0
+SHUTDOWN_DELAY_S = 1.0
 PROCESSES = 2
-HANDLER = """
+HANDLERS = """
 import asyncio
 import time
 from shared import queued
@@ -48,126 +42,65 @@ async def slow() -> str:
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
-def environment(redis_url: str, namespace: str) -> dict[str, str]:
-    ports = {"GATEWAY_PORT": str(free_port()), "WORKER_PORT": str(free_port())}
-    given = {"UNREADY_S": str(UNREADY_S), "REDIS_URL": redis_url, "NAMESPACE": namespace, "LEASE_S": "1"}
-    return os.environ | ports | given | {"WORKER_THREADS": "1", "STUCK_S": "1"}
+def apps(tmp_path: Path, redis_url: str, namespace: str) -> Iterator[tuple[Gunicorn, Gunicorn]]:
+    """A gateway and a worker of two processes each, which serve."""
+    (tmp_path / "handlers_of_gunicorn.py").write_text(HANDLERS)
+    ports = {"gateway": free_port(), "worker": free_port()}
+    settings = {"namespace": namespace, "handlers": "handlers_of_gunicorn", "lease_s": 1, "worker_threads": 1}
+    settings |= {"shutdown_delay_s": SHUTDOWN_DELAY_S, "stuck_s": 1, **{f"{name}_port": ports[name] for name in ports}}
+    env = {f"FLOODGATE_{name.upper()}": str(value) for name, value in settings.items()}
+    env |= {"REDIS_URL": redis_url, "PYTHONPATH": str(tmp_path), "WEB_CONCURRENCY": str(PROCESSES)}
+
+    def started(name: str) -> AbstractContextManager[Gunicorn]:
+        return gunicorn(f"{name}_app/gunicorn_conf.py", ports[name], tmp_path / f"{name}.log", env)
+
+    with started("worker") as worker, started("gateway") as gateway:
+        until(lambda: gateway.status("/slow") == 200, START_S)
+        yield gateway, worker
 
 
-@pytest.fixture
-def apps(tmp_path: Path, environment: dict[str, str]) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """A gateway and a worker of two processes each, on a copy with one slow handler."""
-    for name in ("shared", "gateway_app", "worker_app"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "shared/handlers/slow.py").write_text(HANDLER)
-    running: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        for name in ("worker", "gateway"):
-            with (tmp_path / f"{name}.log").open("wb") as log:
-                running[name] = subprocess.Popen(
-                    [sys.executable, "-m", "gunicorn", "-c", f"{name}_app/gunicorn_conf.py"],
-                    cwd=tmp_path,
-                    env=environment | {"WEB_CONCURRENCY": str(PROCESSES)},
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-        yield running
-    finally:
-        for process in running.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def test_a_request_under_way_is_answered_while_both_apps_are_told_to_end(apps: tuple[Gunicorn, Gunicorn]) -> None:
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(httpx.get, f"{apps[0].url}/slow")
+        time.sleep(0.3)
+        for app in apps:
+            app.process.terminate()
+        assert answer.result(END_S).json() == "answered"
+    assert [app.process.wait(END_S) for app in apps] == [0, 0]
 
 
-def test_a_request_under_way_is_answered_while_both_apps_are_told_to_end(
-    apps: dict[str, subprocess.Popen[bytes]], environment: dict[str, str], tmp_path: Path
-) -> None:
-    url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}/slow"
-    deadline = time.monotonic() + START_S
-    while not _answers(url):
-        logs = "\n".join(log.read_text() for log in tmp_path.glob("*.log"))
-        assert time.monotonic() < deadline, logs
-
-    under_way = subprocess.Popen(
-        [sys.executable, "-c", f"import urllib.request; print(urllib.request.urlopen({url!r}).read())"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(0.5)
-    for process in apps.values():
-        process.terminate()
-
-    assert under_way.communicate(timeout=END_S)[0].strip() == "b'\"answered\"'"
-    assert {name: process.wait(END_S) for name, process in apps.items()} == {"gateway": 0, "worker": 0}
-
-
-def test_a_leaving_gateway_says_so_before_it_closes_its_port(
-    apps: dict[str, subprocess.Popen[bytes]], environment: dict[str, str]
-) -> None:
-    url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
-    deadline = time.monotonic() + START_S
-    while not _answers(f"{url}/slow"):
-        assert time.monotonic() < deadline
-    with httpx.Client(base_url=url) as kept:
+def test_a_leaving_gateway_says_so_before_it_closes_its_port(apps: tuple[Gunicorn, Gunicorn]) -> None:
+    gateway, _ = apps
+    with httpx.Client(base_url=gateway.url) as kept:
         assert "connection" not in kept.get("/-/live").headers
-        apps["gateway"].terminate()
-        time.sleep(UNREADY_S / 2)
+        gateway.process.terminate()
+        time.sleep(SHUTDOWN_DELAY_S / 2)
         for client in (kept, httpx):
-            leaving = client.get(f"{url}/openapi.json")
+            leaving = client.get(f"{gateway.url}/openapi.json")
             assert (leaving.status_code, leaving.headers["connection"]) == (200, "close")
-    assert apps["gateway"].wait(END_S) == 0
-
-
-def test_a_leaving_gateway_is_not_ready_while_it_still_answers(
-    apps: dict[str, subprocess.Popen[bytes]], environment: dict[str, str]
-) -> None:
-    url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
-    deadline = time.monotonic() + START_S
-    while not _answers(f"{url}/-/ready"):
-        assert time.monotonic() < deadline
-    apps["gateway"].terminate()
-    time.sleep(UNREADY_S / 2)
-    assert httpx.get(f"{url}/-/ready").status_code == 503
-    assert httpx.get(f"{url}/-/live").status_code == 200
+    assert (gateway.status("/-/ready"), gateway.status("/-/live")) == (503, 200)
+    assert gateway.process.wait(END_S) == 0
 
 
 @pytest.mark.slow
-def test_workers_whose_threads_all_hang_end_and_are_replaced(
-    apps: dict[str, subprocess.Popen[bytes]], environment: dict[str, str], tmp_path: Path
-) -> None:
-    url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
-    deadline = time.monotonic() + START_S
-    while not _answers(f"{url}/quick"):
-        assert time.monotonic() < deadline
-    log = tmp_path / "worker.log"
-    while log.read_text().count("the engine failed: this process ends") < PROCESSES:
-        httpx.get(f"{url}/hangs")  # holds the one thread of a worker
-        assert time.monotonic() < deadline + START_S, log.read_text()
-    while not _answers(f"{url}/quick"):
-        assert time.monotonic() < deadline + 2 * START_S, log.read_text()
-    assert apps["worker"].poll() is None, "the master lives on"
+def test_workers_whose_threads_all_hang_end_and_are_replaced(apps: tuple[Gunicorn, Gunicorn]) -> None:
+    gateway, worker = apps
 
+    def both_ended() -> bool:
+        gateway.status("/hangs")  # holds the one thread of a worker
+        return worker.log.read_text().count("the engine has failed: this process ends") == PROCESSES
 
-def _answers(url: str) -> bool:
-    time.sleep(0.05)
-    with contextlib.suppress(httpx.TransportError):
-        return httpx.get(url).is_success
-    return False
+    until(both_ended, START_S)
+    until(lambda: gateway.status("/quick") == 200, START_S)
+    assert worker.alive, "the master lives on"
 
 
 async def test_a_gateway_that_is_told_to_leave_before_it_has_started_is_never_ready(
     redis_url: str, namespace: str
 ) -> None:
     settings = Settings(redis_url=SecretStr(redis_url), namespace=namespace)
-    app = install(FastAPI(), settings, Registry((), {}, "contract"))
+    app = install(FastAPI(), settings, Registry((), "contract"))
     assert isinstance(app, GatewayApp)
     app.begin_drain()
     async with app.router.lifespan_context(app):

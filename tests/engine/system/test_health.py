@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from floodgate.broker.scripts import SCRIPTS
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.worker.consumer import SILENT_S
 from tests.engine.system.system import ROOT, App, System, system, until, until_async
 
@@ -113,7 +113,7 @@ async def test_a_worker_whose_renewals_alone_get_through_is_not_healthy(server: 
 
 
 async def test_a_worker_without_room_is_healthy_though_it_claims_nothing(own: System) -> None:
-    worker = own.worker(WORKER_PLACES="1", wait=False)
+    worker = own.worker(FLOODGATE_WORKER_CONCURRENCY="1", wait=False)
     gateway = own.gateway()
     await until_async(lambda: healthy(worker), 10)
     asked = asyncio.create_task(asyncio.to_thread(gateway.status, f"/sleep?tag=full&seconds={SILENT_S + 1}"))

@@ -14,7 +14,7 @@ from loadtest.traffic import askable
 from loadtest.values import Values
 from tests.engine.system.system import App, await_ready, system
 
-ZOO = "tests.engine.conformance.handlers"
+HANDLERS = "tests.engine.conformance.handlers"
 EACH = 5
 ON_PURPOSE = {
     "GET /errors/ours": 401,
@@ -32,15 +32,15 @@ IMPOSSIBLE = "GET /queries/alias-type"
 
 @pytest.fixture
 def gateway(redis_url: str, namespace: str, tmp_path: Path) -> Iterator[App]:
-    """A gateway of the zoo, with a worker that takes work of every level."""
-    with system(tmp_path, redis_url, namespace, handlers=ZOO) as running:
+    """A gateway of the conformance suite, with a worker that takes work of every level."""
+    with system(tmp_path, redis_url, namespace, handlers=HANDLERS) as running:
         worker = running.worker(wait=False)
         gateway = running.gateway()
         await_ready(worker)
         yield gateway
 
 
-def test_every_operation_of_the_zoo_is_asked_for_what_it_takes(gateway: App) -> None:
+def test_every_operation_of_the_suite_is_asked_for_what_it_takes(gateway: App) -> None:
     document = fetch(gateway.url)
     found, complaints = askable(document)
     routes = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from loadtest import peak_watch, queue_looks
 from loadtest.bench_apps import free_port
 from loadtest.peak_plan import Plan
@@ -35,7 +35,9 @@ KNOWN = {"SHAPE", "RPS", "USERS", "SECONDS", "PROCESSES", "HOST", "OPENAPI", "MA
 def running(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A gateway and a worker with four places."""
     directory = tmp_path_factory.mktemp("load")
-    with system(directory, server.url, f"load{os.getpid()}", handlers=HANDLERS, WORKER_PLACES="4") as started:
+    with system(
+        directory, server.url, f"load{os.getpid()}", handlers=HANDLERS, FLOODGATE_WORKER_CONCURRENCY="4"
+    ) as started:
         worker = started.worker(wait=False)
         started.gateway()
         await_ready(worker)

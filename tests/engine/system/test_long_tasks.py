@@ -16,7 +16,7 @@ from floodgate.broker.connection import connect
 from floodgate.broker.keys import Keys
 from floodgate.gateway.async_results import AsyncResults
 from floodgate.operations.settings import Settings
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.system import System, await_ready, system, until_async
 
@@ -27,7 +27,7 @@ ASYNC = {"prefer": "respond-async"}
 @pytest.fixture(scope="module")
 def door(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One gateway, one worker with two places; results stay for two seconds."""
-    env = {"WORKER_PLACES": "2", "RESULT_TTL_S": "2"}
+    env = {"FLOODGATE_WORKER_CONCURRENCY": "2", "FLOODGATE_RESULT_TTL_S": "2"}
     directory: Path = tmp_path_factory.mktemp("long")
     with system(directory, server.url, "longtasks", HANDLERS, **env) as running:
         gateway = running.gateway(wait=False)
@@ -159,7 +159,7 @@ async def test_any_number_of_clients_may_ask_at_once(door: System) -> None:
 async def test_beyond_their_bound_no_result_is_promised_and_everything_else_goes_on(
     redis_url: str, namespace: str, tmp_path: Path
 ) -> None:
-    with system(tmp_path, redis_url, namespace, HANDLERS, RESULTS_BYTES="1500") as running:
+    with system(tmp_path, redis_url, namespace, HANDLERS, FLOODGATE_RESULTS_BYTES="1500") as running:
         gateway, _ = running.gateway(), running.worker()
         async with httpx.AsyncClient(base_url=gateway.url, timeout=15) as own:
             places = [(await ask(own, "x" * 600, 0)).headers["location"] for _ in range(3)]
@@ -205,7 +205,7 @@ async def test_the_bound_of_results_is_a_quarter_of_redis(
 
 
 async def test_a_lost_worker_is_the_result_too(redis_url: str, namespace: str, tmp_path: Path) -> None:
-    with system(tmp_path, redis_url, namespace, HANDLERS, RESULT_TTL_S="2") as running:
+    with system(tmp_path, redis_url, namespace, HANDLERS, FLOODGATE_RESULT_TTL_S="2") as running:
         gateway, worker = running.gateway(), running.worker()
         async with httpx.AsyncClient(base_url=gateway.url, timeout=15) as own:
             location = (await ask(own, "lost", 5)).headers["location"]

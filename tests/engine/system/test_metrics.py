@@ -1,4 +1,4 @@
-"""Every figure moves when what it counts happens, on real processes, and nothing is left over."""
+"""Every metric moves when what it counts happens, on real processes, and nothing is left over."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.leaks import leaks
 from tests.engine.scraping import Scrape, scrape
-from tests.engine.system.system import ODD, App, System, await_ready, system, until, until_async
+from tests.engine.system.system import EDGE_HANDLERS, App, System, await_ready, system, until, until_async
 
 PLACES = 2
 
@@ -26,7 +26,9 @@ PLACES = 2
 def counting(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One gateway and one worker with two places."""
     name = f"met{uuid.uuid4().hex[:10]}"
-    with system(tmp_path_factory.mktemp("met"), server.url, name, ODD, WORKER_PLACES=str(PLACES)) as running:
+    with system(
+        tmp_path_factory.mktemp("met"), server.url, name, EDGE_HANDLERS, FLOODGATE_WORKER_CONCURRENCY=str(PLACES)
+    ) as running:
         gateway = running.gateway(wait=False)
         await_ready(running.worker())
         await_ready(gateway)
@@ -53,7 +55,7 @@ async def client(gateway: App) -> AsyncIterator[httpx.AsyncClient]:
 
 
 class Moves:
-    """What a block is to move of one app's figures: called once per figure."""
+    """What a block is to move of one app's metrics: called once per metric."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -62,8 +64,8 @@ class Moves:
     def __call__(self, name: str, by: float, **labels: str) -> None:
         self._wanted.append((by, name, labels))
 
-    def of(self, figures: Scrape) -> list[float]:
-        return [figures(name, **labels) for _, name, labels in self._wanted]
+    def of(self, metrics: Scrape) -> list[float]:
+        return [metrics(name, **labels) for _, name, labels in self._wanted]
 
     async def __aenter__(self) -> None:
         self._before = self.of(scrape(self._app.url))
@@ -82,9 +84,9 @@ class Moves:
         return [now - then for now, then in zip(after, self._before, strict=True)]
 
 
-def balance(figures: Scrape) -> float:
+def balance(metrics: Scrape) -> float:
     """Return how many requests are neither refused nor ended."""
-    return figures("requests_offered_total") - figures("requests_refused_total") - figures("requests_ended_total")
+    return metrics("requests_offered_total") - metrics("requests_refused_total") - metrics("requests_ended_total")
 
 
 async def leave(gateway: App, path: str, when: Callable[[], bool]) -> None:
@@ -138,8 +140,8 @@ async def test_a_full_route_refuses_by_the_queue_and_from_memory(
     during = scrape(gateway.url)
     assert (during("running", **route), during("limit", **route)) == (PLACES, 5)
     assert during("requests_open") == balance(during) == 5
-    assert during("places_busy", kind="async") == during("places", kind="async") == PLACES
-    assert scrape(counting.apps[1].url)("worker_places_busy", kind="async") == PLACES
+    assert during("concurrency_used", kind="async") == during("concurrency", kind="async") == PLACES
+    assert scrape(counting.apps[1].url)("worker_concurrency_used", kind="async") == PLACES
     refused = [await client.get("/narrow?tag=refused&seconds=0") for _ in range(4)]
     assert {answer.status_code for answer in refused} == {503}
     assert {answer.status_code for answer in await asyncio.gather(*held)} == {200}
@@ -159,7 +161,7 @@ async def test_a_full_route_refuses_by_the_queue_and_from_memory(
 async def test_a_late_one_is_late_here_and_expired_there(client: httpx.AsyncClient, gateway: App, worker: App) -> None:
     route = {"route": "/short"}
     gateway_moves = Moves(gateway)
-    gateway_moves("requests_ended_total", 1, **route, outcome="late")
+    gateway_moves("requests_ended_total", 1, **route, outcome="deadline_exceeded")
     gateway_moves("request_seconds_count", 1, **route, answer="answered")
     async with gateway_moves:
         answers = scrape(worker.url)
@@ -190,7 +192,7 @@ async def test_a_client_that_leaves_is_counted_and_its_handler_is_stopped(
     gateway: App, worker: App, counting: System
 ) -> None:
     gateway_moves = Moves(gateway)
-    gateway_moves("requests_ended_total", 1, route="/sleep", outcome="left")
+    gateway_moves("requests_ended_total", 1, route="/sleep", outcome="client_left")
     gateway_moves("request_seconds_count", 0, route="/sleep")
     gateway_moves("redis_call_seconds_count", 1, call="cancel")
     worker_moves = Moves(worker)
@@ -203,7 +205,7 @@ async def test_what_never_came_to_the_queue_and_what_is_not_queued_are_apart(
     client: httpx.AsyncClient, gateway: App
 ) -> None:
     gateway_moves = Moves(gateway)
-    gateway_moves("requests_ended_total", 1, route="/sleep", outcome="turned_away")
+    gateway_moves("requests_ended_total", 1, route="/sleep", outcome="rejected")
     gateway_moves("responses_total", 1, route="/sleep", status="4xx")
     gateway_moves("requests_admitted_total", 0)
     gateway_moves("responses_total", 2, route="(other)")
@@ -234,16 +236,16 @@ async def test_lost_tasks_no_worker_and_no_redis(own: System, redis_url: str) ->
     gateway, dying = own.gateway(wait=False), own.worker()
     await_ready(gateway)
     until(lambda: scrape(gateway.url)("workers") == 1)
-    figures = scrape(gateway.url)
-    assert (figures("redis_up"), figures("requests_ended_total")) == (1, 0)
+    metrics = scrape(gateway.url)
+    assert (metrics("redis_up"), metrics("requests_ended_total")) == (1, 0)
     async with httpx.AsyncClient(base_url=gateway.url, timeout=15) as client:
         asked = asyncio.create_task(client.post("/sleep?tag=lost&seconds=5"))
         await until_async(lambda: own.noted("lost") == ["start"])
         dying.kill()
         assert (await asked).status_code == 502
-        figures = scrape(gateway.url)
-        assert figures("requests_ended_total", method="POST", outcome="lost") == 1
-        assert figures("reaped_total", what="lease") == 1
+        metrics = scrape(gateway.url)
+        assert metrics("requests_ended_total", method="POST", outcome="lost") == 1
+        assert metrics("reaped_total", what="lease") == 1
         await until_async(lambda: scrape(gateway.url)("workers") == 0)
         assert (await client.get("/ok")).status_code == 503
         assert scrape(gateway.url)("requests_refused_total", reason="no_worker") == 1
@@ -258,11 +260,11 @@ async def test_without_redis_all_else_is_still_shown(own: System, namespace: str
         async with httpx.AsyncClient(base_url=gateway.url, timeout=15) as client:
             assert (await client.get("/ok")).status_code == 503
         began_s = time.monotonic()
-        figures = scrape(gateway.url)
+        metrics = scrape(gateway.url)
         assert time.monotonic() - began_s < 2
-        assert figures("redis_up") == figures("processes_ready") == figures("limit") == 0
-        assert figures("requests_refused_total", reason="unavailable") == 1
-        assert figures("redis_call_failures_total") > 0
+        assert metrics("redis_up") == metrics("processes_ready") == metrics("limit") == 0
+        assert metrics("requests_refused_total", reason="unavailable") == 1
+        assert metrics("redis_call_failures_total") > 0
         server.start()
         until(lambda: gateway.ready)
         until(lambda: scrape(gateway.url)("redis_up") == 1)

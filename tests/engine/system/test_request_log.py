@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.system import system
 
 REQUESTS = 30

@@ -59,9 +59,9 @@ def _anew() -> None:
 
 
 async def test_a_gateway_opens_nothing_and_shows_nothing(floodgate: SystemFactory) -> None:
-    async with floodgate(__name__, workers=0) as kit:
-        document = (await kit.get("/openapi.json")).json()
-        (await kit.get("/desk/1")).json()
+    async with floodgate(__name__, workers=0) as running:
+        document = (await running.get("/openapi.json")).json()
+        (await running.get("/desk/1")).json()
     parameters = document["paths"]["/desk/{item}"]["get"]["parameters"]
     assert [parameter["name"] for parameter in parameters] == ["item", "seconds"]
     assert "desk" not in document["components"].get("schemas", {})
@@ -69,10 +69,10 @@ async def test_a_gateway_opens_nothing_and_shows_nothing(floodgate: SystemFactor
 
 
 async def test_each_worker_closes_after_its_last_handler(floodgate: SystemFactory) -> None:
-    async with floodgate(__name__) as kit:
-        asking = asyncio.create_task(kit.get("/desk/1", params={"seconds": 0.3}))
+    async with floodgate(__name__) as running:
+        asking = asyncio.create_task(running.get("/desk/1", params={"seconds": 0.3}))
         await asyncio.sleep(0.1)
-        await kit.end_workers()
+        await running.end_workers()
         assert (await asking).json() == 1
     assert events == ["opened", "used", "closed"]
 
@@ -84,16 +84,16 @@ async def test_a_worker_is_not_ready_and_takes_nothing_until_all_is_open(floodga
         await arrived.wait()
         return events
 
-    async with floodgate(__name__, overrides={open_desk: awaited}, workers=0) as kit:
-        worker = kit.start_worker()
+    async with floodgate(__name__, overrides={open_desk: awaited}, workers=0) as running:
+        worker = running.start_worker()
         await asyncio.sleep(0.2)
-        assert [w.ready for w in kit.workers] == [False]
-        assert (await kit.get("/desk/1")).json()["title"] == "No worker"
+        assert [w.ready for w in running.workers] == [False]
+        assert (await running.get("/desk/1")).json()["title"] == "No worker"
         arrived.set()
         async with asyncio.timeout(2):
             while not worker.ready:
                 await asyncio.sleep(0.01)
-        assert (await kit.get("/desk/1")).json() == 1
+        assert (await running.get("/desk/1")).json() == 1
 
 
 @pytest.mark.parametrize("in_thread", [False, True], ids=["async", "sync"])
@@ -107,11 +107,11 @@ async def test_a_worker_leaves_in_time_while_a_factory_hangs(floodgate: SystemFa
         return events
 
     override = hangs_in_thread if in_thread else hangs
-    async with floodgate(__name__, overrides={open_desk: override}, workers=0) as kit:
-        kit.start_worker()
+    async with floodgate(__name__, overrides={open_desk: override}, workers=0) as running:
+        running.start_worker()
         await asyncio.sleep(0.05)
         began = time.monotonic()
-        await kit.end_workers()
+        await running.end_workers()
         assert time.monotonic() - began < 1
 
 

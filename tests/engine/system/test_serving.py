@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.engine.system.system import Gunicorn, free_port, gunicorn, until
 from tests.engine.system.toy_app import SLOW_S
 
 DRAIN_S = 3
@@ -27,81 +28,47 @@ ROOT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True, slots=True)
-class Gunicorn:
-    """A running master with one worker, in a process group of its own."""
+class Toy(Gunicorn):
+    """Gunicorn around the toy, which notes what it is told."""
 
-    process: subprocess.Popen[bytes]
-    url: str
     notes: Path
-    log: Path
 
-    def lines(self) -> list[str]:
+    def noted(self) -> list[str]:
         return self.notes.read_text().split() if self.notes.exists() else []
-
-    def group(self, sig: int) -> None:
-        os.killpg(self.process.pid, sig)
 
 
 @pytest.fixture
-def gunicorn(tmp_path: Path) -> Iterator[Gunicorn]:
+def toy(tmp_path: Path) -> Iterator[Toy]:
     """Gunicorn as both apps configure it, around the toy."""
-    with running_gunicorn(tmp_path) as running:
+    with running_toy(tmp_path) as running:
         yield running
 
 
 @contextlib.contextmanager
-def running_gunicorn(tmp_path: Path, unready_s: float = 0, **env: str) -> Iterator[Gunicorn]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    conf = tmp_path / "conf.py"
+def running_toy(tmp_path: Path, shutdown_delay_s: float = 0, **env: str) -> Iterator[Toy]:
+    conf, notes, port = tmp_path / "conf.py", tmp_path / "notes", free_port()
     conf.write_text(
         "from floodgate.operations import server\n"
         "from floodgate.operations.settings import Settings\n"
         f"server.GC_PERIOD_S = {GC_PERIOD_S}\n"
-        f"settings = Settings(drain_s={DRAIN_S}, unready_s={unready_s})\n"
+        f"settings = Settings(drain_s={DRAIN_S}, shutdown_delay_s={shutdown_delay_s})\n"
         f"globals().update(server.configuration('tests.engine.system.toy_app:build()', {port}, settings))\n"
         f"bind = '127.0.0.1:{port}'\n"
     )
-    notes, log = tmp_path / "notes", tmp_path / "log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", str(conf)],
-            cwd=ROOT,
-            env=os.environ | {"TOY_NOTES": str(notes), "TOY_UNREADY_S": str(unready_s)} | env,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    running = Gunicorn(process, f"http://127.0.0.1:{port}", notes, log)
-    try:
+    told = {"TOY_NOTES": str(notes), "TOY_SHUTDOWN_DELAY_S": str(shutdown_delay_s), **env}
+    with gunicorn(conf, port, tmp_path / "log", told) as master:
+        running = Toy(master.process, master.url, master.log, notes)
         until(lambda: answers(running), 15)
         yield running
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            running.group(signal.SIGKILL)
-        process.wait()
 
 
-def answers(running: Gunicorn) -> bool:
+def answers(running: Toy) -> bool:
     assert running.process.poll() in (None, 0), running.log.read_text()
-    try:
-        return httpx.get(running.url).is_success
-    except httpx.TransportError:
-        return False
-
-
-def until(met: Callable[[], bool], limit_s: float) -> float:
-    """Wait until `met`, return the seconds it took; fail after `limit_s`."""
-    start = time.monotonic()
-    while not met():
-        assert time.monotonic() - start < limit_s
-        time.sleep(0.01)
-    return time.monotonic() - start
+    return running.status("/") == 200
 
 
 @contextlib.contextmanager
-def endless(running: Gunicorn) -> Iterator[None]:
+def endless(running: Toy) -> Iterator[None]:
     """Have a request under way that is never answered."""
     with socket.create_connection(("127.0.0.1", int(running.url.rsplit(":", 1)[1]))) as client:
         client.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -109,13 +76,13 @@ def endless(running: Gunicorn) -> Iterator[None]:
         yield
 
 
-async def ask_and_signal(running: Gunicorn, send: Callable[[], None]) -> tuple[httpx.Response, float]:
+async def ask_and_signal(running: Toy, send: Callable[[], None]) -> tuple[httpx.Response, float]:
     """Signal in the middle of a slow request; return its answer and how long the drain took to begin."""
     async with httpx.AsyncClient() as client, asyncio.TaskGroup() as group:
         answer = group.create_task(client.get(running.url + "/slow"))
         await asyncio.sleep(SLOW_S / 4)
         send()
-        begun_s = await asyncio.to_thread(until, lambda: "drain" in running.lines(), 2)
+        begun_s = await asyncio.to_thread(until, lambda: "drain" in running.noted(), 2)
     return answer.result(), begun_s
 
 
@@ -130,83 +97,81 @@ async def ask_and_signal(running: Gunicorn, send: Callable[[], None]) -> tuple[h
     ],
 )
 async def test_the_drain_begins_at_the_signal_and_the_open_response_completes(
-    gunicorn: Gunicorn, sig: int, to_group: bool
+    toy: Toy, sig: int, to_group: bool
 ) -> None:
-    answer, begun_s = await ask_and_signal(
-        gunicorn, lambda: gunicorn.group(sig) if to_group else gunicorn.process.send_signal(sig)
-    )
-    ended_s = await asyncio.to_thread(until, lambda: gunicorn.process.poll() is not None, DRAIN_S)
+    answer, begun_s = await ask_and_signal(toy, lambda: toy.signal(sig) if to_group else toy.process.send_signal(sig))
+    ended_s = await asyncio.to_thread(until, lambda: toy.process.poll() is not None, DRAIN_S)
 
     assert answer.status_code == 200
     assert begun_s < SLOW_S / 2
     assert ended_s < 1
-    assert gunicorn.process.returncode == 0
-    assert gunicorn.lines() == ["drain", "shutdown"]
+    assert toy.process.returncode == 0
+    assert toy.noted() == ["drain", "shutdown"]
 
 
-def test_a_second_ctrl_c_ends_a_worker_at_once(gunicorn: Gunicorn) -> None:
-    with endless(gunicorn):
-        gunicorn.group(signal.SIGINT)
-        until(lambda: gunicorn.lines() == ["drain"], 1)
+def test_a_second_ctrl_c_ends_a_worker_at_once(toy: Toy) -> None:
+    with endless(toy):
+        toy.signal(signal.SIGINT)
+        until(lambda: toy.noted() == ["drain"], 1)
         time.sleep(0.5)
-        assert gunicorn.process.poll() is None
-        gunicorn.group(signal.SIGINT)
-        assert until(lambda: gunicorn.process.poll() is not None, 2) < 1
+        assert toy.process.poll() is None
+        toy.signal(signal.SIGINT)
+        assert until(lambda: toy.process.poll() is not None, 2) < 1
 
 
-def test_what_never_answers_is_cut_in_time_for_the_lifespan_to_shut_down(gunicorn: Gunicorn) -> None:
-    with endless(gunicorn):
-        gunicorn.process.terminate()
-        took_s = until(lambda: gunicorn.process.poll() is not None, DRAIN_S + 5)
-    assert gunicorn.lines() == ["drain", "shutdown"]
+def test_what_never_answers_is_cut_in_time_for_the_lifespan_to_shut_down(toy: Toy) -> None:
+    with endless(toy):
+        toy.process.terminate()
+        took_s = until(lambda: toy.process.poll() is not None, DRAIN_S + 5)
+    assert toy.noted() == ["drain", "shutdown"]
     assert DRAIN_S < took_s < DRAIN_S + 5
 
 
 def test_between_the_drain_and_the_closing_of_the_port_new_connections_are_served(tmp_path: Path) -> None:
-    with running_gunicorn(tmp_path, unready_s=1.5) as gunicorn:
-        gunicorn.process.terminate()
-        assert until(lambda: gunicorn.lines() == ["drain"], 1) < 0.5
-        closed_s = until(lambda: not answers(gunicorn), 3) if answers(gunicorn) else 0
+    with running_toy(tmp_path, shutdown_delay_s=1.5) as toy:
+        toy.process.terminate()
+        assert until(lambda: toy.noted() == ["drain"], 1) < 0.5
+        closed_s = until(lambda: not answers(toy), 3) if answers(toy) else 0
         assert 1 < closed_s < 2
-        assert gunicorn.process.wait(3) == 0
-    assert gunicorn.lines() == ["drain", "shutdown"]
+        assert toy.process.wait(3) == 0
+    assert toy.noted() == ["drain", "shutdown"]
 
 
 def test_work_under_way_has_its_whole_drain_after_the_port_is_closed(tmp_path: Path) -> None:
-    with running_gunicorn(tmp_path, unready_s=1) as gunicorn, endless(gunicorn):
-        gunicorn.process.terminate()
-        took_s = until(lambda: gunicorn.process.poll() is not None, DRAIN_S + 6)
-    assert gunicorn.lines() == ["drain", "shutdown"]
+    with running_toy(tmp_path, shutdown_delay_s=1) as toy, endless(toy):
+        toy.process.terminate()
+        took_s = until(lambda: toy.process.poll() is not None, DRAIN_S + 6)
+    assert toy.noted() == ["drain", "shutdown"]
     assert 1 + DRAIN_S < took_s < 1 + DRAIN_S + 5
 
 
-def test_a_killed_worker_is_replaced_under_the_same_start_of_the_master(gunicorn: Gunicorn) -> None:
-    before = httpx.get(gunicorn.url).text
-    children = Path(f"/proc/{gunicorn.process.pid}/task/{gunicorn.process.pid}/children")
+def test_a_killed_worker_is_replaced_under_the_same_start_of_the_master(toy: Toy) -> None:
+    before = httpx.get(toy.url).text
+    children = Path(f"/proc/{toy.process.pid}/task/{toy.process.pid}/children")
     if not children.exists():
         return  # only Linux lists children here
     os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
     time.sleep(0.1)
-    until(lambda: answers(gunicorn), 10)
-    assert 0 < float(httpx.get(gunicorn.url).text) == float(before) <= time.monotonic()
+    until(lambda: answers(toy), 10)
+    assert 0 < float(httpx.get(toy.url).text) == float(before) <= time.monotonic()
 
 
-def test_a_worker_whose_master_was_killed_drains_and_ends(gunicorn: Gunicorn) -> None:
-    gunicorn.process.kill()
-    gunicorn.process.wait()
-    until(lambda: gunicorn.lines() == ["drain", "shutdown"], 10)
+def test_a_worker_whose_master_was_killed_drains_and_ends(toy: Toy) -> None:
+    toy.process.kill()
+    toy.process.wait()
+    until(lambda: toy.noted() == ["drain", "shutdown"], 10)
     with pytest.raises(httpx.ConnectError):
-        httpx.get(gunicorn.url)
+        httpx.get(toy.url)
 
 
-def test_gunicorns_own_lines_are_json_when_not_on_a_terminal(gunicorn: Gunicorn) -> None:
-    lines = [json.loads(line) for line in gunicorn.log.read_text().splitlines()]
+def test_gunicorns_own_lines_are_json_when_not_on_a_terminal(toy: Toy) -> None:
+    lines = [json.loads(line) for line in toy.log.read_text().splitlines()]
     assert any(line["event"].startswith("Listening at") for line in lines)
     assert any("Started server process" in line["event"] for line in lines)
 
 
-def test_an_app_collects_garbage_by_pythons_own_rule(gunicorn: Gunicorn) -> None:
-    _, _, thresholds = httpx.get(gunicorn.url + "/knots").text.partition(" ")
+def test_an_app_collects_garbage_by_pythons_own_rule(toy: Toy) -> None:
+    _, _, thresholds = httpx.get(toy.url + "/knots").text.partition(" ")
     own = [sys.executable, "-c", "import gc; print(gc.get_threshold())"]
     assert thresholds == subprocess.check_output(own, text=True).strip()
 
@@ -215,7 +180,7 @@ def test_an_app_that_collects_by_time_keeps_no_old_cycle(tmp_path: Path) -> None
     def knots() -> int:
         return int(httpx.get(running.url + "/knots").text.split()[0])
 
-    with running_gunicorn(tmp_path, TOY_COLLECTS_BY_TIME="1") as running:
+    with running_toy(tmp_path, TOY_COLLECTS_BY_TIME="1") as running:
         began = time.monotonic()
         for _ in range(KNOTS):
             httpx.get(running.url + "/knot")

@@ -83,7 +83,7 @@ def test_a_slow_reader_gets_all_of_its_answer(gateway: App) -> None:
 
 def test_over_the_budget_those_that_stood_still_longest_are_cut(own: System) -> None:
     own.worker(wait=False)
-    gateway = own.gateway(UNSENT_BYTES=str(20 * MIB))
+    gateway = own.gateway(FLOODGATE_UNSENT_BYTES=str(20 * MIB))
     until(lambda: gateway.status("/ok") == 200, 15)
     with asking(gateway, LARGE, "first") as first, asking(gateway, 100_000, "small") as small:
         time.sleep(0.5)
@@ -92,7 +92,7 @@ def test_over_the_budget_those_that_stood_still_longest_are_cut(own: System) -> 
         with pytest.raises((ConnectionError, AssertionError)):
             assert body_of(first) == LARGE
         assert body_of(small) == 100_000
-    until(lambda: gateway.said(request_id="first", outcome="client left") != [])
+    until(lambda: gateway.said(request_id="first", outcome="client_left") != [])
     until(lambda: gateway.said(request_id="second", outcome="done") != [])
     log = gateway.log.read_text()
     assert "Traceback" not in log

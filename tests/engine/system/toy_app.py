@@ -23,9 +23,9 @@ class Knot:
 class Toy:
     """`/slow` answers after `SLOW_S` and `/endless` never; `/knot` leaves an old cycle and `/knots` counts them."""
 
-    def __init__(self, notes: Path, unready_s: float, collects_by_time: bool) -> None:
+    def __init__(self, notes: Path, shutdown_delay_s: float, collects_by_time: bool) -> None:
         self._notes = notes
-        self.unready_s = unready_s
+        self.shutdown_delay_s = shutdown_delay_s
         self.collects_by_time = collects_by_time
         self._knots: weakref.WeakSet[Knot] = weakref.WeakSet()
 
@@ -66,5 +66,5 @@ class Toy:
 
 def build() -> Toy:
     """What gunicorn is given."""
-    notes, unready_s = Path(os.environ["TOY_NOTES"]), float(os.environ.get("TOY_UNREADY_S", "0"))
-    return Toy(notes, unready_s, os.environ.get("TOY_COLLECTS_BY_TIME") == "1")
+    notes, shutdown_delay_s = Path(os.environ["TOY_NOTES"]), float(os.environ.get("TOY_SHUTDOWN_DELAY_S", "0"))
+    return Toy(notes, shutdown_delay_s, os.environ.get("TOY_COLLECTS_BY_TIME") == "1")

@@ -13,7 +13,7 @@ from redis import Redis
 from floodgate.broker.keys import Keys
 from floodgate.broker.scripts import SCRIPTS
 from floodgate.run.acl import BEGINNING, COMMANDS, apps, users
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 
 ROOT = Path(__file__).parents[3]
 CLIENTS = re.compile(r"pipe|pipeline|client|_client")

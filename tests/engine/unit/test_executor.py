@@ -1,4 +1,4 @@
-"""Whatever a handler does, one report leaves the executor and its place is free again."""
+"""Whatever a handler does, exactly one end leaves the executor, and it is free for another run."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ from pydantic import BaseModel, model_serializer
 from floodgate.broker.envelopes import Task, TaskOutcome
 from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import declared_in
-from floodgate.worker.arguments import plans
-from floodgate.worker.executor import Executor
+from floodgate.worker.arguments import handler_calls
+from floodgate.worker.executor import TRANSITIONS, Ended, Event, Executor, Phase, Run
 from floodgate.worker.resources import Resources
-from floodgate.worker.runs import TRANSITIONS, Ended, Event, Phase, Run
 from shared import Context, HTTPError, Reply, queued
 
 seat = contextvars.ContextVar("seat", default="free")
 
 
 class Noted(BaseModel):
-    """Notes in which threads it is rendered."""
+    """Notes in which threads it is serialized."""
 
     by: ClassVar[list[threading.Thread]] = []
 
@@ -42,6 +41,13 @@ class Noted(BaseModel):
 
 class NotOurs(BaseException):
     pass
+
+
+class Collected(list[Ended]):
+    """Takes ends, as the completions of a worker do."""
+
+    def add(self, ended: Ended) -> None:
+        self.append(ended)
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
@@ -56,8 +62,8 @@ async def end(function: Callable[..., Any], left_s: float = 5, most_bytes: int =
     queued("/x", 1)(function)
     registry = build_registry(declared_in(__name__)[before:], timeout_s=10)
     (handler,) = registry.handlers
-    ended: list[Ended] = []
-    executor = Executor(handler.kind, 2, plans(registry, Resources([])), most_bytes, ended.append)
+    ended = Collected()
+    executor = Executor(handler.kind, 2, handler_calls(registry, Resources([])), most_bytes, ended)
     task = Task(0, handler.route, "l", "i", 1, "f", 8, 5000, "request")
     executor.start("lease", "task", task, 0, left_s)
     await asyncio.sleep(0.05)
@@ -65,7 +71,7 @@ async def end(function: Callable[..., Any], left_s: float = 5, most_bytes: int =
         executor.stop_task("task")
     async with asyncio.timeout(3):
         await executor.idle()
-    assert executor.room == 2
+    assert executor.free == 2
     executor.close()
     assert len(ended) == 1
     return ended[0]
@@ -194,14 +200,14 @@ async def test_what_a_handler_sets_in_its_context_is_gone_for_the_next_one(in_th
         sync()
 
     decimal.getcontext()  # from here on there is one that could be shared
-    with executing(sync if in_thread else on_loop, places=1) as (executor, ended):
+    with executing(sync if in_thread else on_loop, concurrency=1) as (executor, ended):
         await idle(executor)
         executor.start("again", "task", ended[0].run.task, 0, 5)
         await idle(executor)
     assert seen == [("free", 28)] * 2
 
 
-async def test_the_result_of_a_sync_handler_is_rendered_in_its_thread() -> None:
+async def test_the_result_of_a_sync_handler_is_serialized_in_its_thread() -> None:
     def handler() -> Noted:
         return Noted()
 
@@ -210,7 +216,7 @@ async def test_the_result_of_a_sync_handler_is_rendered_in_its_thread() -> None:
     assert threading.main_thread() not in Noted.by
 
 
-async def test_a_sync_handler_sees_its_flag_and_keeps_its_place_until_it_ends() -> None:
+async def test_a_sync_handler_sees_its_flag_and_holds_its_thread_until_it_ends() -> None:
     def handler(ctx: Context) -> None:
         while not ctx.cancelled:
             time.sleep(0.01)
@@ -236,18 +242,18 @@ async def test_a_stopped_run_ends_soon(in_thread: bool) -> None:
 
 @contextmanager
 def executing(
-    function: Callable[..., Any], places: int = 2, left_s: float = 5
-) -> Iterator[tuple[Executor, list[Ended]]]:
-    """Start a handler in all places, under the leases 0, 1, …; give the executor and what it reports."""
+    function: Callable[..., Any], concurrency: int = 2, left_s: float = 5
+) -> Iterator[tuple[Executor, Collected]]:
+    """Start a handler `concurrency` times, under the leases 0, 1, …; give the executor and what has ended."""
     before = len(declared_in(__name__))
     queued("/x", 1)(function)
     registry = build_registry(declared_in(__name__)[before:], timeout_s=10)
     (handler,) = registry.handlers
-    ended: list[Ended] = []
-    executor = Executor(handler.kind, places, plans(registry, Resources([])), 1000, ended.append)
-    for place in range(places):
+    ended = Collected()
+    executor = Executor(handler.kind, concurrency, handler_calls(registry, Resources([])), 1000, ended)
+    for number in range(concurrency):
         task = Task(0, handler.route, "l", "i", 1, "f", 8, round(left_s * 1000), "request")
-        executor.start(str(place), f"task {place}", task, 0, left_s)
+        executor.start(str(number), f"task {number}", task, 0, left_s)
     yield executor, ended
     executor.close()
 
@@ -269,10 +275,12 @@ async def test_a_handler_hears_its_end_once_and_may_clean_up(again: Event) -> No
             await asyncio.sleep(0.1)  # a rollback, say
             cleaned.append(True)
 
-    with executing(handler, places=1, left_s=0.1) as (executor, ended):
-        (run,) = executor.runs.values()
+    with executing(handler, concurrency=1, left_s=0.1) as (executor, ended):
         await heard.wait()
-        executor.tell(run, again)  # the client hears 504 and goes; or the worker leaves
+        if again is Event.STOP:  # the client has its 504 and goes
+            executor.stop_task("task 0")
+        else:  # the worker leaves
+            executor.release()
         await idle(executor)
     assert cleaned == [True]
     assert [e.run.phase for e in ended] == ([Phase.STOPPED] if again is Event.STOP else [])
@@ -313,6 +321,6 @@ def test_the_table_has_an_end_for_every_phase_and_none_leads_back() -> None:
 )
 def test_a_handler_is_told_at_most_once_in_whatever_order(events: tuple[Event, ...]) -> None:
     run = Run("lease", "task", Task(0, "r", "l", "i", 1, "f", 8, 5000, "request"), Context("request"), 5)
-    began = events[0] is Event.BEGIN  # what was told to end before it began is never started
+    began = events[0] is Event.BEGIN  # a run that is to end before it began is never started
     assert sum(run.move(event) for event in events) == began
     assert run.phase is Phase.RELEASED

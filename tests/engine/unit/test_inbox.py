@@ -20,20 +20,22 @@ def values(*ids: str) -> list[bytes]:
 def inbox() -> Inbox:
     waiting = {CLAIMED}
 
-    def deliver(reply: TaskReply) -> bool:
-        if reply.task_id not in waiting:
-            return False
-        waiting.remove(reply.task_id)
-        return True
+    class Waiting:
+        def deliver(self, reply: TaskReply) -> bool:
+            if reply.task_id not in waiting:
+                return False
+            waiting.remove(reply.task_id)
+            return True
 
     unused: Any = None
-    return Inbox(unused, "inbox:p", deliver, unused)
+    dispatcher: Any = Waiting()
+    return Inbox(unused, "inbox:p", dispatcher, unused)
 
 
 def test_what_was_delivered_before_its_entry_was_handled_is_claimed(inbox: Inbox) -> None:
     for _ in range(3):
         inbox.peek(values(CLAIMED))
-    inbox.take([(b"1-0", values(CLAIMED))])
+    inbox.handle([(b"1-0", values(CLAIMED))])
     assert inbox.unclaimed == 0
 
 
@@ -41,11 +43,11 @@ def test_what_nobody_waited_for_counts_once_however_often_it_was_seen(inbox: Inb
     for _ in range(3):
         inbox.peek(values(NOBODYS, CLAIMED))
     assert inbox.unclaimed == 0
-    inbox.take([(b"1-0", values(NOBODYS, CLAIMED))])
+    inbox.handle([(b"1-0", values(NOBODYS, CLAIMED))])
     assert inbox.unclaimed == 1
 
 
 def test_a_reply_that_came_twice_is_unclaimed_once(inbox: Inbox) -> None:
     inbox.peek(values(CLAIMED))
-    inbox.take([(b"1-0", values(CLAIMED)), (b"2-0", values(CLAIMED))])
+    inbox.handle([(b"1-0", values(CLAIMED)), (b"2-0", values(CLAIMED))])
     assert inbox.unclaimed == 1

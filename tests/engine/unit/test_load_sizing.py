@@ -41,13 +41,15 @@ def test_the_example_is_what_the_rules_come_to(handlers: dict[str, Handler]) -> 
     assert report.max_concurrency == math.ceil(limit / 10) * 10
     assert f"= {limit:.0f}, so {report.max_concurrency}" in TEXT
     places = math.ceil(CONNECTIONS / (WORKERS - 1))
-    assert f"`WORKER_PLACES={places}`" in TEXT
+    assert f"`FLOODGATE_WORKER_CONCURRENCY={places}`" in TEXT
     assert f"{places} per worker, {places * WORKERS} in all" in TEXT
     assert f"= {PEAK_PER_S * QUEUE_MS / 1000 / BUSY:.1f} of a processor" in TEXT
 
 
 def test_the_defaults_that_it_names_are_those_of_the_settings() -> None:
-    assert f"`WORKER_PLACES` {Settings().worker_places}, `WORKER_THREADS` {Settings().worker_threads}" in TEXT
+    settings = Settings()
+    assert f"`FLOODGATE_WORKER_CONCURRENCY` {settings.worker_concurrency}, " in TEXT
+    assert f"`FLOODGATE_WORKER_THREADS` {settings.worker_threads}, " in TEXT
 
 
 def test_every_route_of_it_has_time_to_end_when_a_worker_leaves(handlers: dict[str, Handler]) -> None:
@@ -58,4 +60,4 @@ def test_every_route_of_it_has_time_to_end_when_a_worker_leaves(handlers: dict[s
 def test_the_fleet_that_it_names_is_in_the_compose_file() -> None:
     composed = (ROOT / "docker-compose.yml").read_text()
     assert "worker-light:" in composed
-    assert "WORKER_MAX_LEVEL: 1" in composed
+    assert "FLOODGATE_WORKER_MAX_LEVEL: 1" in composed

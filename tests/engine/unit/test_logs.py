@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from floodgate.declare.context import Caller
+from floodgate.gateway.connections import LargeAnswers
 from floodgate.gateway.middleware import RequestMiddleware, record_of
-from floodgate.gateway.unsent import Unsent
 from floodgate.operations import logs
 
 CHUNK = logs.CHUNK_BYTES
@@ -82,6 +82,13 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     REQUEST.propagate = True
 
 
+class Gateway:
+    draining = False
+
+    def count_other(self, status: int) -> None:
+        pass
+
+
 async def request(request_id: str, path: str = "/", *, route: str = "GET /", caller: str | None = None) -> None:
     """Let one request pass the middleware; `route` is empty for a plain one."""
 
@@ -95,7 +102,7 @@ async def request(request_id: str, path: str = "/", *, route: str = "GET /", cal
         pass
 
     scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"x-request-id", request_id.encode())]}
-    await RequestMiddleware(app, nothing, lambda: False, lambda status: None, Unsent(0))(scope, nothing, nothing)  # type: ignore[arg-type]
+    await RequestMiddleware(app, nothing, Gateway(), LargeAnswers(0))(scope, nothing, nothing)  # type: ignore[arg-type]
 
 
 class TestGathered:

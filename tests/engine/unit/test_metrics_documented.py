@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from floodgate.gateway import gauges
-from floodgate.gateway import metrics as metering
-from floodgate.operations.metrics import families
-from floodgate.operations.metrics.families import Family
-from floodgate.worker import metrics as worker_metering
+from floodgate.gateway import metrics as gateway_metrics
+from floodgate.gateway import queue_metrics
+from floodgate.operations import metrics
+from floodgate.operations.metrics import Metric
+from floodgate.worker import metrics as worker_metrics
 
 ROOT = Path(__file__).parents[3]
 PROMETHEUS = ROOT / "deploy/prometheus"
 ROW = re.compile(r"^\| `(floodgate_\w+)` \| (\w+) \| (\w+) \|([^|]*)\|", re.MULTILINE)
-MODULES = {"gateway": (metering, gauges), "worker": (worker_metering,), "both": (families,)}
+MODULES = {"gateway": (gateway_metrics, queue_metrics), "worker": (worker_metrics,), "both": (metrics,)}
 
 
 def declared() -> dict[str, tuple[str, str, str]]:
-    """Return name to app, kind and labels of every family in the code."""
+    """Return name to app, kind and labels of every metric in the code."""
     found: dict[str, tuple[str, str, str]] = {}
     for app, modules in MODULES.items():
-        for family in (value for module in modules for value in vars(module).values() if isinstance(value, Family)):
-            found[family.name] = (app, family.kind, ", ".join(family.labels))
+        for metric in (value for module in modules for value in vars(module).values() if isinstance(value, Metric)):
+            found[metric.name] = (app, metric.kind, ", ".join(metric.labels))
     return found
 
 
@@ -33,7 +33,10 @@ def test_every_metric_is_in_the_table_and_every_row_is_a_metric() -> None:
     assert rows == declared()
 
 
-@pytest.mark.parametrize("values", [metering.OUTCOMES.values(), [t.name.lower() for t in metering.REFUSALS]])
+GATEWAY_VALUES = [*gateway_metrics.OUTCOMES.values(), *(failure.label for failure in gateway_metrics.REFUSALS)]
+
+
+@pytest.mark.parametrize("values", [GATEWAY_VALUES, worker_metrics.OUTCOMES])
 def test_every_value_of_a_label_is_in_the_table(values: list[str]) -> None:
     text = _text("docs/metrics.md")
     assert [value for value in values if value not in text] == []
@@ -45,7 +48,7 @@ def test_names_say_what_they_count_as_prometheus_wants_it() -> None:
         assert kind != "histogram" or name.endswith(("_seconds", "_tasks")), name
 
 
-def test_rules_ask_for_metrics_that_exist_and_for_figures_that_are_recorded() -> None:
+def test_rules_ask_for_metrics_that_exist_and_for_what_is_recorded() -> None:
     rules = _text("deploy/prometheus/recording.yml") + _text("deploy/prometheus/alerts.yml")
     asked = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"(?<![\w:])floodgate_\w+", rules)}
     assert asked - set(declared()) == set()

@@ -78,7 +78,7 @@ async def test_whatever_a_factory_raises_is_a_failure(
 async def test_resources_in_a_circle_are_named(caplog: pytest.LogCaptureFixture) -> None:
     ((_, reason), *_) = await said_of(hen, caplog=caplog)
     names = [Resource(factory).name for factory in (hen, egg, hen)]
-    assert reason == f"resources need each other in a circle: {' → '.join(names)}; take one out"
+    assert reason == f"resources need each other in a cycle: {' → '.join(names)}; take one out"
 
 
 def hen(laid: Annotated[Any, Resource("tests.engine.unit.test_resources_failing:egg")]) -> None: ...

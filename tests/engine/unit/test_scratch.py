@@ -1,4 +1,4 @@
-"""Directories of masters that were killed do not pile up in memory; those of the living stay."""
+"""Directories of masters that were killed do not pile up in memory; those of living processes stay."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_directory_stays_while_one_of_its_processes_lives_and_is_swept_by_the_
     assert [*tmp_path.glob(f"{PREFIX}*")] == [next_one]
 
 
-def test_what_is_no_directory_of_ours_is_left_alone(tmp_path: Path) -> None:
+def test_other_directories_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / f"{PREFIX}being-made").mkdir()
     (tmp_path / "other").mkdir()
     (tmp_path / "other/alive").touch()

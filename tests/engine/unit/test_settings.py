@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from redis.asyncio.connection import SSLConnection
 
 from floodgate.errors import ConfigurationError
+from floodgate.operations.environment import notes, variable
 from floodgate.operations.redis_url import QUERY, TLS_QUERY
 from floodgate.operations.settings import NAMESPACE, UNNAMED, Settings, faults
 
@@ -75,6 +76,51 @@ def test_on_a_redis_of_ones_own_the_namespace_is_named(given: dict[str, str]) ->
     with pytest.raises(ValidationError) as raised:
         Settings.model_validate({"redis_url": "redis://h:6379/0", **given})
     (said,) = faults(raised.value)
-    assert said.startswith("NAMESPACE: name it where REDIS_URL is set: ")
+    assert said.startswith("FLOODGATE_NAMESPACE: name it where REDIS_URL is set: ")
     assert Settings.model_validate({"redis_url": "redis://h:6379/0", "namespace": "shop"}).namespace == "shop"
     assert Settings.model_validate(given).namespace == NAMESPACE
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("FLOODGATE_DRAN_S", "FLOODGATE_DRAIN_S"),
+        ("FLOODGATE_WORKER_PLACES", "FLOODGATE_WORKER_CONCURRENCY"),
+        ("FLOODGATE_REDIS_URL", "REDIS_URL"),
+        ("FLOODGATE_GATEWY_PORT", "FLOODGATE_GATEWAY_PORT"),
+    ],
+)
+def test_a_name_that_is_no_setting_is_an_error_that_names_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, name: str, nearest: str
+) -> None:
+    monkeypatch.setenv(name, "8100")
+    with pytest.raises(ConfigurationError, match=f"^{name} is no setting; the nearest is {nearest}$"):
+        Settings()
+
+
+def test_what_kubernetes_sets_for_its_services_is_ignored_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = {"FLOODGATE_GATEWAY_SERVICE_HOST": "10.0.0.1", "FLOODGATE_GATEWAY_SERVICE_PORT": "80"}
+    service |= {"FLOODGATE_GATEWAY_SERVICE_PORT_HTTP": "80", "FLOODGATE_GATEWAY_PORT": "tcp://10.0.0.1:80"}
+    service |= {"FLOODGATE_GATEWAY_PORT_80_TCP_ADDR": "10.0.0.1", "FLOODGATE_PORT": "tcp://10.0.0.2:80"}
+    service |= {"GATEWAY_PORT": "tcp://10.0.0.1:80", "HANDLERS_SERVICE_HOST": "10.0.0.1"}
+    for name, value in service.items():
+        monkeypatch.setenv(name, value)
+    assert Settings().gateway_port == 8000
+    (line,) = notes(service, Settings.model_fields)
+    assert line.startswith("ignored, since they describe a Service of Kubernetes: FLOODGATE_GATEWAY_PORT, ")
+
+
+def test_an_old_name_without_its_new_one_is_a_line_and_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = {"WORKER_PLACES": "3", "DRAIN_S": "8", "REDIS_URL": "redis://h", "LEASE_S": "2", "FLOODGATE_LEASE_S": "3"}
+    for name, value in (old | {"REDIS_URL": ""}).items():
+        monkeypatch.setenv(name, value)
+    assert sorted(notes(old, Settings.model_fields)) == [
+        "DRAIN_S is not read any more: its name is FLOODGATE_DRAIN_S",
+        "WORKER_PLACES is not read any more: its name is FLOODGATE_WORKER_CONCURRENCY",
+    ]
+    assert (Settings().worker_concurrency, Settings().drain_s, Settings().lease_s) == (100, 30, 3)
+
+
+def test_every_setting_but_the_address_of_redis_has_the_prefix() -> None:
+    names = {variable(field) for field in Settings.model_fields}
+    assert {name for name in names if not name.startswith("FLOODGATE_")} == {"REDIS_URL"}

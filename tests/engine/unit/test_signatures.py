@@ -43,8 +43,8 @@ LATER = functions_of(evaluated_later(refused))
     "function", [*AT_ONCE, *LATER], ids=lambda f: f"{f.__name__} {f.__module__.rpartition('.')[2]}"
 )
 def test_what_cannot_travel_is_refused_with_place_and_mend(function: Callable[..., Any]) -> None:
-    mend = re.escape(function.__doc__ or "")
-    with pytest.raises(DeclarationError, match=rf"sealed\.py:\d+: {function.__qualname__}: .*{mend}"):
+    instead = re.escape(function.__doc__ or "")
+    with pytest.raises(DeclarationError, match=rf"sealed\.py:\d+: {function.__qualname__}: .*{instead}"):
         sealed(function)
 
 
@@ -54,7 +54,7 @@ def test_annotations_of_the_second_reading_were_texts() -> None:
 
 
 def test_a_websocket_is_refused_with_the_way_to_do_it_instead() -> None:
-    with pytest.raises(DeclarationError, match=r"gateway_app/extend\.py that uses `call`"):
+    with pytest.raises(DeclarationError, match=r"gateway_app/main\.py that uses `call`"):
         sealed(hello, method="websocket")
 
 

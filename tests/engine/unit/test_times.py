@@ -28,13 +28,13 @@ def test_the_defaults_fit() -> None:
 
 
 def test_the_longest_handler_is_named_with_its_file_and_the_setting() -> None:
-    said = r"test_times\.py:\d+: handler: timeout_s is 31.* set DRAIN_S above 31"
+    said = r"test_times\.py:\d+: handler: timeout_s is 31.* set FLOODGATE_DRAIN_S above 31"
     with pytest.raises(ConfigurationError, match=said):
         check_times(Settings(drain_s=20), registry(20, 31, 5))
 
 
 def test_a_drain_as_long_as_a_handler_is_too_short() -> None:
-    with pytest.raises(ConfigurationError, match="DRAIN_S"):
+    with pytest.raises(ConfigurationError, match="FLOODGATE_DRAIN_S"):
         check_times(Settings(drain_s=20), registry(20))
     check_times(Settings(drain_s=20.1), registry(20))
 
@@ -45,6 +45,6 @@ def test_what_nobody_waits_for_may_take_longer() -> None:
 
 @pytest.mark.parametrize("grace_s", [30, 38])
 def test_a_grace_that_ends_before_gunicorns_is_too_short(grace_s: float) -> None:
-    with pytest.raises(ConfigurationError, match="set STOP_GRACE_S above 38"):
-        check_times(Settings(unready_s=3, stop_grace_s=grace_s), registry(10))
-    check_times(Settings(unready_s=3, stop_grace_s=39), registry(10))
+    with pytest.raises(ConfigurationError, match="set FLOODGATE_STOP_GRACE_S above 38"):
+        check_times(Settings(shutdown_delay_s=3, stop_grace_s=grace_s), registry(10))
+    check_times(Settings(shutdown_delay_s=3, stop_grace_s=39), registry(10))

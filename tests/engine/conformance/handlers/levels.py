@@ -8,7 +8,7 @@ from shared import queued
 from tests.engine.conformance.handlers.telling import told
 
 DEAR = 7
-"""More than the zoo's worker takes."""
+"""More than the suite's worker takes."""
 
 
 class Job(BaseModel):

@@ -1,4 +1,4 @@
-"""How a handler of the zoo tells what it got: the type and the value of every argument."""
+"""How a queued handler tells what it got: the type and the value of every argument."""
 
 from __future__ import annotations
 

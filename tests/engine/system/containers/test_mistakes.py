@@ -34,10 +34,10 @@ MISTAKES = {
     ("GATEWAY_PORT=abc",): "what .env and the shell set: .*abc",
     ("GATEWAY_PORT=59999", "OPS_PORT=59999"): "GATEWAY_PORT and OPS_PORT must differ",
     ("OPS_TOKEN=short",): "OPS_TOKEN: .*at least 16",
-    ("REDIS_URL=redis://127.0.0.1:6379/0",): "NAMESPACE: name it where REDIS_URL is set",
-    ("LEASE_S=long",): "LEASE_S: .*number",
-    ("DRAIN_S=20",): "set DRAIN_S above 25",
-    ("STOP_GRACE_S=38",): "STOP_GRACE_S",
+    ("REDIS_URL=redis://127.0.0.1:6379/0",): "FLOODGATE_NAMESPACE: name it where REDIS_URL is set",
+    ("FLOODGATE_LEASE_S=long",): "FLOODGATE_LEASE_S: .*number",
+    ("FLOODGATE_DRAIN_S=20",): "set FLOODGATE_DRAIN_S above 25",
+    ("FLOODGATE_STOP_GRACE_S=38",): "FLOODGATE_STOP_GRACE_S",
 }
 
 
@@ -66,7 +66,7 @@ def test_a_handler_that_outlasts_the_drain_is_refused_before_anything_is_replace
         said = refused(stack, target)
     finally:
         stack.routes.write_text(routes)
-    assert re.search(r"trial\.py:\d+: longest: timeout_s is 31, .*set DRAIN_S above 31", said)
+    assert re.search(r"trial\.py:\d+: longest: timeout_s is 31, .*set FLOODGATE_DRAIN_S above 31", said)
 
 
 @pytest.mark.docker
@@ -90,7 +90,7 @@ def test_an_engine_that_does_not_answer_is_told_from_one_that_is_not_there(stack
 
 def test_without_docker_it_says_where_to_get_it() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "floodgate.run.up", "up"],
+        [sys.executable, "-m", "floodgate", "up"],
         cwd=ROOT,
         env={"PATH": "/nowhere"},
         capture_output=True,

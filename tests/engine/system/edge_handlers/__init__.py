@@ -1,1 +1,1 @@
-"""Handlers for the odd cases; what they do beside answering is noted in the file `ODD_NOTES`."""
+"""Handlers for the edge cases; what they do beside answering is noted in the file `NOTES_FILE`."""

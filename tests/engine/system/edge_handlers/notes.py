@@ -10,7 +10,7 @@ from shared import Context
 def note(event: str, tag: str, ctx: Context) -> None:
     """Append `event tag attempt pid`; a single short write never mixes with another process's."""
     line = f"{event} {tag} {ctx.attempt} {os.getpid()}\n".encode()
-    file = os.open(os.environ["ODD_NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    file = os.open(os.environ["NOTES_FILE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(file, line)
     finally:

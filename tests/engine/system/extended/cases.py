@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Request
 from pydantic import SecretStr
 
-from floodgate.gateway.call import call
+from floodgate.gateway import call
 from tests.engine.system.extended.handlers import routes
 from tests.engine.system.extended.handlers.routes import Item, Size
 

@@ -11,7 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.security import APIKeyHeader
 from starlette.middleware.base import RequestResponseEndpoint
 
-from floodgate.gateway.call import HandlerFailed, Refused, call, caller_of
+from floodgate.gateway import HandlerFailed, Refused, call, caller_of
 from shared import Caller, HTTPError
 from tests.engine.system.extended.cases import CASES
 from tests.engine.system.extended.handlers import routes

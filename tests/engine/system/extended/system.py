@@ -12,7 +12,7 @@ import httpx
 from redis import Redis
 
 from floodgate.broker.keys import Keys
-from floodgate.run.embedded import EmbeddedServer
+from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.leaks import leaks
 from tests.engine.system.system import App, System, await_ready, system
 
@@ -25,7 +25,9 @@ KEY = {"x-api-key": "key-of-ann"}
 def extended_system(server: EmbeddedServer, directory: Path) -> Iterator[System]:
     """Run the gateway, first, and one worker; at the end no key is left behind."""
     name = f"extended{uuid.uuid4().hex[:8]}"
-    with system(directory, server.url, name, HANDLERS, WORKER_PLACES=str(PLACES), BODY_S="1") as running:
+    with system(
+        directory, server.url, name, HANDLERS, FLOODGATE_WORKER_CONCURRENCY=str(PLACES), FLOODGATE_BODY_S="1"
+    ) as running:
         running.worker(wait=False)
         running._start("tests.engine.system.extended.gateway:build", True, {})
         running.apps.reverse()
