@@ -37,7 +37,8 @@ from tests.engine.scripts import (
     test_tenants,
     test_turns,
 )
-from tests.engine.scripts.mutations import MUTATIONS, Mutation
+from tests.engine.scripts.mutation import Mutation
+from tests.engine.scripts.mutations import MUTATIONS
 from tests.engine.scripts.test_property import QUICK, check
 
 _NUMBERS = itertools.count()
