@@ -79,7 +79,7 @@ def _one_line_per(flow: str) -> tuple[Edit, ...]:
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
     "prediction": (("admit", "if too_long then", "if false then"),),
-    "falling-bound": (("admit", "if full > budget then", "if false then"),),
+    "falling-bound": (("admit", "if full > budget_ms then", "if false then"),),
     "tenant-fairness": _one_line_per("string.match(class.flow, '^[^|]*|[^|]*')"),
     "tenant-share": (("admit", "class.tenant and turn_of(class).sharers > 1", "false"),),
     "pool-places": (("admit", "running = running, free = free,", "running = running, free = nil,"),),

@@ -83,7 +83,7 @@ def _look(client: Any, keys: Keys, routes: list[str]) -> list[tuple[str, str, in
     for route in routes:
         pipeline.zcard(keys.slots(route))
         pipeline.zcard(keys.running(route))
-        pipeline.hmget(keys.figures(route), "override", "limit")
+        pipeline.hmget(keys.statistics(route), "override", "limit")
     answers = pipeline.execute()
     at_s = f"{time.monotonic():.4f}"
     found = []

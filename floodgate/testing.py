@@ -23,11 +23,10 @@ import pytest
 from fastapi import FastAPI
 from redis import Redis
 
-from floodgate.broker.commands import MAX_BATCH, AdmissionClass, AdmitRequest, admit, cancel, renew
+from floodgate.broker.commands import MAX_BATCH, AdmissionClass, AdmitCode, AdmitRequest, admit, cancel, renew
 from floodgate.broker.connection import connect, run
 from floodgate.broker.envelopes import Task, pack_task
 from floodgate.broker.keys import Keys, flow_of, lane_of
-from floodgate.broker.lifecycle import AdmitCode
 from floodgate.declare.registry import Handler, Registry
 from floodgate.gateway.app import GatewayApp
 from floodgate.gateway.payload import Payload

@@ -47,7 +47,8 @@ class Reaps:
         self._failures = metrics.counter(CALL_FAILURES, "reap")
 
     def done(self, reply: ReapReply) -> None:
-        for what, count in zip(self._counters, (reply.ended, reply.expired, reply.strays, reply.garbage), strict=True):
+        counts = (reply.ended, reply.expired, reply.orphans, reply.malformed)
+        for what, count in zip(self._counters, counts, strict=True):
             if count:
                 self._counters[what].add(count)
 

@@ -1,79 +1,66 @@
-"""What each script takes and returns: pure builders and total readers.
+"""What each script takes and returns: records, pure builders of calls, total readers of replies.
 
-Owns the order of arguments and replies, which no other module knows. No I/O:
-`connection.run` sends a `Call` and hands the raw reply to its `read`.
+Owns the order of arguments and replies, which no other module knows: a record's
+fields stand in the order of its arguments, and are listed nowhere else. No I/O:
+`connection.run` sends a `Call` and hands the raw reply to its `read`. What no script
+wrote raises `DecodeError`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from operator import attrgetter
+from typing import Any, Generic, TypeVar, cast
 
-from floodgate.broker.decoding import claimed, code, list_of, numbers, texts
 from floodgate.broker.keys import Keys
-from floodgate.broker.lifecycle import AdmitCode, CancelCode, Progress
-from floodgate.broker.records import (
-    AdmissionClass,
-    AdmitReply,
-    AdmitRequest,
-    AdmitResult,
-    CancelReply,
-    Claimed,
-    ClaimReply,
-    CompleteReply,
-    Completion,
-    JoinReply,
-    LookReply,
-    ReapReply,
-    Released,
-    ReleaseReply,
-    RenewReply,
-)
 from floodgate.broker.scripts import SCRIPTS, Script
 from floodgate.errors import DecodeError
-
-__all__ = [
-    "MAX_BATCH",
-    "AdmissionClass",
-    "AdmitReply",
-    "AdmitRequest",
-    "AdmitResult",
-    "Call",
-    "CancelReply",
-    "ClaimReply",
-    "Claimed",
-    "CompleteReply",
-    "Completion",
-    "JoinReply",
-    "LookReply",
-    "ReapReply",
-    "ReleaseReply",
-    "Released",
-    "RenewReply",
-    "admit",
-    "cancel",
-    "claim",
-    "complete",
-    "declare",
-    "drop",
-    "join",
-    "look",
-    "read_contracts",
-    "reap",
-    "release",
-    "renew",
-]
 
 MAX_BATCH = 256
 """Tasks per call: a script stops everything else while it runs."""
 
 DEAD_BYTES = 16 << 20
 LETTER_BYTES = 21 * 1024
-"""What a lost task takes at most: 16 KiB of it (`giveback.lua`), and what Redis adds."""
+"""What a dead letter takes at most: 16 KiB of the task (`lib/requeue.lua`), and what Redis adds."""
 
 T = TypeVar("T")
+C = TypeVar("C", bound=IntEnum)
 Argument = str | int | float | bytes
+
+
+class AdmitCode(IntEnum):
+    """What `admit` says to one request; `CODE` in `admit.lua` is the same."""
+
+    ADMITTED = 0
+    PAUSED = 1
+    NO_WORKER = 2
+    LATE = 3
+    FULL = 4
+    SHARE = 5
+    """The tenant has its share of the slots, or of the turns."""
+
+
+class Progress(IntEnum):
+    """What `poll` says of one id."""
+
+    UNKNOWN = 0
+    WAITING = 1
+    RUNNING = 2
+    ENDED = 3
+
+
+class CancelCode(IntEnum):
+    """What `cancel` says of one id."""
+
+    UNKNOWN = 0
+    REMOVED = 1
+    """Before it ran: its slot is free, it may be admitted again elsewhere."""
+    NOTIFIED = 2
+    """It runs: marked as cancelled, and its worker notified."""
+    REMOVED_AFTER_START = 3
+    """Before it ran again: it may have had an effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +75,161 @@ class Call(Generic[T]):
     @property
     def evalsha(self) -> tuple[Argument, ...]:
         return ("EVALSHA", self.script.sha, 1, self.prefix, *self.args)
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionClass:
+    """What requests have in common, as far as admission goes; judged once per batch.
+
+    `share`, in thousandths, is how much of the route's limit its priority may fill.
+    """
+
+    route: str
+    lane: str
+    flow: str
+    weight: int
+    share: int
+    budget_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdmitRequest:
+    """One request that asks for a slot; `blob` is its packed task."""
+
+    kind: AdmissionClass
+    id: str
+    deadline_ms: int
+    blob: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AdmitResult:
+    """What became of one request."""
+
+    code: AdmitCode
+    wait_ms: int
+    """Predicted, of what was admitted."""
+    remember_ms: int
+    """For how long to refuse others of the class without asking again."""
+    retry_after_ms: int
+    """Bare: the gateway spreads it over its clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdmitReply:
+    """`stale`: the call executed past its `valid_until`, and did nothing."""
+
+    now_ms: int
+    stale: bool
+    malformed: int
+    results: tuple[AdmitResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A task that this consumer now holds."""
+
+    id: str
+    attempts_used: int
+    blob: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimReply:
+    """`registered`: on every lane of the call; if not, register before parking."""
+
+    now_ms: int
+    registered: bool
+    malformed: int
+    tasks: tuple[Claimed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The end of one run.
+
+    An empty `inbox` or `reply` answers nobody; `in_time`: ended before its deadline, whatever the outcome; `sample`
+    says whether `run_ms` counts; `failed`: the handler raised.
+    """
+
+    lease: str
+    id: str
+    route: str
+    lane: str
+    flow: str
+    inbox: str
+    budget_ms: int
+    run_ms: int
+    in_time: bool
+    sample: bool
+    reply: bytes
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A held task that goes back; `started` makes it an attempt."""
+
+    lease: str
+    id: str
+    route: str
+    started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReply(Generic[T]):
+    """One result per item; of `complete` and `release`, whether the lease was there, so that the item counted."""
+
+    now_ms: int
+    malformed: int
+    results: tuple[T, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenewReply:
+    """`cancelled` leases run for nobody; `joined`: the consumer was not registered on every lane before."""
+
+    now_ms: int
+    malformed: int
+    joined: bool
+    gone: tuple[str, ...]
+    cancelled: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PollReply:
+    """`result` is there when the task has ended."""
+
+    now_ms: int
+    progress: Progress
+    result: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReapReply:
+    """`ran`: false when another process reaped a moment ago; `more`: reap again at once."""
+
+    now_ms: int
+    ran: bool
+    ended: int
+    expired: int
+    orphans: int
+    malformed: int
+    more: bool
+
+
+def _flat(record: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    return attrgetter(*(field.name for field in fields(record)))
+
+
+_CLASS, _COMPLETION, _RELEASED = _flat(AdmissionClass), _flat(Completion), _flat(Released)
+"""The fields of a record in their order, which is that of the script's arguments."""
+
+
+def _all(read: Callable[[Any], tuple[Any, ...]], records: Sequence[Any]) -> tuple[Argument, ...]:
+    if len(records) > MAX_BATCH:
+        raise ValueError(f"a batch has at most {MAX_BATCH} tasks, not {len(records)}")
+    return tuple([int(value) if value.__class__ is bool else value for record in records for value in read(record)])
 
 
 def declare(
@@ -106,32 +248,31 @@ def declare(
     listed = " ".join(f"{route}={digest}" for route, digest in sorted(digests.items()))
     routes: list[Argument] = [part for route, (most, running) in limits.items() for part in (route, most, running)]
     args = (started_ms, contract or "", listed, len(limits), *routes, *lanes)
-    return Call(SCRIPTS["declare"], keys.prefix, args, lambda reply: numbers(reply, 2)[0])
+    return Call(SCRIPTS["declare"], keys.prefix, args, lambda reply: _numbers(reply, 2)[0])
 
 
 def admit(
-    keys: Keys, *, valid_until_ms: int, requests: Sequence[AdmitRequest], missed: Mapping[str, int] = {}
+    keys: Keys, *, valid_until_ms: int, requests: Sequence[AdmitRequest], suppressed: Mapping[str, int] = {}
 ) -> Call[AdmitReply]:
-    """Ask for slots. Never send twice. `missed`: refusals per route that the gateway made by itself since."""
-    _limit(requests)
+    """Ask for slots. Never send twice. `suppressed`: refusals per route that the gateway made by itself since."""
+    if len(requests) > MAX_BATCH:
+        raise ValueError(f"a batch has at most {MAX_BATCH} tasks, not {len(requests)}")
     numbers_of: dict[AdmissionClass, int] = {}
-    rest: list[Argument] = []
+    asked: list[Argument] = []
     for r in requests:
-        rest += (numbers_of.setdefault(r.kind, len(numbers_of) + 1), r.deadline_ms, r.id, r.blob)
-    left = dict(missed)
+        asked += (numbers_of.setdefault(r.kind, len(numbers_of) + 1), r.deadline_ms, r.id, r.blob)
+    left = dict(suppressed)
     args: list[Argument] = [valid_until_ms, len(numbers_of)]
-    for k in numbers_of:
-        args += (k.route, k.lane, k.flow, k.weight, k.share, k.budget_ms, left.pop(k.route, 0))
-    args += rest
+    for kind in numbers_of:
+        args += (*_CLASS(kind), left.pop(kind.route, 0))
+    args += asked
 
     def read(reply: object) -> AdmitReply:
-        now_ms, stale, garbage, *given = numbers(reply, 3)
-        if stale:
-            return AdmitReply(now_ms, True, (), garbage)
-        if len(given) != 4 * len(requests):
-            raise DecodeError("admit returned verdicts for other requests")
-        results = [AdmitResult(code(AdmitCode, given[i]), *given[i + 1 : i + 4]) for i in range(0, len(given), 4)]
-        return AdmitReply(now_ms, False, tuple(results), garbage)
+        now_ms, stale, malformed, *given = _numbers(reply, 3)
+        if not stale and len(given) != 4 * len(requests):
+            raise DecodeError("admit answered other requests")
+        results = [AdmitResult(_code(AdmitCode, given[i]), *given[i + 1 : i + 4]) for i in range(0, len(given), 4)]
+        return AdmitReply(now_ms, stale == 1, malformed, tuple(results))
 
     return Call(SCRIPTS["admit"], keys.prefix, tuple(args), read)
 
@@ -142,36 +283,27 @@ def claim(
     valid_until_ms: int,
     consumer: str,
     serial: int,
-    room: int,
+    free: int,
     lease_ms: int,
     max_bytes: int,
     pool: str,
     lanes: Collection[str],
 ) -> Call[ClaimReply]:
-    """Lease up to `room` tasks of `lanes`, all of them of `pool`."""
-    args: tuple[Argument, ...] = (valid_until_ms, consumer, serial, room, lease_ms, max_bytes, pool, *lanes)
+    """Lease up to `free` tasks of `lanes`, all of them of `pool`."""
+    args: tuple[Argument, ...] = (valid_until_ms, consumer, serial, free, lease_ms, max_bytes, pool, *lanes)
 
     def read(reply: object) -> ClaimReply:
-        parts = list_of(reply, 3)
-        now_ms, registered, garbage = numbers(parts[:3], 3)
-        return ClaimReply(now_ms, registered == 1, garbage, tuple(claimed(parts[3:])))
+        parts = _list(reply, 3)
+        now_ms, registered, malformed = _numbers(parts[:3], 3)
+        return ClaimReply(now_ms, registered == 1, malformed, tuple(_claimed(parts[3:])))
 
     return Call(SCRIPTS["claim"], keys.prefix, args, read)
 
 
-def complete(keys: Keys, reports: Sequence[Completion]) -> Call[CompleteReply]:
+def complete(keys: Keys, reports: Sequence[Completion]) -> Call[BatchReply[bool]]:
     """End runs with their replies; may be repeated blindly."""
-    _limit(reports)
-    args: list[Argument] = []
-    for r in reports:
-        args += (r.lease, r.id, r.route, r.lane, r.flow, r.inbox, r.budget_ms, r.run_ms)
-        args += (int(r.in_time), int(r.sample) * (2 if r.failed else 1), r.reply)
-
-    def read(reply: object) -> CompleteReply:
-        now_ms, garbage, *held = numbers(reply, 2, len(reports))
-        return CompleteReply(now_ms, tuple(h == 1 for h in held), garbage)
-
-    return Call(SCRIPTS["complete"], keys.prefix, tuple(args), read)
+    args = _all(_COMPLETION, reports)
+    return Call(SCRIPTS["complete"], keys.prefix, args, _batch(len(reports), lambda held: held == 1))
 
 
 def renew(
@@ -184,72 +316,54 @@ def renew(
     leases: Sequence[tuple[str, str]],
 ) -> Call[RenewReply]:
     """Register for `register_ms` (0 = leave) and extend `leases`, given as (route, lease)."""
-    args: tuple[Argument, ...] = (
-        consumer,
-        register_ms,
-        lease_ms,
-        len(lanes),
-        *lanes,
-        *(part for pair in leases for part in pair),
-    )
+    pairs = [part for pair in leases for part in pair]
+    args: tuple[Argument, ...] = (consumer, register_ms, lease_ms, len(lanes), *lanes, *pairs)
 
     def read(reply: object) -> RenewReply:
-        now_ms, garbage, joined, gone, unwanted = list_of(reply, 5, 5)
-        first = numbers([now_ms, garbage, joined], 3)
-        return RenewReply(first[0], texts(gone), texts(unwanted), first[2] == 1, first[1])
+        *first, gone, cancelled = _list(reply, 5, 5)
+        now_ms, malformed, joined = _numbers(first, 3)
+        return RenewReply(now_ms, malformed, joined == 1, _texts(gone), _texts(cancelled))
 
     return Call(SCRIPTS["renew"], keys.prefix, args, read)
 
 
-def cancel(keys: Keys, ids: Sequence[str], *, running: bool = True) -> Call[CancelReply]:
+def cancel(keys: Keys, ids: Sequence[str], *, running: bool = True) -> Call[BatchReply[CancelCode]]:
     """Say that nobody waits for these tasks any more; without `running`, only those that still wait go."""
-
-    def read(reply: object) -> CancelReply:
-        now_ms, garbage, *codes = numbers(reply, 2, len(ids))
-        return CancelReply(now_ms, tuple(code(CancelCode, c) for c in codes), garbage)
-
+    read = _batch(len(ids), lambda value: _code(CancelCode, value))
     return Call(SCRIPTS["cancel"], keys.prefix, (int(running), *ids), read)
 
 
-def look(keys: Keys, id: str) -> Call[LookReply]:
+def poll(keys: Keys, id: str) -> Call[PollReply]:
     """Ask how far a task is that nobody waits for on a connection, and for its result."""
 
-    def read(reply: object) -> LookReply:
-        now_ms, progress, result = list_of(reply, 3, 3)
+    def read(reply: object) -> PollReply:
+        *first, result = _list(reply, 3, 3)
+        now_ms, progress = _numbers(first, 2)
         if not isinstance(result, bytes):
-            raise DecodeError("a result of a strange form")
-        first = numbers([now_ms, progress], 2)
-        return LookReply(first[0], code(Progress, first[1]), result)
+            raise DecodeError("a result that is no text")
+        return PollReply(now_ms, _code(Progress, progress), result)
 
-    return Call(SCRIPTS["look"], keys.prefix, (id,), read)
-
-
-def drop(keys: Keys, task_id: str) -> Call[bool]:
-    """Drop a kept result; reads as whether it was there."""
-    return Call(SCRIPTS["drop"], keys.prefix, (task_id,), lambda reply: numbers(reply, 2, 0)[1] == 1)
+    return Call(SCRIPTS["poll"], keys.prefix, (id,), read)
 
 
-def release(keys: Keys, items: Sequence[Released]) -> Call[ReleaseReply]:
+def discard(keys: Keys, task_id: str) -> Call[bool]:
+    """Delete a kept result; reads as whether it was there."""
+    return Call(SCRIPTS["discard"], keys.prefix, (task_id,), lambda reply: _numbers(reply, 2, 0)[1] == 1)
+
+
+def release(keys: Keys, items: Sequence[Released]) -> Call[BatchReply[bool]]:
     """Give back what a draining worker holds."""
-    _limit(items)
-    args: list[Argument] = []
-    for item in items:
-        args += (item.lease, item.id, item.route, int(item.started))
-
-    def read(reply: object) -> ReleaseReply:
-        now_ms, garbage, *held = numbers(reply, 2, len(items))
-        return ReleaseReply(now_ms, tuple(h == 1 for h in held), garbage)
-
-    return Call(SCRIPTS["release"], keys.prefix, tuple(args), read)
+    args = _all(_RELEASED, items)
+    return Call(SCRIPTS["release"], keys.prefix, args, _batch(len(items), lambda held: held == 1))
 
 
-def join(keys: Keys, *, consumer: str, last_serial: int, known: Collection[str]) -> Call[JoinReply]:
-    """Give back every lease of `consumer` that is not `known` to it."""
+def reclaim(keys: Keys, *, consumer: str, last_serial: int, known: Collection[str]) -> Call[BatchReply[str]]:
+    """Take back every lease of `consumer` that is not `known` to it; reads as those."""
 
-    def read(reply: object) -> JoinReply:
-        now_ms, garbage, gone = list_of(reply, 3, 3)
-        first = numbers([now_ms, garbage], 2)
-        return JoinReply(first[0], texts(gone), first[1])
+    def read(reply: object) -> BatchReply[str]:
+        *first, gone = _list(reply, 3, 3)
+        now_ms, malformed = _numbers(first, 2)
+        return BatchReply(now_ms, malformed, _texts(gone))
 
     return Call(SCRIPTS["reclaim"], keys.prefix, (consumer, last_serial, *known), read)
 
@@ -263,22 +377,22 @@ def reap(
     gateway: str = "",
     batch: int = MAX_BATCH,
 ) -> Call[ReapReply]:
-    """Mend what crashes left; does nothing if somebody did less than `period_ms` ago.
+    """Repair what crashes left; does nothing if somebody did less than `period_ms` ago.
 
-    From then on at most `dead_bytes` of lost tasks are kept, the last ones. In either case the gateway process
+    From then on at most `dead_bytes` of dead letters are kept, the last ones. In either case the gateway process
     that calls, if it is one, counts as there for a lease: what waits for one that is gone is not started.
     """
 
     def read(reply: object) -> ReapReply:
-        now_ms, ran, ended, expired, strays, garbage, more = numbers(reply, 7, 0)
-        return ReapReply(now_ms, ran == 1, ended, expired, strays, garbage, more == 1)
+        now_ms, ran, ended, expired, orphans, malformed, more = _numbers(reply, 7, 0)
+        return ReapReply(now_ms, ran == 1, ended, expired, orphans, malformed, more == 1)
 
     args = (lease_ms, period_ms, batch, max(1, dead_bytes // LETTER_BYTES), gateway)
     return Call(SCRIPTS["reap"], keys.prefix, args, read)
 
 
 def read_contracts(stored: Mapping[bytes, bytes]) -> dict[str, dict[str, str]]:
-    """Read the hash `contracts`: contract → route → digest; what is garbled is left out."""
+    """Read the hash `contracts`: contract → route → digest; what is malformed is left out."""
     return {
         contract.decode(errors="replace"): dict(
             pair.split("=", 1) for pair in text.decode(errors="replace").split(" ") if "=" in pair
@@ -287,6 +401,50 @@ def read_contracts(stored: Mapping[bytes, bytes]) -> dict[str, dict[str, str]]:
     }
 
 
-def _limit(batch: Sequence[object]) -> None:
-    if len(batch) > MAX_BATCH:
-        raise ValueError(f"a batch has at most {MAX_BATCH} tasks, not {len(batch)}")
+def number(reply: object) -> int:
+    """Read a count that no script returned; what is none, an error among it, is 0."""
+    text = reply.decode("ascii", "replace") if isinstance(reply, bytes) else str(reply)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
+def _list(reply: object, least: int, most: int | None = None) -> list[object]:
+    if not isinstance(reply, list) or len(reply) < least or (most is not None and len(reply) > most):
+        raise DecodeError("a script's reply that is no list, or of another length")
+    return reply
+
+
+def _numbers(reply: object, least: int, further: int | None = None) -> list[int]:
+    """Read a list of integers: `least` fixed ones, then exactly `further` (None: any number)."""
+    parts = _list(reply, least + (further or 0), None if further is None else least + further)
+    if not all(isinstance(part, int) for part in parts):
+        raise DecodeError("a script's reply with something else for a number")
+    return cast(list[int], parts)
+
+
+def _texts(reply: object) -> tuple[str, ...]:
+    return tuple(part.decode(errors="replace") for part in _list(reply, 0) if isinstance(part, bytes))
+
+
+def _batch(count: int, read: Callable[[int], T]) -> Callable[[object], BatchReply[T]]:
+    def read_all(reply: object) -> BatchReply[T]:
+        now_ms, malformed, *given = _numbers(reply, 2, count)
+        return BatchReply(now_ms, malformed, tuple(map(read, given)))
+
+    return read_all
+
+
+def _claimed(parts: Sequence[object]) -> Iterator[Claimed]:
+    if len(parts) % 3:
+        raise DecodeError("a claim's reply of another length")
+    for i in range(0, len(parts), 3):
+        id, attempts_used, blob = parts[i : i + 3]
+        if not (isinstance(id, bytes) and isinstance(attempts_used, int) and isinstance(blob, bytes)):
+            raise DecodeError("a claim's reply with something else for a task")
+        yield Claimed(id.decode(errors="replace"), attempts_used, blob)
+
+
+def _code(codes: type[C], value: int) -> C:
+    try:
+        return codes(value)
+    except ValueError as error:
+        raise DecodeError(f"an unknown code {value}") from error

@@ -220,11 +220,11 @@ def unpack_reply(data: bytes) -> TaskReply:
     if outcome == "done" and not 200 <= status <= 599:
         raise DecodeError("a reply with a strange status")
     try:
-        sendable = _sendable(headers)
+        checked = _without_framing(headers)
     except TypeError as error:  # a map among them cannot be looked up
         raise DecodeError("an envelope with strange headers") from error
     wait_ms, run_ms = max(0, min(wait_ms, MOST_MS)), max(0, min(run_ms, MOST_MS))
-    return TaskReply(task_id, _OUTCOMES[outcome], status, sendable, body, wait_ms, run_ms)
+    return TaskReply(task_id, _OUTCOMES[outcome], status, checked, body, wait_ms, run_ms)
 
 
 def _types(parts: Iterable[Any]) -> tuple[type, ...]:
@@ -246,7 +246,7 @@ def _pairs(headers: Sequence[Any]) -> Headers:
 
 
 @functools.lru_cache(maxsize=256)
-def _sendable(parts: tuple[Any, ...]) -> Headers:
+def _without_framing(parts: tuple[Any, ...]) -> Headers:
     """Return the headers of a reply; what could break the framing of HTTP is garbage."""
     headers = _pairs(parts)
     if any(name in RESERVED_HEADERS for name, _ in headers):

@@ -1,6 +1,6 @@
 """Every Redis key: its name, type, content and who ends it.
 
-Owns the names on the Python side, as `prelude.lua` owns them for the scripts,
+Owns the names on the Python side, as `lib/prelude.lua` owns them for the scripts,
 and the catalogue that the docs and the tests for leaked keys read. Pure; must
 not know a client.
 """
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 _TENANT = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 
-FORMAT = 1
-"""Version of everything stored; another one lives beside it and never meets it."""
+FORMAT = 2
+"""Version of everything stored. Another one lives beside it and never meets it, so `make roll` refuses to cross it."""
 
 INBOX_S = 60
-BELL_S = 60
+CONTROL_S = 60
 DEAD_S = 7 * 24 * 3600
-HELD_S = 7200
+INFLIGHT_S = 7200
 RESULT_S = 7 * 24 * 3600
 """Times to live that the scripts set; at most this."""
 
@@ -43,33 +43,35 @@ CATALOGUE = (
         "slots", "route", "zset", "id → when reap has to look at it; ZCARD is the number in flight", "its tasks"
     ),
     KeyPattern("tasks", "", "hash", "id → deadline, header, body", "exists iff in slots"),
-    KeyPattern("marks", "", "hash", "id → tries used, or x: nobody waits any more", "its tasks"),
+    KeyPattern("attempts", "", "hash", "id → attempts used, or x: cancelled", "its tasks"),
     KeyPattern("waiting", "lane", "zset", "id → start tag", "its tasks"),
     KeyPattern("parked", "route", "zset", "the same, held back by max_running", "its tasks"),
     KeyPattern("stranded", "route", "zset", "lane#id → start tag, of 202s whose lane nobody serves", "its tasks"),
-    KeyPattern("held", "route, tenant", "zset", "id → deadline: a tenant's tasks", "its tasks; time", HELD_S),
+    KeyPattern(
+        "tenant_inflight", "route, tenant", "zset", "id → deadline: a tenant's tasks", "its tasks; time", INFLIGHT_S
+    ),
     KeyPattern(
         "turns",
         "pool, route, weight",
         "zset",
         "flow → finish tag, of tenants that asked lately; '': virtual time",
         "admit; time",
-        HELD_S,
+        INFLIGHT_S,
     ),
     KeyPattern("running", "route", "zset", "lease name → end of the lease", "its tasks"),
-    KeyPattern("holders", "group", "hash", "id → the claimer that runs it, since when, its time-out", "its tasks"),
-    KeyPattern("wake", "lane", "list", "the baton: at most one element", "reap, when the lane is empty"),
-    KeyPattern("serving", "lane", "zset", "claimer → end of its registration", "reap"),
+    KeyPattern("holders", "group", "hash", "id → the consumer that runs it, since when, its time-out", "its tasks"),
+    KeyPattern("wake", "lane", "list", "the wake-up marker: at most one element", "reap, when the lane is empty"),
+    KeyPattern("serving", "lane", "zset", "consumer → end of its registration", "reap"),
     KeyPattern(
-        "places",
+        "concurrency",
         "",
         "hash",
-        "lane → places of its live claimers, the same by group, pace of its runs",
-        "reap, with the lane's last claimer",
+        "lane → concurrency of its live consumers, the same by group, rates of its routes",
+        "reap, with the lane's last consumer",
     ),
     KeyPattern("contracts", "", "hash", "contract → its routes' digests", "reap, when unserved and without tasks"),
     KeyPattern("unserved", "", "zset", "contract that nobody serves → since when", "reap, with the contract"),
-    KeyPattern("bell", "claimer", "list", "ids to stop, or leave", "time", BELL_S),
+    KeyPattern("control", "consumer", "list", "ids to stop, or leave", "time", CONTROL_S),
     KeyPattern("clock", "pool", "zset", "flow → finish tag; '' → virtual time", "reap, when nothing waits"),
     KeyPattern("inbox", "process", "stream", "replies, field r", "time", INBOX_S),
     KeyPattern(
@@ -77,12 +79,12 @@ CATALOGUE = (
     ),
     KeyPattern("results", "", "hash", "minute → bytes of the results that end in it", "time", RESULT_S + 60),
     KeyPattern(
-        "figures", "route", "hash", "limits and the fields of the admission rule", "one per route; overrides stay"
+        "statistics", "route", "hash", "limits and the fields of the admission rule", "one per route; overrides stay"
     ),
     KeyPattern("routes", "", "set", "what reap walks", "one per declared route"),
     KeyPattern("gateways", "", "zset", "gateway process → end of its presence", "reap, two hours after it"),
     KeyPattern("lanes", "", "set", "what reap walks", "reap, when neither served nor used"),
-    KeyPattern("reap", "", "hash", "last: when it ran; gap: too long ago; until, grace, dropped: see there", "one"),
+    KeyPattern("reap", "", "hash", "when it ran (last), what is too long ago (gap), how long its graces last", "one"),
     KeyPattern("stamp", "", "string", "a name of this data set: with another one, what was queued is gone", "one"),
     KeyPattern(
         "dead",
@@ -106,86 +108,56 @@ class Keys:
         """Return what every key begins with; scripts get it as KEYS[1]."""
         return f"{{{self.namespace}:{FORMAT}}}:"
 
+    def of(self, name: str, per: str = "") -> str:
+        """Return the key of a row of the catalogue."""
+        return f"{self.prefix}{name}:{per}" if per else f"{self.prefix}{name}"
+
+    # Those that the apps read themselves.
+
     def slots(self, route: str) -> str:
-        return f"{self.prefix}slots:{route}"
-
-    def tasks(self) -> str:
-        return f"{self.prefix}tasks"
-
-    def marks(self) -> str:
-        return f"{self.prefix}marks"
-
-    def waiting(self, lane: str) -> str:
-        return f"{self.prefix}waiting:{lane}"
-
-    def parked(self, route: str) -> str:
-        return f"{self.prefix}parked:{route}"
-
-    def stranded(self, route: str) -> str:
-        return f"{self.prefix}stranded:{route}"
-
-    def held(self, holder: str) -> str:
-        return f"{self.prefix}held:{holder}"
-
-    def turns(self, sharers: str) -> str:
-        return f"{self.prefix}turns:{sharers}"
-
-    def result(self, task_id: str) -> str:
-        return f"{self.prefix}result:{task_id}"
-
-    def results(self) -> str:
-        return f"{self.prefix}results"
+        return self.of("slots", route)
 
     def running(self, route: str) -> str:
-        return f"{self.prefix}running:{route}"
+        return self.of("running", route)
 
-    def holders(self, group: str) -> str:
-        return f"{self.prefix}holders:{group}"
+    def parked(self, route: str) -> str:
+        return self.of("parked", route)
 
-    def wake(self, lane: str) -> str:
-        return f"{self.prefix}wake:{lane}"
+    def stranded(self, route: str) -> str:
+        return self.of("stranded", route)
+
+    def statistics(self, route: str) -> str:
+        return self.of("statistics", route)
 
     def serving(self, lane: str) -> str:
-        return f"{self.prefix}serving:{lane}"
+        return self.of("serving", lane)
 
-    def places(self) -> str:
-        return f"{self.prefix}places"
+    def wake(self, lane: str) -> str:
+        return self.of("wake", lane)
 
-    def contracts(self) -> str:
-        return f"{self.prefix}contracts"
-
-    def unserved(self) -> str:
-        return f"{self.prefix}unserved"
-
-    def bell(self, consumer: str) -> str:
-        return f"{self.prefix}bell:{consumer}"
-
-    def clock(self, pool: str) -> str:
-        return f"{self.prefix}clock:{pool}"
+    def control(self, consumer: str) -> str:
+        return self.of("control", consumer)
 
     def inbox(self, process: str) -> str:
-        return f"{self.prefix}inbox:{process}"
+        return self.of("inbox", process)
 
-    def figures(self, route: str) -> str:
-        return f"{self.prefix}figures:{route}"
-
-    def routes(self) -> str:
-        return f"{self.prefix}routes"
+    def contracts(self) -> str:
+        return self.of("contracts")
 
     def lanes(self) -> str:
-        return f"{self.prefix}lanes"
+        return self.of("lanes")
 
-    def gateways(self) -> str:
-        return f"{self.prefix}gateways"
+    def routes(self) -> str:
+        return self.of("routes")
 
     def reap(self) -> str:
-        return f"{self.prefix}reap"
+        return self.of("reap")
+
+    def results(self) -> str:
+        return self.of("results")
 
     def stamp(self) -> str:
-        return f"{self.prefix}stamp"
-
-    def dead(self) -> str:
-        return f"{self.prefix}dead"
+        return self.of("stamp")
 
 
 def lane_of(contract: str, kind: str, level: int) -> str:
@@ -194,17 +166,12 @@ def lane_of(contract: str, kind: str, level: int) -> str:
 
 
 def group_of(lanes: Iterable[str]) -> str:
-    """Return the name of the group of processes that serve these lanes; it stands in their claimers' names."""
+    """Return the name of the group of processes that serve these lanes; it stands in their consumers' names."""
     return hashlib.blake2b(" ".join(sorted(lanes)).encode(), digest_size=4).hexdigest()
 
 
-def pool_of(lane: str) -> str:
-    """Return the pool of a lane: the lane without its level."""
-    return lane.rpartition(":")[0]
-
-
 def flow_of(route: str, weight: int, tenant: str = "", async_response: bool = False) -> str:
-    """Return what is served in turn. `async_response`: nobody waits on a connection; its figures are kept apart.
+    """Return what is served in turn. `async_response`: nobody waits on a connection; its statistics are kept apart.
 
     A tenant's name comes from outside, so one of another form is replaced by its digest, which no plain name equals.
     """

@@ -1,4 +1,4 @@
-"""The once-a-second loop that both apps run; what crashes left is mended there.
+"""The once-a-second loop that both apps run; what crashes left is repaired there.
 
 Every process reaps; the script lets one of them do it per period. Must not know
 what the script does, and never ends by itself.
@@ -20,7 +20,7 @@ from floodgate.operations.settings import Settings
 
 PERIOD_S = 1.0
 PERIODS_PER_LEASE = 5
-"""A short lease is reaped as many times as the default one, so that mercy keeps its meaning."""
+"""A short lease is reaped as many times as the default one, so that the lease grace keeps its meaning."""
 SKIP = 0.9
 """Of a period: a little less than the sleep, or a lone reaper skips every other turn by a millisecond."""
 TIMEOUT_S = 2.0
@@ -72,11 +72,11 @@ async def reap_forever(
 
 
 def _report(reply: calls.ReapReply, log: logging.Logger) -> None:
-    if reply.ended or reply.strays or reply.garbage:
+    if reply.ended or reply.orphans or reply.malformed:
         log.warning(
-            "reaped: %d leases ended, %d expired, %d strays, %d garbage",
+            "reaped: %d leases ended, %d expired, %d orphans, %d malformed",
             reply.ended,
             reply.expired,
-            reply.strays,
-            reply.garbage,
+            reply.orphans,
+            reply.malformed,
         )

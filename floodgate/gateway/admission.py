@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from floodgate.broker.clock import RedisClock
-from floodgate.broker.commands import AdmissionClass, AdmitReply, AdmitRequest, admit, cancel
+from floodgate.broker.commands import AdmissionClass, AdmitCode, AdmitReply, AdmitRequest, admit, cancel
 from floodgate.broker.connection import Client, run
 from floodgate.broker.envelopes import join_task, pack_header
 from floodgate.broker.keys import Keys, flow_of
-from floodgate.broker.lifecycle import AdmitCode
 from floodgate.broker.pipeline import Pipeline
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError, StoreFull, Unavailable
@@ -286,7 +285,7 @@ class AdmissionBatcher:
             self._keys,
             valid_until_ms=valid_until_ms,
             requests=[admission for _, admission in batch],
-            missed=self._rate_limiter.take_suppressed({pending.handler.route for pending, _ in batch}),
+            suppressed=self._rate_limiter.take_suppressed({pending.handler.route for pending, _ in batch}),
         )
         try:
             reply = await self._pipeline.run(call, CALL_S)

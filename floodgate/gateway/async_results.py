@@ -13,11 +13,10 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 
-from floodgate.broker.commands import cancel, drop, look
+from floodgate.broker.commands import CancelCode, Progress, cancel, discard, poll
 from floodgate.broker.connection import Client, redis_errors, run
 from floodgate.broker.envelopes import unpack_reply
 from floodgate.broker.keys import Keys
-from floodgate.broker.lifecycle import CancelCode, Progress
 from floodgate.declare.registry import Registry
 from floodgate.errors import DecodeError, FloodgateError, Unavailable
 from floodgate.gateway.middleware import record_of
@@ -51,7 +50,7 @@ class AsyncResults:
         if not _ID.fullmatch(task_id):
             return None
         async with self._turn():
-            found = await run(self._client, look(self._keys, task_id))
+            found = await run(self._client, poll(self._keys, task_id))
         return _answer(found.result) if found.progress is Progress.ENDED else _STATES[found.progress]
 
     async def end(self, task_id: str) -> bool:
@@ -59,8 +58,8 @@ class AsyncResults:
         if not _ID.fullmatch(task_id):
             return False
         async with self._turn():
-            (code,) = (await run(self._client, cancel(self._keys, [task_id]))).codes
-            dropped = await run(self._client, drop(self._keys, task_id))
+            (code,) = (await run(self._client, cancel(self._keys, [task_id]))).results
+            dropped = await run(self._client, discard(self._keys, task_id))
         return code is not CancelCode.UNKNOWN or dropped
 
     async def are_full(self, most_bytes: int | None) -> bool:

@@ -14,11 +14,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from floodgate.broker.commands import cancel
+from floodgate.broker.commands import AdmitCode, CancelCode, cancel
 from floodgate.broker.connection import Client, run
 from floodgate.broker.envelopes import TaskOutcome, TaskReply
 from floodgate.broker.keys import Keys
-from floodgate.broker.lifecycle import AdmitCode, CancelCode
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError
 from floodgate.gateway.admission import AdmissionBatcher, CancelBatcher, PendingRequest, Stage
@@ -154,11 +153,11 @@ class Dispatcher:
                     if pending.accept_on_admit:
                         pending.accept()
                 raise
-            for pending, code in zip(waiting, reply.codes, strict=True):
+            for pending, code in zip(waiting, reply.results, strict=True):
                 pending.moving = False
                 if code is CancelCode.REMOVED and not pending.answer.done():
                     self._admit_again(pending)
-                elif code is CancelCode.REMOVED_AFTER_A_TRY:
+                elif code is CancelCode.REMOVED_AFTER_START:
                     pending.settle(lost(pending.handler))
                 elif pending.accept_on_admit:
                     pending.accept()

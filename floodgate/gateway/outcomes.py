@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from floodgate.broker.commands import AdmitCode
 from floodgate.broker.envelopes import TaskOutcome, TaskReply
-from floodgate.broker.lifecycle import AdmitCode
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError

@@ -11,8 +11,7 @@ import asyncio
 from collections import Counter
 
 from floodgate.broker.clock import RedisClock
-from floodgate.broker.commands import Argument
-from floodgate.broker.decoding import number
+from floodgate.broker.commands import Argument, number
 from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Pipeline
 from floodgate.declare.registry import Handler, Registry
@@ -80,7 +79,7 @@ class QueueMetrics:
                 ("ZCARD", keys.running(route)),
                 ("ZCARD", keys.parked(route)),
                 ("ZCARD", keys.stranded(route)),
-                ("HMGET", keys.figures(route), "limit", "override"),
+                ("HMGET", keys.statistics(route), "limit", "override"),
             ]
         now_ms = self._clock.now_ms()
         return [

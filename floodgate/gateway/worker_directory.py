@@ -13,9 +13,8 @@ import time
 from typing import Any
 
 from floodgate.broker.clock import RedisClock
-from floodgate.broker.commands import read_contracts
+from floodgate.broker.commands import number, read_contracts
 from floodgate.broker.connection import Client, redis_errors
-from floodgate.broker.decoding import number
 from floodgate.broker.keys import Keys, lane_of
 from floodgate.declare.registry import OTHER_PROJECT, Handler, Registry
 from floodgate.operations.logs import fields
@@ -77,12 +76,12 @@ class WorkerDirectory:
                 pipe.time()  # the first refresh may come before any script has told the time
                 pipe.hgetall(self._keys.contracts())
                 pipe.smembers(self._keys.lanes())
-                pipe.hexists(self._keys.figures(first), "limit")
+                pipe.hexists(self._keys.statistics(first), "limit")
                 at, contracts, lanes, declared = await pipe.execute()
                 self._clock.observe(_ms(at))
                 names = sorted(lane.decode("ascii", "replace") for lane in lanes)
                 pipe.time()
-                pipe.hmget(self._keys.reap(), "last", "grace", "gap")
+                pipe.hmget(self._keys.reap(), "last", "registration_grace_until", "gap")
                 for lane in names:
                     pipe.zrevrange(self._keys.serving(lane), 0, 0, withscores=True)
                 at, reap, *tops = await pipe.execute()

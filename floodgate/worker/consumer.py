@@ -18,7 +18,7 @@ from typing import Any
 
 from floodgate.broker.backoff import Backoff
 from floodgate.broker.clock import RedisClock
-from floodgate.broker.commands import MAX_BATCH, Call, Claimed, ClaimReply, Released, claim, join, release
+from floodgate.broker.commands import MAX_BATCH, Call, Claimed, ClaimReply, Released, claim, reclaim, release
 from floodgate.broker.connection import Pool
 from floodgate.broker.envelopes import unpack_task
 from floodgate.broker.eviction import Eviction
@@ -151,7 +151,7 @@ class Consumer:
             return
         await self._eviction.look(pipeline)
         await self._heartbeat.renew(self)
-        call = join(self._keys, consumer=self.name, last_serial=self._last_read, known=self.leases().keys())
+        call = reclaim(self._keys, consumer=self.name, last_serial=self._last_read, known=self.leases().keys())
         reply = await pipeline.run(call, CALL_S)
         self._clock.observe(reply.now_ms)
 
@@ -166,8 +166,8 @@ class Consumer:
             backoff.reset()
             # A claim takes its share only and may leave work behind; its marker is there, and parking returns at once.
             parks = True
-            if reply.garbage:
-                log.error("malformed tasks dropped from the queue", extra=fields(count=reply.garbage))
+            if reply.malformed:
+                log.error("malformed tasks dropped from the queue", extra=fields(count=reply.malformed))
             # Started first: the control channel may name a task of this very claim, and what follows may fail.
             for claimed in reply.tasks:
                 self._start(claimed)
@@ -189,7 +189,7 @@ class Consumer:
             valid_until_ms=self._clock.now_ms() + round(valid_s * 1000),
             consumer=self.name,
             serial=self._serial,
-            room=min(self.executor.free, MAX_BATCH),
+            free=min(self.executor.free, MAX_BATCH),
             lease_ms=self._lease_ms,
             max_bytes=CLAIM_BYTES,
             pool=self._pool_name,
@@ -206,7 +206,7 @@ class Consumer:
         """Return what the claim brought, and what `BLPOP` popped."""
         call = self._call(BLOCK_S + 1.0)
         wakes = [self._keys.wake(lane) for lane in self.lanes]
-        block = ("BLPOP", self._keys.bell(self.name), *wakes, str(BLOCK_S))
+        block = ("BLPOP", self._keys.control(self.name), *wakes, str(BLOCK_S))
         popped, answer = await self._pipeline.exchange([block, call.evalsha], BLOCK_S + SLACK_S)
         reply = self._read(await self._pipeline.result(call, answer, CALL_S))
         self._metrics.claims.brought(len(reply.tasks))
@@ -219,7 +219,7 @@ class Consumer:
 
     async def _listen_while_full(self) -> None:
         """Read the control channel while no claim is parked on it; on another connection, as nothing ends a `BLPOP`."""
-        block = ("BLPOP", self._keys.bell(self.name), str(LISTEN_S))
+        block = ("BLPOP", self._keys.control(self.name), str(LISTEN_S))
         backoff = Backoff()
         try:
             while True:
@@ -239,7 +239,7 @@ class Consumer:
 
     async def _stop_named(self, pipeline: Pipeline, popped: Any) -> None:
         """Stop the tasks that the control channel names; all but the first are still in it."""
-        channel = self._keys.bell(self.name)
+        channel = self._keys.control(self.name)
         if isinstance(popped, Exception) and str(popped).startswith("WRONGTYPE"):
             log.error("a wake-up marker or control channel is malformed: dropped", extra=fields(consumer=self.name))
             await pipeline.exchange([("DEL", channel)], CALL_S)
@@ -264,4 +264,4 @@ class Consumer:
         else:
             left_s = (task.deadline_ms - self._clock.now_ms()) / 1000
             self._metrics.routes[task.route].started()
-            self.executor.start(lease, claimed.id, task, claimed.tries_used, left_s)
+            self.executor.start(lease, claimed.id, task, claimed.attempts_used, left_s)

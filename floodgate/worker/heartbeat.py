@@ -115,7 +115,7 @@ class Heartbeat:
             self._declared = True
 
     def _stop_ended(self, holder: LeaseHolder, reply: RenewReply) -> None:
-        for lease in reply.unwanted:
+        for lease in reply.cancelled:
             holder.stop(lease)
         # A run that ended meanwhile is not counted: its `complete` has overtaken the renewal.
         if gone := sum(holder.stop(lease) for lease in reply.gone):

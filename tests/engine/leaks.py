@@ -12,7 +12,7 @@ from floodgate.broker.keys import CATALOGUE, KeyPattern, Keys
 from tests.engine.snapshot import Snapshot, Stored, ids, snapshot
 
 KINDS = {kind.name: kind for kind in CATALOGUE}
-OF_TASKS = ("marks", "waiting", "parked", "stranded", "running", "held", "holders")
+OF_TASKS = ("attempts", "waiting", "parked", "stranded", "running", "tenant_inflight", "holders")
 """Whose members are tasks that have a slot."""
 
 
@@ -35,7 +35,7 @@ def leaks_in(found: Snapshot) -> list[str]:
             lines += _time_to_live(name, stored, kind)
             if kind.name in members:
                 members[kind.name] |= ids(found, name)
-    return lines + _orphans(members) + _lost_batons(found)
+    return lines + _orphans(members) + _lost_markers(found)
 
 
 def _time_to_live(name: str, stored: Stored, kind: KeyPattern) -> list[str]:
@@ -53,8 +53,8 @@ def _orphans(members: dict[str, set[str]]) -> list[str]:
     return found
 
 
-def _lost_batons(found: Snapshot) -> list[str]:
-    """`reap` ends a baton, so it has to know the lane."""
+def _lost_markers(found: Snapshot) -> list[str]:
+    """`reap` ends a marker, so it has to know the lane."""
     walked = {item.decode() for item in found["lanes"].items} if "lanes" in found else set()
     return [
         f"{name}: of a lane that nobody walks"

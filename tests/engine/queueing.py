@@ -18,7 +18,7 @@ from redis import Redis
 
 from floodgate.broker import commands as calls
 from floodgate.broker.envelopes import unpack_reply
-from floodgate.broker.keys import Keys
+from floodgate.broker.keys import FORMAT, Keys
 from floodgate.broker.scripts import Script
 from tests.engine.envelopes import (
     BUDGET_MS,
@@ -86,7 +86,7 @@ class Queue:
         self.client, self.keys, self._edits = client, Keys(namespace), tuple(edits)
         self._kinds: dict[str, calls.AdmissionClass] = {}
         """Of every request so far, by id."""
-        self._slot = f"{{{namespace}:1}}"
+        self._slot = f"{{{namespace}:{FORMAT}}}"
         """The hash tag of the prefix, so that the key that tells the time is in the same Cluster slot."""
         self.now_ms = START_MS
 
@@ -155,19 +155,23 @@ class Queue:
             calls.renew(self.keys, consumer=consumer, register_ms=ms, lease_ms=lease_ms, lanes=lanes, leases=named)
         )
 
-    def admit(self, *ids: str, late_ms: int = 1000, missed: Mapping[str, int] = {}, **task: Any) -> calls.AdmitReply:
-        return self.ask(*(self.request(id, **task) for id in ids), late_ms=late_ms, missed=missed)
+    def admit(
+        self, *ids: str, late_ms: int = 1000, suppressed: Mapping[str, int] = {}, **task: Any
+    ) -> calls.AdmitReply:
+        return self.ask(*(self.request(id, **task) for id in ids), late_ms=late_ms, suppressed=suppressed)
 
     def request(self, id: str, **task: Any) -> calls.AdmitRequest:
         """Return a request made now, for `ask`."""
         return admission(self.now_ms, id, **task)
 
     def ask(
-        self, *requests: calls.AdmitRequest, late_ms: int = 1000, missed: Mapping[str, int] = {}
+        self, *requests: calls.AdmitRequest, late_ms: int = 1000, suppressed: Mapping[str, int] = {}
     ) -> calls.AdmitReply:
         """Send one batch of different requests."""
         self._kinds.update((request.id, request.kind) for request in requests)
-        return self.send(calls.admit(self.keys, valid_until_ms=self.now_ms + late_ms, requests=requests, missed=missed))
+        return self.send(
+            calls.admit(self.keys, valid_until_ms=self.now_ms + late_ms, requests=requests, suppressed=suppressed)
+        )
 
     def codes(self, *ids: str, **task: Any) -> list[int]:
         """Admit and return the codes alone."""
@@ -182,7 +186,7 @@ class Queue:
         serial: int = 1,
         *,
         consumer: str = WORKER,
-        room: int = 10,
+        free: int = 10,
         lanes: Sequence[str] = (LANE,),
         late_ms: int = 4000,
         max_bytes: int = BATCH_BYTES,
@@ -195,7 +199,7 @@ class Queue:
                 valid_until_ms=self.now_ms + late_ms,
                 consumer=consumer,
                 serial=serial,
-                room=room,
+                free=free,
                 lease_ms=lease_ms,
                 max_bytes=max_bytes,
                 pool=pool,
@@ -212,7 +216,7 @@ class Queue:
 
     def report_all(self, *reports: calls.Completion) -> list[bool]:
         """Send one batch of different reports."""
-        return list(self.send(calls.complete(self.keys, reports)).held)
+        return list(self.send(calls.complete(self.keys, reports)).results)
 
     def report(self, lease: str, **report: Any) -> calls.Completion:
         """Return what a worker says of a run: of the flow, lane and budget that its task was admitted with."""
@@ -221,20 +225,20 @@ class Queue:
         return completion(lease, **{**known, **report})
 
     def cancel(self, *ids: str) -> list[int]:
-        return [int(code) for code in self.send(calls.cancel(self.keys, ids)).codes]
+        return [int(code) for code in self.send(calls.cancel(self.keys, ids)).results]
 
-    def look(self, id: str) -> calls.LookReply:
-        return self.send(calls.look(self.keys, id))
+    def poll(self, id: str) -> calls.PollReply:
+        return self.send(calls.poll(self.keys, id))
 
     def release(self, *leases: str, started: bool) -> list[bool]:
         items = [
             calls.Released(lease, lease.rpartition("#")[2], route_of(lease.rpartition("#")[2]), started)
             for lease in leases
         ]
-        return list(self.send(calls.release(self.keys, items)).held)
+        return list(self.send(calls.release(self.keys, items)).results)
 
-    def join(self, last_serial: int, *known: str, consumer: str = WORKER) -> set[str]:
-        return set(self.send(calls.join(self.keys, consumer=consumer, last_serial=last_serial, known=known)).gone)
+    def reclaim(self, last_serial: int, *known: str, consumer: str = WORKER) -> set[str]:
+        return set(self.send(calls.reclaim(self.keys, consumer=consumer, last_serial=last_serial, known=known)).results)
 
     def reap(self, batch: int = 256, lease_ms: int = LEASE_MS, **more: Any) -> calls.ReapReply:
         return self.send(
@@ -266,22 +270,22 @@ class Queue:
         return self._members(self.keys.slots(route))
 
     def waiting(self, lane: str = LANE) -> list[str]:
-        found: Any = self.client.zrange(self.keys.waiting(lane), 0, -1)
+        found: Any = self.client.zrange(self.keys.of("waiting", lane), 0, -1)
         return [id.decode() for id in found]
 
     def running(self, route: str = ROUTE) -> set[str]:
         return self._members(self.keys.running(route))
 
     def tasks(self) -> set[str]:
-        found: Any = self.client.hkeys(self.keys.tasks())
+        found: Any = self.client.hkeys(self.keys.of("tasks"))
         return {id.decode() for id in found}
 
-    def baton(self, lane: str = LANE) -> int:
+    def marker(self, lane: str = LANE) -> int:
         length: Any = self.client.llen(self.keys.wake(lane))
         return int(length)
 
-    def take_baton(self, lane: str = LANE) -> bool:
-        """Do what BLPOP does for a parked claimer."""
+    def take_marker(self, lane: str = LANE) -> bool:
+        """Do what BLPOP does for a parked consumer."""
         return self.client.lpop(self.keys.wake(lane)) is not None
 
     def parked(self, route: str = ROUTE) -> list[str]:
@@ -291,30 +295,30 @@ class Queue:
     def stranded(self, route: str = ROUTE) -> set[str]:
         return {member.rpartition("#")[2] for member in self._members(self.keys.stranded(route))}
 
-    def held(self, tenant: str, route: str = ROUTE) -> set[str]:
-        return self._members(self.keys.held(f"{route}|{tenant}"))
+    def tenant_inflight(self, tenant: str, route: str = ROUTE) -> set[str]:
+        return self._members(self.keys.of("tenant_inflight", f"{route}|{tenant}"))
 
     def virtual(self) -> float | None:
-        return self.client.zscore(self.keys.clock(POOL), "")
+        return self.client.zscore(self.keys.of("clock", POOL), "")
 
     def tags(self, key: str) -> list[float]:
         """Return the start tags of what waits in a lane, or is parked."""
         found: Any = self.client.zrange(key, 0, -1, withscores=True)
         return [tag for _, tag in found]
 
-    def figures(self, route: str = ROUTE) -> dict[str, float]:
+    def statistics(self, route: str = ROUTE) -> dict[str, float]:
         """Return the numbers of a route by field."""
-        found: Any = self.client.hgetall(self.keys.figures(route))
+        found: Any = self.client.hgetall(self.keys.statistics(route))
         return {name.decode(): float(value) for name, value in found.items()}
 
-    def figure(self, **fields: float) -> None:
-        """Put figures there, as if they had been measured; `later_mean` is the one of detached tasks."""
+    def measured(self, **fields: float) -> None:
+        """Put statistics there, as if they had been measured; `later_mean` is the one of detached tasks."""
         named: Any = {name.replace("later_", "~"): value for name, value in fields.items()}
-        self.client.hset(self.keys.figures(ROUTE), mapping=named)
+        self.client.hset(self.keys.statistics(ROUTE), mapping=named)
 
     def result(self, id: str) -> str | None:
         """Return the outcome that is kept of a detached task."""
-        found: Any = self.client.get(self.keys.result(id))
+        found: Any = self.client.get(self.keys.of("result", id))
         return None if found is None else outcome(found)[1]
 
     def replies(self, inbox: str = "box") -> list[tuple[str, str]]:
@@ -325,7 +329,7 @@ class Queue:
 
     def dead(self) -> list[dict[str, bytes]]:
         """Return the copies of lost tasks, oldest first."""
-        found: Any = self.client.xrange(self.keys.dead())
+        found: Any = self.client.xrange(self.keys.of("dead"))
         return [{name.decode(): value for name, value in fields.items()} for _, fields in found]
 
     def snapshot(self) -> Snapshot:

@@ -35,7 +35,7 @@ if now > valid_until then return { now, 1, 0 } end
 -- What is read once per route, lane and tenant, and counted on while the batch is judged.
 local states, lanes, tenant_inflight = {}, {}, {}
 -- What commit() writes, by key.
-local writes, tasks = { slots = {}, held = {}, turns = {}, waiting = {}, clock = {} }, { P .. 'tasks' }
+local writes, tasks = { slots = {}, tenant_inflight = {}, turns = {}, waiting = {}, clock = {} }, { P .. 'tasks' }
 local function add(kind, key, score, member)
   local w = writes[kind][key] or { key }
   w[#w + 1], w[#w + 2] = score, member
@@ -46,10 +46,11 @@ end
 
 -- Statistics are kept per sort: does somebody wait on a connection?
 local function read_statistics(class, ...)
-  local key, sort = P .. 'figures:' .. class.route, field(class.flow, '')
-  return call('HMGET', key, sort .. 'mean', sort .. 'done', sort .. 'busy', sort .. 'at', ...)
+  local key, sort = P .. 'statistics:' .. class.route, field(class.flow, '')
+  return call('HMGET', key, sort .. 'mean_ms', sort .. 'completed', sort .. 'busy_ms', sort .. 'measured_at', ...)
 end
 
+local LAST_COMPLETIONS = { 'last_completion_at', '~last_completion_at' } -- of both sorts
 local function read_route(route, h)
   local slots, running = call('ZCARD', P .. 'slots:' .. route), call('ZCARD', P .. 'running:' .. route)
   local present = in_system(route)
@@ -61,18 +62,19 @@ local function read_route(route, h)
   state.waiting_before = state.waiting
   state.unparked = state.max_running and present - call('ZCARD', P .. 'parked:' .. route)
   -- refusals of the last ten seconds: a client is told to come back when these had their turn, too
-  state.missed, state.changed = (num(h[8]) or 0) * math.exp(-math.max(0, now - (num(h[9]) or now)) / 10000), false
-  state.stored = { since = num(h[10]), mark = num(h[11]), ['~mark'] = num(h[12]) }
-  state.since = math.min(now, state.stored.since or now)
-  state.marks = { mark = state.stored.mark, ['~mark'] = state.stored['~mark'] }
-  if state.waiting == 0 then state.since, state.marks = now, {} end
+  state.refused, state.changed = (num(h[8]) or 0) * math.exp(-math.max(0, now - (num(h[9]) or now)) / 10000), false
+  state.stored = { queued_since = num(h[10]), last_completion_at = num(h[11]), ['~last_completion_at'] = num(h[12]) }
+  state.queued_since = math.min(now, state.stored.queued_since or now)
+  state.last_completions = {}
+  for _, name in ipairs(LAST_COMPLETIONS) do state.last_completions[name] = state.stored[name] end
+  if state.waiting == 0 then state.queued_since, state.last_completions = now, {} end
   return state
 end
 
 -- Free places are counted by groups of consumers: a worker with a level limit serves a part of its pool's lanes.
 local GROUPS = '([^ =]+)=(%d+)'
 local function read_lane(name)
-  local counted = call('HMGET', P .. 'places', name, name .. '|')
+  local counted = call('HMGET', P .. 'concurrency', name, name .. '|')
   local running, free = 0, nil
   for group, concurrency in string.gmatch(counted[2] or '', GROUPS) do
     local n = on_loose('HLEN', P .. 'holders:' .. group)
@@ -88,15 +90,18 @@ end
 
 local function load_route(class)
   local h = not states[class.route]
-    and read_statistics(class, 'limit', 'override', 'max_running', 'missed', 'missed_at', 'since', 'mark', '~mark')
+    and read_statistics(class, 'limit', 'override', 'max_running', 'refused', 'refused_at', 'queued_since',
+      unpack(LAST_COMPLETIONS))
   if h then states[class.route] = read_route(class.route, h) end
-  local state, mark = states[class.route], field(class.flow, 'mark')
-  class.state, class.mark, class.tenant = state, mark, tenant_key(class.flow)
-  h = h or not state.statistics[mark] and read_statistics(class)
+  local state, sort = states[class.route], field(class.flow, 'last_completion_at')
+  class.state, class.sort, class.tenant = state, sort, tenant_key(class.flow)
+  h = h or not state.statistics[sort] and read_statistics(class)
   if h then
-    state.statistics[mark] = { mean = num(h[1]), done = num(h[2]) or 0, busy = num(h[3]) or 0, at = num(h[4]) }
+    state.statistics[sort] = {
+      mean_ms = num(h[1]), completed = num(h[2]) or 0, busy_ms = num(h[3]) or 0, measured_at = num(h[4]),
+    }
   end
-  class.statistics = state.statistics[mark]
+  class.statistics = state.statistics[sort]
   lanes[class.lane] = lanes[class.lane] or read_lane(class.lane)
 end
 
@@ -106,26 +111,27 @@ end
 -- or four run times, of a queue have been seen. While nothing ends, the rate falls with the time since the last
 -- completion.
 local function estimate_wait(class)
-  local state, statistics, budget, mark = class.state, class.statistics, class.budget, class.state.marks[class.mark]
+  local state, statistics, budget_ms = class.state, class.statistics, class.budget_ms
+  local last_completion = state.last_completions[class.sort]
   local lane, max_running = lanes[class.lane], class.state.max_running or 1e15
   local most = math.min(lane.concurrency, max_running)
   class.saturated = lane.marker or state.running >= max_running
   local free = math.min(lane.free or lane.concurrency - state.running, max_running - state.running)
   class.free = class.saturated and 0 or math.max(0, free)
-  local mean = math.max(0.1, statistics.mean or budget / 4)
-  class.mean = mean
-  local kept = remembered(statistics.at, mark or now)
-  local done, busy = statistics.done * kept, statistics.busy * kept
-  local prior = math.max(0, 1 - busy / math.max(2000, 4 * mean))
-  class.rate = math.max(1e-9, (done + prior * most) / math.max(1e-9, busy + prior * mean))
-  if class.saturated and mark then
-    class.rate = math.max(1e-9, math.min(class.rate, most / math.max(1e-9, now - mark)))
+  local mean_ms = math.max(0.1, statistics.mean_ms or budget_ms / 4)
+  class.mean_ms = mean_ms
+  local kept = remembered(statistics.measured_at, last_completion or now)
+  local completed, busy_ms = statistics.completed * kept, statistics.busy_ms * kept
+  local prior = math.max(0, 1 - busy_ms / math.max(2000, 4 * mean_ms))
+  class.rate = math.max(1e-9, (completed + prior * most) / math.max(1e-9, busy_ms + prior * mean_ms))
+  if class.saturated and last_completion then
+    class.rate = math.max(1e-9, math.min(class.rate, most / math.max(1e-9, now - last_completion)))
   end
-  class.third = math.max(0, (budget - mean) / 3)
-  class.max_wait = class.third
-  local full = now - state.since
-  if full > budget then
-    class.max_wait = math.max(class.max_wait * budget / full, math.min(class.max_wait, 2 * mean))
+  class.third_ms = math.max(0, (budget_ms - mean_ms) / 3)
+  class.max_wait_ms = class.third_ms
+  local full = now - state.queued_since
+  if full > budget_ms then
+    class.max_wait_ms = math.max(class.max_wait_ms * budget_ms / full, math.min(class.max_wait_ms, 2 * mean_ms))
   end
   if class.tenant and not tenant_inflight[class.tenant] then
     tenant_inflight[class.tenant] = on_loose('ZCOUNT', class.tenant, now - 10000, '+inf')
@@ -147,7 +153,7 @@ local function read_runs(lane)
       local since, budget, sort = string.match(z[i + 1], ' (%d+) (%d+)(~?)$')
       local route = string.match(z[i], '^[^.]*')
       if since then
-        local s = sorts[sort .. route] or { route = route, mean = sort .. 'mean', runs = 0, since = now, budget = 0 }
+        local s = sorts[sort .. route] or { route = route, mean = sort .. 'mean_ms', runs = 0, since = now, budget = 0 }
         s.runs, s.since = s.runs + math.max(1, runs / MOST_RUNS), math.min(s.since, tonumber(since))
         s.budget = math.max(s.budget, tonumber(budget))
         sorts[sort .. route] = s
@@ -157,11 +163,11 @@ local function read_runs(lane)
   return sorts
 end
 
--- In `places`, as <lane>|pace: when, of how many runs, and of each route its rate and when its first run should end.
+-- In `concurrency`, as <lane>|rates: when, of how many runs, and of each route its rate and when its first should end.
 local function sum_rates(lane)
   local rates, list = {}, {}
   for _, s in pairs(read_runs(lane)) do
-    local mean = math.max(1, num(call('HGET', P .. 'figures:' .. s.route, s.mean)) or s.budget)
+    local mean = math.max(1, num(call('HGET', P .. 'statistics:' .. s.route, s.mean)) or s.budget)
     local r = rates[s.route] or { rate = 0, first = math.huge }
     r.rate, r.first = r.rate + s.runs / mean, math.min(r.first, math.floor(s.since + mean))
     rates[s.route] = r
@@ -185,19 +191,19 @@ local function bound_rate(class)
   class.usual_rate = class.rate
   -- nobody else runs anything there: the route's own rate says it all
   if not lane.free or lane.running <= class.state.running then return end
-  if not lane.summed_at then read_sum(lane, call('HGET', P .. 'places', lane.name .. '|pace') or '') end
+  if not lane.summed_at then read_sum(lane, call('HGET', P .. 'concurrency', lane.name .. '|rates') or '') end
   local age = lane.summed_at and now - lane.summed_at
   if not age or age < 0 or age >= 50 + 0.5 * math.min(lane.running, MOST_RUNS) then
     local sum = sum_rates(lane)
-    call('HSET', P .. 'places', lane.name .. '|pace', sum)
+    call('HSET', P .. 'concurrency', lane.name .. '|rates', sum)
     read_sum(lane, sum)
   end
   local taken_since = math.max(0, lane.running - lane.summed_running)
-  local own, others, first = (class.state.running + lane.free + taken_since) / class.mean, 0, math.huge
+  local own, others, first = (class.state.running + lane.free + taken_since) / class.mean_ms, 0, math.huge
   for route, r in pairs(lane.rates) do
     if route ~= class.route then others, first = others + r.rate, math.min(first, r.first) end
   end
-  class.pool_rate = own + (first <= now + class.third and others or 0)
+  class.pool_rate = own + (first <= now + class.third_ms and others or 0)
   class.rate = math.max(1e-9, math.min(class.rate, class.pool_rate))
   class.usual_rate = math.max(class.rate, math.min(class.usual_rate, own + others))
 end
@@ -233,7 +239,7 @@ local function turn_of(class)
   local clock, flow = P .. 'clock:' .. pool_of(class.lane), class.flow
   local turn = turns[clock .. '\n' .. flow]
   if turn then return turn end
-  local step = math.max(1, class.statistics.mean or 10) / class.weight
+  local step = math.max(1, class.statistics.mean_ms or 10) / class.weight
   turn = { clock = clock, flow = flow, kind = 'clock', key = clock, step = step }
   turns[clock .. '\n' .. flow] = turn
   local s = call('ZMSCORE', clock, '', flow)
@@ -285,10 +291,10 @@ local function rejection(class, deadline)
   if class.tenant and tenant_inflight[class.tenant] >= 0.75 * share * state.limit then return CODE.SHARE end
   if state.slots >= share * state.limit then return CODE.FULL end
   -- a free place is given whatever the rule says; whoever finds nobody in the system waits for one that comes in time
-  if class.position <= 0 or state.slots == 0 and (class.pool_rate or 1e15) * class.budget >= 1 then return end
-  local too_long = class.position > share * class.max_wait * class.rate
+  if class.position <= 0 or state.slots == 0 and (class.pool_rate or 1e15) * class.budget_ms >= 1 then return end
+  local too_long = class.position > share * class.max_wait_ms * class.rate
   if class.tenant and turn_of(class).sharers > 1 then
-    local third, at_most = share * class.third * class.rate, worst_position(class)
+    local third, at_most = share * class.third_ms * class.rate, worst_position(class)
     class.position = position_in_turns(class)
     if class.position > third then return CODE.LATE end
     if at_most > 2.4 * third then -- 0.8 of the slack
@@ -299,7 +305,7 @@ local function rejection(class, deadline)
     if share == 1 then return end
   elseif class.weight > UNDECLARED_WEIGHT then
     class.position = position_in_turns(class)
-    too_long = class.position > share * class.max_wait * class.rate
+    too_long = class.position > share * class.max_wait_ms * class.rate
   end
   if too_long then return CODE.LATE end
 end
@@ -315,7 +321,7 @@ local function commit()
   if #tasks == 1 then return end
   write('slots')
   call('HSET', unpack(tasks))
-  for key, w in pairs(writes.held) do -- what a crash left ends by itself: a deadline is at most two hours ahead
+  for key, w in pairs(writes.tenant_inflight) do -- what a crash left ends by itself: no deadline is two hours ahead
     on_loose('ZADD', unpack(w))
     call('ZREMRANGEBYSCORE', key, '-inf', now - 10000)
     call('PEXPIRE', key, 7200000)
@@ -331,18 +337,18 @@ local function commit()
 end
 local function note_statistics()
   for route, state in pairs(states) do
-    local key, stored = P .. 'figures:' .. route, state.stored
+    local key, stored = P .. 'statistics:' .. route, state.stored
     local fresh, gone = { key }, { key }
     local function note(name, value) fresh[#fresh + 1], fresh[#fresh + 2] = name, value end
-    if state.since ~= stored.since then note('since', state.since) end
+    if state.queued_since ~= stored.queued_since then note('queued_since', state.queued_since) end
     if state.changed then
-      note('missed', string.format('%.6g', state.missed))
-      note('missed_at', now)
+      note('refused', string.format('%.6g', state.refused))
+      note('refused_at', now)
     end
-    for _, name in ipairs({ 'mark', '~mark' }) do
-      local mark = state.marks[name]
-      if mark and mark ~= stored[name] then note(name, mark) end
-      if stored[name] and not mark then gone[#gone + 1] = name end
+    for _, name in ipairs(LAST_COMPLETIONS) do
+      local last_completion = state.last_completions[name]
+      if last_completion and last_completion ~= stored[name] then note(name, last_completion) end
+      if stored[name] and not last_completion then gone[#gone + 1] = name end
     end
     if #fresh > 1 and state.limit then call('HSET', unpack(fresh)) end
     if #gone > 1 then call('HDEL', unpack(gone)) end
@@ -355,14 +361,14 @@ local out, classes = { now, 0, 0 }, {}
 for i = 3, first_request - 1, PER_CLASS do
   local class = {
     route = ARGV[i], lane = ARGV[i + 1], flow = ARGV[i + 2], weight = tonumber(ARGV[i + 3]),
-    share = tonumber(ARGV[i + 4]) / 1000, budget = tonumber(ARGV[i + 5]),
+    share = tonumber(ARGV[i + 4]) / 1000, budget_ms = tonumber(ARGV[i + 5]),
   }
   local suppressed = tonumber(ARGV[i + 6])
   load_route(class)
   class.closed = closed(class)
   if not class.closed then estimate_wait(class) end
   local state = class.state
-  if suppressed > 0 then state.missed, state.changed = state.missed + suppressed, true end
+  if suppressed > 0 then state.refused, state.changed = state.refused + suppressed, true end
   classes[#classes + 1] = class
 end
 for j = first_request, #ARGV, PER_REQUEST do
@@ -374,19 +380,19 @@ for j = first_request, #ARGV, PER_REQUEST do
     add('slots', P .. 'slots:' .. class.route, deadline, id)
     add('waiting', parked and P .. 'parked:' .. class.route or P .. 'waiting:' .. class.lane, take_turn(class), id)
     if class.tenant then
-      add('held', class.tenant, deadline, id)
+      add('tenant_inflight', class.tenant, deadline, id)
       tenant_inflight[class.tenant] = tenant_inflight[class.tenant] + 1
     end
     tasks[#tasks + 1], tasks[#tasks + 2] = id, task
     if not parked then touched[class.lane], state.unparked = true, state.max_running and state.unparked + 1 end
     state.slots, state.waiting = state.slots + 1, state.waiting + 1
-    wait_ms = math.max(0, math.min(class.budget, class.position / class.rate))
-    if class.saturated and not state.marks[class.mark] then state.marks[class.mark] = now end
+    wait_ms = math.max(0, math.min(class.budget_ms, class.position / class.rate))
+    if class.saturated and not state.last_completions[class.sort] then state.last_completions[class.sort] = now end
   elseif not class.closed then
-    state.missed, state.changed = state.missed + 1, true
+    state.refused, state.changed = state.refused + 1, true
     -- what came past its deadline says nothing of those that come in time
     remember_ms = deadline > now and state.waiting > 0 and math.min(250, state.waiting / (5 * class.rate)) or 0
-    local before = math.max(1, class.position) + 2 * state.missed
+    local before = math.max(1, class.position) + 2 * state.refused
     retry_after_ms = math.min(60000, before / (class.usual_rate or class.rate))
   end
   out[#out + 1], out[#out + 2] = code or CODE.ADMITTED, wait_ms

@@ -14,7 +14,7 @@ local out, notices, files = { server_time(), 0 }, {}, {}
 -- If no holder is noted, its consumer hears of the cancellation with its next renewal.
 local function consumer_of(id, lane)
   if not files[lane] then
-    local groups = call('HGET', P .. 'places', lane .. '|') or ''
+    local groups = call('HGET', P .. 'concurrency', lane .. '|') or ''
     files[lane] = { P .. 'holders:left' }
     for group in string.gmatch(groups, '([^ =]+)=') do table.insert(files[lane], 1, P .. 'holders:' .. group) end
   end
@@ -31,7 +31,7 @@ end
 
 local function give_turn_back(t)
   local turns = tenant_key(t.flow) and turns_key(t.lane, t.route, t.weight) or P .. 'clock:' .. pool_of(t.lane)
-  local mean_ms = num(call('HGET', P .. 'figures:' .. t.route, field(t.flow, 'mean'))) or 10
+  local mean_ms = num(call('HGET', P .. 'statistics:' .. t.route, field(t.flow, 'mean_ms'))) or 10
   redis.pcall('ZADD', turns, 'XX', 'INCR', string.format('%.17g', -math.max(1, mean_ms) / t.weight), t.flow)
 end
 
@@ -53,7 +53,7 @@ for i = 2, #ARGV do
   out[#out + 1] = code
 end
 for consumer, ids in pairs(notices) do
-  local control = P .. 'bell:' .. consumer
+  local control = P .. 'control:' .. consumer
   on_loose('RPUSH', control, unpack(ids))
   call('LTRIM', control, -1000, -1) -- a consumer that is gone reads none of them
   call('EXPIRE', control, 60)

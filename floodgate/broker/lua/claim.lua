@@ -22,12 +22,12 @@ local free, bytes = math.min(256, tonumber(ARGV[4])), tonumber(ARGV[6])
 local out, heads, left, lanes = { now, 1, 0 }, {}, {}, #ARGV - 7
 
 -- A queue stands: its pace is measured from here on. It emptied: what was measured of it begins to be forgotten.
-local function mark_backlog(t)
-  local figures = P .. 'figures:' .. t.route
+local function note_backlog(t)
+  local statistics = P .. 'statistics:' .. t.route
   if in_system(t.route) <= call('ZCARD', P .. 'running:' .. t.route) then
-    call('HDEL', figures, 'mark', '~mark')
+    call('HDEL', statistics, 'last_completion_at', '~last_completion_at')
   else
-    call('HSETNX', figures, field(t.flow, 'mark'), now)
+    call('HSETNX', statistics, field(t.flow, 'last_completion_at'), now)
   end
 end
 
@@ -87,7 +87,7 @@ if #heads > 0 then
   for lane, n in pairs(left) do touched[lane] = n > 0 or nil end
   send_replies()
   promote()
-  for _, t in pairs(flows) do mark_backlog(t) end
+  for _, t in pairs(flows) do note_backlog(t) end
 end
 signal_ready()
 out[3] = malformed

@@ -18,13 +18,13 @@ local now, started, contract, count = server_time(), tonumber(ARGV[1]), ARGV[2],
 local first_lane = 5 + 3 * count
 for i = 5, first_lane - 1, 3 do
   local route, limit, max_running = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local figures = P .. 'figures:' .. route
+  local statistics = P .. 'statistics:' .. route
   call('SADD', P .. 'routes', route)
-  local version = tonumber(call('HGET', figures, 'version') or '')
+  local version = tonumber(call('HGET', statistics, 'version') or '')
   if not version or started >= version or version > now then
-    call('HSET', figures, 'limit', limit, 'version', started)
-    if max_running ~= '0' then call('HSET', figures, 'max_running', max_running)
-    else call('HDEL', figures, 'max_running') end
+    call('HSET', statistics, 'limit', limit, 'version', started)
+    if max_running ~= '0' then call('HSET', statistics, 'max_running', max_running)
+    else call('HDEL', statistics, 'max_running') end
   end
 end
 for j = first_lane, #ARGV do call('SADD', P .. 'lanes', ARGV[j]) end

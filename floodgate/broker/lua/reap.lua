@@ -23,8 +23,8 @@ local ended, expired, orphans, more = 0, 0, 0, 0
 
 repair_all()
 if gateway ~= '' then call('ZADD', P .. 'gateways', now + lease_ms, gateway) end
-local r = call('HMGET', P .. 'reap', 'last', 'until', 'grace', 'dropped')
-local last, lease_grace_end, registration_grace_end = num(r[1]), num(r[2]) or 0, num(r[3]) or 0
+local r = call('HMGET', P .. 'reap', 'last', 'lease_grace_until', 'registration_grace_until', 'dropped_at')
+local last, lease_grace_until, registration_grace_until = num(r[1]), num(r[2]) or 0, num(r[3]) or 0
 if last and now >= last and now - last < period_ms then return { now, 0, 0, 0, 0, malformed, 0 } end
 
 -- Half a lease is a gap, but at least two periods, since two in a row may be missed by chance. A registration lasts 0.6
@@ -33,12 +33,12 @@ if last and now >= last and now - last < period_ms then return { now, 0, 0, 0, 0
 local shortest, longest = leases_of(lease_ms)
 local gap = math.floor(math.max(shortest / 2, 2 * math.min(1000, longest / 5)))
 local silent = last and now >= last and now - last or 1e15
-if silent > gap then lease_grace_end = now + longest end
-if silent > 0.6 * gap then registration_grace_end = now + 0.6 * longest end
-lease_grace_end = math.min(lease_grace_end, now + longest)
-registration_grace_end = math.min(registration_grace_end, now + 0.6 * longest)
-call('HSET', P .. 'reap', 'last', now, 'until', lease_grace_end, 'grace', registration_grace_end, 'gap', gap,
-  'dead', dead_entries)
+if silent > gap then lease_grace_until = now + longest end
+if silent > 0.6 * gap then registration_grace_until = now + 0.6 * longest end
+lease_grace_until = math.min(lease_grace_until, now + longest)
+registration_grace_until = math.min(registration_grace_until, now + 0.6 * longest)
+call('HSET', P .. 'reap', 'last', now, 'gap', gap, 'lease_grace_until', lease_grace_until,
+  'registration_grace_until', registration_grace_until, 'dead_entries', dead_entries)
 sweep_registrations(now, lease_ms, 2 * shortest, silent > 0.6 * gap)
 
 local function end_leases(route, running)
@@ -148,14 +148,14 @@ for _, route in ipairs(routes) do
   local running, parked_key = P .. 'running:' .. route, P .. 'parked:' .. route
   repair_route(route)
   repair_parked(route, running, parked_key)
-  if now >= lease_grace_end then end_leases(route, running) end
+  if now >= lease_grace_until then end_leases(route, running) end
   bound(running, now, lease_ms, 2 * shortest)
   freed[route] = true
   expire_tasks(route, running, parked_key)
 end
 remove_all_holders()
 if drop_abandoned(now, num(r[4]) or 0, batch) then more = 1 end
-if now >= registration_grace_end then strand_unserved(batch) end
+if now >= registration_grace_until then strand_unserved(batch) end
 if bring_home(batch) then more = 1 end
 promote()
 sweep_lanes()

@@ -33,8 +33,8 @@ for i = 5, first_lease - 1 do
   end
 end
 if register_ms <= 0 then
-  call('RPUSH', P .. 'bell:' .. consumer, 'leave')
-  call('EXPIRE', P .. 'bell:' .. consumer, 60)
+  call('RPUSH', P .. 'control:' .. consumer, 'leave')
+  call('EXPIRE', P .. 'control:' .. consumer, 60)
 end
 for j = first_lease, #ARGV, 2 do
   local running, lease = P .. 'running:' .. ARGV[j], ARGV[j + 1]
@@ -43,7 +43,7 @@ for j = first_lease, #ARGV, 2 do
     call('ZADD', running, 'XX', now + lease_ms, lease)
     local _, id = parts_of(lease)
     if id and moved then move_holder(lease, id, register_ms > 0) end
-    if id and call('HGET', P .. 'marks', id) == 'x' then out[5][#out[5] + 1] = lease end
+    if id and call('HGET', P .. 'attempts', id) == 'x' then out[5][#out[5] + 1] = lease end
   end
 end
 out[2] = malformed

@@ -171,7 +171,7 @@ async def test_the_replica_takes_over_and_every_request_is_answered(watched: Wat
         assert codes[200] <= LIMIT
         with contextlib.closing(Redis.from_url(new.url)) as client:
             keys = Keys("sentinel")
-            await until_async(lambda: client.hlen(keys.tasks()) == 0, 5)
+            await until_async(lambda: client.hlen(keys.of("tasks")) == 0, 5)
         gets, once_each = (Counter(status for status, _, _ in some) for some in (answers, told))
         print(f"{fault}: failover after {failover_s - fault_s:.1f} s; GET {dict(gets)}, POST {dict(once_each)}")
     with contextlib.closing(Redis.from_url(new.url)) as client:

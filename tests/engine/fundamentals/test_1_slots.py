@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from floodgate.broker.lifecycle import AdmitCode
+from floodgate.broker.commands import AdmitCode
 from tests.engine.queueing import Queue, lease, task_id
 
 ADMITTED, FULL, NO_WORKER = int(AdmitCode.ADMITTED), int(AdmitCode.FULL), int(AdmitCode.NO_WORKER)
@@ -14,7 +14,7 @@ def test_what_fits_is_admitted_and_the_rest_is_refused_at_once(queue: Queue) -> 
 
 def test_a_slot_is_held_while_a_task_waits_and_while_it_runs(queue: Queue) -> None:
     queue.admit("1", "2", "3")
-    queue.claim(room=2)
+    queue.claim(free=2)
     assert len(queue.waiting()) == 1
     assert len(queue.running()) == 2
     assert queue.codes("4") == [FULL]

@@ -109,8 +109,8 @@ async def test_the_keys_of_another_namespace_are_closed_and_so_is_the_server_its
     server: EmbeddedServer, admin: Redis
 ) -> None:
     async with Redis.from_url(as_user(server), protocol=2) as client:
-        assert await client.exists(Keys("shop").tasks()) == 0
-        for key in (Keys("shop2").tasks(), Keys("sho").tasks(), "{shop}:1", "anything"):
+        assert await client.exists(Keys("shop").of("tasks")) == 0
+        for key in (Keys("shop2").of("tasks"), Keys("sho").of("tasks"), "{shop}:1", "anything"):
             with pytest.raises(NoPermissionError):
                 await client.exists(key)
         for command in ("FLUSHALL", "CONFIG GET maxmemory", "KEYS *", "ACL LIST", "SHUTDOWN", "EVAL return 1 0"):

@@ -21,8 +21,8 @@ from tests.engine.snapshot import ids
 
 OTHER = "ba9876543210"
 MOST_RUNNING = 2
-FIRST_LINE = "local call, P, touched, garbage = redis.call, KEYS[1], {}, 0"
-STOPPED = """local calls, P, touched, garbage = 0, KEYS[1], {{}}, 0
+FIRST_LINE = "local call, P = redis.call, KEYS[1]"
+STOPPED = """local calls, P = 0, KEYS[1]
 local function call(...)
   calls = calls + 1
   if calls == {at} then error('stopped here') end
@@ -40,17 +40,17 @@ def filled(client: Redis, namespace: str) -> Queue:
     queue.declare(9, route=OTHER)
     queue.register()
     queue.pass_time(LEASE_MS + 1000, alive=[WORKER])
-    queue.figure(mean=1, seen=20, done=10_000, busy=10_000)
+    queue.measured(mean_ms=1, samples=20, completed=10_000, busy_ms=10_000)
     queue.ask(
         *(queue.request(name, tenant="t", tries=TRIES.get(name, 1)) for name in "13"),
         queue.request("2", async_response=True),
     )
-    queue.claim(1, room=2)
+    queue.claim(1, free=2)
     queue.ask(queue.request("4"), queue.request("5", budget_ms=100), queue.request("6", async_response=True))
     queue.ask(*(queue.request(name, route=OTHER) for name in "78"), queue.request("9", route=OTHER, budget_ms=100))
     queue.ask(queue.request("gone1", route=OTHER, inbox="gone"))
     queue.advance(200)
-    queue.client.zadd(queue.keys.gateways(), {"gone": queue.now_ms})
+    queue.client.zadd(queue.keys.of("gateways"), {"gone": queue.now_ms})
     return queue
 
 
@@ -85,7 +85,7 @@ ACTIONS: dict[str, tuple[Action, Action]] = {
     "complete": (lambda q: q.cancel(task_id("3")), lambda q: q.complete(lease("1"), lease("3"))),
     "cancel": (lambda q: None, lambda q: q.cancel(task_id("1"), task_id("4"), task_id("7", OTHER))),
     "release": (lambda q: None, lambda q: q.release(lease("1"), lease("3"), started=True)),
-    "join": (lambda q: q.cancel(task_id("3")), lambda q: q.join(0)),
+    "reclaim": (lambda q: q.cancel(task_id("3")), lambda q: q.reclaim(0)),
     "renew": (lambda q: None, lambda q: q.register("w2.a.4")),
     "declare": (lambda q: None, lambda q: q.declare(9, started_ms=START_MS, max_running=1)),
     "reap": (late, lambda q: q.reap()),
@@ -128,12 +128,19 @@ def recover(queue: Queue, when: str) -> None:
         assert len(waiting) + len(queue.running()) <= MOST_RUNNING, when
     found = queue.snapshot()
     # a bell gets its time to live in the next call, and between the two nothing can fail
-    assert [line for line in leaks_in(found) if not line.startswith("bell:")] == [], when
-    for name in (f"slots:{ROUTE}", f"slots:{OTHER}", "tasks", "marks", f"parked:{ROUTE}", f"held:{ROUTE}|t"):
+    assert [line for line in leaks_in(found) if not line.startswith("control:")] == [], when
+    for name in (
+        f"slots:{ROUTE}",
+        f"slots:{OTHER}",
+        "tasks",
+        "attempts",
+        f"parked:{ROUTE}",
+        f"tenant_inflight:{ROUTE}|t",
+    ):
         assert ids(found, name) == set(), (when, name)
     assert all(count == 1 for count in Counter(id for id, _ in queue.replies()).values()), when
-    assert queue.client.hget(queue.keys.places(), "c0ffee:a:0") == b"10", when
-    queue.take_baton()
+    assert queue.client.hget(queue.keys.of("concurrency"), "c0ffee:a:0") == b"10", when
+    queue.take_marker()
     assert queue.codes("new", tenant="t") == [0], when
     assert queue.claimed(9) == [task_id("new")], when
     assert queue.complete(lease("new", 9)) == [True], when

@@ -24,9 +24,9 @@ def test_a_whole_task_is_no_leak(client: Redis, namespace: str) -> None:
     keys = Keys(namespace)
     client.zadd(keys.slots("r"), {"r.1": 1})
     client.zadd(keys.running("r"), {"x.a.1#1#r.1": 1})
-    client.hset(keys.tasks(), "r.1", "blob")
-    client.lpush(keys.bell("x"), "leave")
-    client.expire(keys.bell("x"), 60)
+    client.hset(keys.of("tasks"), "r.1", "blob")
+    client.lpush(keys.control("x"), "leave")
+    client.expire(keys.control("x"), 60)
     assert leaks(client, keys) == []
 
 
@@ -34,21 +34,21 @@ def test_each_kind_of_leak_is_named(client: Redis, namespace: str) -> None:
     keys = Keys(namespace)
     client.set(f"{keys.prefix}surprise", "1")
     client.set(keys.slots("s"), "1")
-    client.lpush(keys.bell("x"), "leave")
+    client.lpush(keys.control("x"), "leave")
     client.zadd(keys.slots("r"), {"r.1": 1})
-    client.hset(keys.tasks(), "r.2", "blob")
-    client.zadd(keys.waiting("l"), {"r.3": 1})
-    client.zadd(keys.held("r|t"), {"r.4": 1})
-    client.expire(keys.held("r|t"), 60)
+    client.hset(keys.of("tasks"), "r.2", "blob")
+    client.zadd(keys.of("waiting", "l"), {"r.3": 1})
+    client.zadd(keys.of("tenant_inflight", "r|t"), {"r.4": 1})
+    client.expire(keys.of("tenant_inflight", "r|t"), 60)
     client.rpush(keys.wake("l"), "1")
     assert leaks(client, keys) == [
-        "bell:x: has no time to live",
+        "control:x: has no time to live",
         "slots:s: a string, and the catalogue says zset",
         "surprise: not in the catalogue",
         "task r.2: in tasks and not in slots",
         "task r.1: in slots and not in tasks",
         "task r.3: in waiting and not in slots",
-        "task r.4: in held and not in slots",
+        "task r.4: in tenant_inflight and not in slots",
         "wake:l: of a lane that nobody walks",
     ]
 

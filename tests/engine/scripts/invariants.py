@@ -19,12 +19,12 @@ NEW_LANES = (f"{NEW_POOL}:0", f"{NEW_POOL}:5")
 ALL = (*LANES, *NEW_LANES)
 
 
-def check(queue: Queue, model: Model, limits: Mapping[str, int], taken_batons: Collection[str]) -> None:
+def check(queue: Queue, model: Model, limits: Mapping[str, int], taken_markers: Collection[str]) -> None:
     """Raise `AssertionError` for whatever is not as it must be."""
     found = queue.snapshot()
     _slots_are_waiting_parked_and_running(found, model, limits)
     _nobody_is_parked_beside_an_idle_place(found, model, limits)
-    _work_has_one_baton(found, taken_batons)
+    _work_has_one_marker(found, taken_markers)
     _tenants_hold_what_they_have(found, model, queue.now_ms)
     _each_task_has_at_most_one_answer_and_the_right_one(found, model)
     _places_are_those_of_the_registered(found, model)
@@ -55,16 +55,18 @@ def _nobody_is_parked_beside_an_idle_place(found: Snapshot, model: Model, limits
         assert f"parked:{route}" not in found or (most is not None and model.unparked(route) >= most)
 
 
-def _work_has_one_baton(found: Snapshot, taken_batons: Collection[str]) -> None:
+def _work_has_one_marker(found: Snapshot, taken_markers: Collection[str]) -> None:
     for lane in ALL:
-        batons = len(found[f"wake:{lane}"].items) if f"wake:{lane}" in found else 0
-        assert batons <= 1
-        assert batons or lane in taken_batons or f"waiting:{lane}" not in found
+        markers = len(found[f"wake:{lane}"].items) if f"wake:{lane}" in found else 0
+        assert markers <= 1
+        assert markers or lane in taken_markers or f"waiting:{lane}" not in found
 
 
 def _tenants_hold_what_they_have(found: Snapshot, model: Model, now_ms: int) -> None:
     most, least = model.tenants(now_ms)
-    held = {name.removeprefix("held:"): ids(found, name) for name in found if name.startswith("held:")}
+    held = {
+        name.removeprefix("tenant_inflight:"): ids(found, name) for name in found if name.startswith("tenant_inflight:")
+    }
     assert held.keys() <= most.keys()
     for name, tasks in most.items():
         assert least.get(name, set()) <= held.get(name, set()) <= tasks
@@ -80,13 +82,13 @@ def _each_task_has_at_most_one_answer_and_the_right_one(found: Snapshot, model: 
 def _places_are_those_of_the_registered(found: Snapshot, model: Model) -> None:
     for lane in ALL:
         registered = {consumer for consumer in model.registered if lane in model.lanes[consumer]}
-        places = found["places"].pairs.get(lane, "0") if "places" in found else "0"
+        places = found["concurrency"].pairs.get(lane, "0") if "concurrency" in found else "0"
         assert ids(found, f"serving:{lane}") == registered
         assert int(places) == sum(int(consumer.rpartition(".")[2]) for consumer in registered)
 
 
 def _whoever_runs_a_task_is_noted(found: Snapshot, model: Model) -> None:
-    """Once, in whatever file: what claimers run that serve no lane any more is filed apart."""
+    """Once, in whatever file: what consumers run that serve no lane any more is filed apart."""
     files = {name: stored.pairs for name, stored in found.items() if name.startswith("holders:")}
     noted = [(id, entry.partition(" ")[0]) for entries in files.values() for id, entry in entries.items()]
     running = {id: task.lease.partition("#")[0] for id, task in model.tasks.items() if task.lease}

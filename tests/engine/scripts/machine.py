@@ -13,19 +13,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from redis import Redis
 
-from floodgate.broker.keys import pool_of
-from floodgate.broker.lifecycle import State
 from tests.engine.queueing import LEASE_MS, START_MS, Queue, task_id
 from tests.engine.scripts.invariants import ALL, LANES, NEW_LANES, check
-from tests.engine.scripts.model import Known, Model
+from tests.engine.scripts.model import Known, Model, State
 
 ROUTES = ("aaaaaaaaaaaa", "bbbbbbbbbbbb")
 """Each on its lane; how many of the second may run is bounded."""
 LANE_OF = dict(zip(ROUTES, LANES, strict=True))
-CLAIMERS = ("w1.a.10", "w2.a.3", "w3.a.5")
+CONSUMERS = ("w1.a.10", "w2.a.3", "w3.a.5")
 """The last one is of another release, which sees the second route alike."""
 OFTEN = (0, 1, 0, 1, 2)
-LANES_OF = dict(zip(CLAIMERS, (LANES, LANES, NEW_LANES), strict=True))
+LANES_OF = dict(zip(CONSUMERS, (LANES, LANES, NEW_LANES), strict=True))
 LIMITS = dict(zip(ROUTES, (3, 8), strict=True))
 BUDGETS_MS = (300, 3000, 60_000, 60_000)
 GATEWAYS = ("box", "far")
@@ -54,11 +52,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.client.flushdb()
         self.queue = Queue(self.client, "model", self.edits)
         self.model = Model(most={ROUTES[1]: 2}, lanes=LANES_OF, agreed={LANES[1]: NEW_LANES[1], NEW_LANES[1]: LANES[1]})
-        self.heard: dict[str, set[str]] = {consumer: set() for consumer in CLAIMERS}
-        """The leases that each claimer knows of."""
-        self.read_serial = dict.fromkeys(CLAIMERS, 0)
+        self.heard: dict[str, set[str]] = {consumer: set() for consumer in CONSUMERS}
+        """The leases that each consumer knows of."""
+        self.read_serial = dict.fromkeys(CONSUMERS, 0)
         self.serial = self.number = 0
-        self.taken_batons: set[str] = set()
+        self.taken_markers: set[str] = set()
         for route in ROUTES:
             self.declare(route)
         for number in range(2):
@@ -71,7 +69,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def everything_is_as_it_must_be(self) -> None:
-        check(self.queue, self.model, LIMITS, self.taken_batons)
+        check(self.queue, self.model, LIMITS, self.taken_markers)
 
     def follow(self, script: str) -> None:
         """After a script that may have made way."""
@@ -127,28 +125,29 @@ class QueueMachine(RuleBasedStateMachine):
             (code,) = self.queue.cancel(id)
             assert code == (2 if task.state is State.RUNNING else 3 if task.used else 1)
             if code != 2:
-                self.model.end(id, State.CANCELLED, "cancel")
+                self.model.end(id, State.CANCELLED)
                 self.follow("cancel")
             else:
-                task.unwanted = True
+                task.cancelled = True
 
     def ghosts(self, pick: int, other: int) -> None:
         route = ROUTES[pick % 2]
         assert self.queue.admit("ghost", late_ms=-1, route=route, lane=LANE_OF[route]).stale
         self.serial += 1
-        assert self.queue.claimed(self.serial, consumer=CLAIMERS[other % 2], lanes=LANES, late_ms=-1) == []
+        assert self.queue.claimed(self.serial, consumer=CONSUMERS[other % 2], lanes=LANES, late_ms=-1) == []
 
     # The workers
 
     def claim(self, pick: int, other: int, heard: bool = True) -> None:
         """Wake up and claim."""
-        consumer, room, now_ms = CLAIMERS[OFTEN[pick % 5]], other % 4 + 1, self.queue.now_ms
+        consumer, room, now_ms = CONSUMERS[OFTEN[pick % 5]], other % 4 + 1, self.queue.now_ms
         lanes = LANES_OF[consumer]
         self.serial += 1
         for lane in lanes:
-            self.queue.take_baton(lane)
+            self.queue.take_marker(lane)
         before = self.model.waiting(*lanes)
-        reply = self.queue.claim(self.serial, consumer=consumer, room=room, lanes=lanes, pool=pool_of(lanes[0]))
+        pool = lanes[0].rpartition(":")[0]
+        reply = self.queue.claim(self.serial, consumer=consumer, free=room, lanes=lanes, pool=pool)
         assert len(reply.tasks) <= room
         assert reply.registered == (consumer in self.model.registered)
         assert reply.registered or not reply.tasks
@@ -156,15 +155,15 @@ class QueueMachine(RuleBasedStateMachine):
         if reply.registered and before and not (self.model.expired(now_ms) | gone) & before:
             assert reply.tasks, "work, room and nothing taken"
         for claimed in reply.tasks:
-            assert claimed.tries_used == self.model.tasks[claimed.id].used
+            assert claimed.attempts_used == self.model.tasks[claimed.id].used
             self.model.run(claimed.id, f"{consumer}#{self.serial}#{claimed.id}", now_ms)
         left = {id for lane in ALL for id in self.queue.waiting(lane)}
         expired = self.model.expired(now_ms)
         for id in expired - left:
-            self.model.end(id, State.EXPIRED, "claim")
+            self.model.end(id, State.EXPIRED)
         assert not gone - expired & {claimed.id for claimed in reply.tasks}
         for id in gone - expired - left:
-            self.model.end(id, State.DROPPED, "claim")
+            self.model.end(id, State.DROPPED)
         self.follow("claim")
         if heard:
             self.read_serial[consumer] = self.serial
@@ -175,16 +174,16 @@ class QueueMachine(RuleBasedStateMachine):
         self.claim(pick, other, heard=False)
 
     def start(self, pick: int, other: int) -> None:
-        for task in self.model.held(CLAIMERS[OFTEN[pick % 5]]).values():
+        for task in self.model.held(CONSUMERS[OFTEN[pick % 5]]).values():
             task.started = True
 
     def complete(self, pick: int, other: int) -> None:
-        consumer = CLAIMERS[OFTEN[pick % 5]]
+        consumer = CONSUMERS[OFTEN[pick % 5]]
         for lease in sorted(self.heard[consumer])[: other % 3 + 1]:
             held = lease in self.model.held(consumer)
             assert self.queue.complete(lease, **self.inbox_of(lease)) == [held]
             if held:
-                self.model.end(lease.rpartition("#")[2], State.DONE, "complete")
+                self.model.end(lease.rpartition("#")[2], State.DONE)
                 self.follow("complete")
             if other % 2:  # its answer was lost: it is repeated blindly
                 assert self.queue.complete(lease) == [False]
@@ -195,20 +194,20 @@ class QueueMachine(RuleBasedStateMachine):
         return {} if task is None else {"inbox": f"=60={task.gateway}" if task.async_response else task.gateway}
 
     def renew(self, pick: int, other: int) -> None:
-        consumer = CLAIMERS[OFTEN[pick % 5]]
+        consumer = CONSUMERS[OFTEN[pick % 5]]
         leases, held = self.heard[consumer], self.model.held(consumer)
         contract = LANES_OF[consumer][0].partition(":")[0]
         self.queue.publish(contract, **{f"r{ROUTES[0]}": contract, f"r{ROUTES[1]}": "agreed"})
         reply = self.queue.register(consumer, lanes=LANES_OF[consumer], leases=sorted(leases))
         assert set(reply.gone) == leases - set(held)
-        assert set(reply.unwanted) == {lease for lease in leases & set(held) if held[lease].unwanted}
+        assert set(reply.cancelled) == {lease for lease in leases & set(held) if held[lease].cancelled}
         self.model.renew(consumer, leases, self.queue.now_ms)
         if other % 4:  # else it runs on for a while, not knowing
             self.heard[consumer] -= set(reply.gone)
 
     def drain(self, pick: int, other: int) -> None:
         """Leave, and give back everything held, saying what had started."""
-        consumer = CLAIMERS[OFTEN[pick % 5]]
+        consumer = CONSUMERS[OFTEN[pick % 5]]
         self.queue.leave(consumer, lanes=LANES_OF[consumer])
         self.model.registered.pop(consumer, None)
         for lease in sorted(self.heard[consumer]):
@@ -216,7 +215,7 @@ class QueueMachine(RuleBasedStateMachine):
             started = bool(task and task.started)
             assert self.queue.release(lease, started=started) == [task is not None]
             if task:
-                self.model.give_back(lease, started, self.queue.now_ms, "release")
+                self.model.give_back(lease, started, self.queue.now_ms)
                 self.follow("release")
         self.heard[consumer].clear()
 
@@ -234,21 +233,21 @@ class QueueMachine(RuleBasedStateMachine):
             self.renew(1, 1)
 
     def join(self, pick: int, other: int) -> None:
-        """Reconnect: what this claimer does not know of goes back."""
-        consumer = CLAIMERS[OFTEN[pick % 5]]
+        """Reconnect: what this consumer does not know of goes back."""
+        consumer = CONSUMERS[OFTEN[pick % 5]]
         known, read = self.heard[consumer], self.read_serial[consumer]
         missing = set(self.model.held(consumer)) - known
-        assert self.queue.join(read, *known, consumer=consumer) == missing
+        assert self.queue.reclaim(read, *known, consumer=consumer) == missing
         for lease in missing:
-            self.model.give_back(lease, int(lease.split("#")[1]) <= read, self.queue.now_ms, "join")
+            self.model.give_back(lease, int(lease.split("#")[1]) <= read, self.queue.now_ms)
         self.follow("join")
 
     def forget(self, pick: int, other: int) -> None:
         """Lose the memory of the leases: their completions were lost with a server."""
-        self.heard[CLAIMERS[OFTEN[pick % 5]]].clear()
+        self.heard[CONSUMERS[OFTEN[pick % 5]]].clear()
 
     def die_before_claiming(self, pick: int, other: int) -> None:
-        self.taken_batons |= {lane for lane in ALL if self.queue.take_baton(lane)}
+        self.taken_markers |= {lane for lane in ALL if self.queue.take_marker(lane)}
 
     # Time
 
@@ -256,7 +255,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.advance((100, 400, 900)[pick % 3])
 
     def pass_a_second(self, pick: int, other: int) -> None:
-        """Let one or some seconds pass with a reap each, while one claimer is silent."""
+        """Let one or some seconds pass with a reap each, while one consumer is silent."""
         for _ in range(1 if other % 2 else 6):
             self.queue.advance(1000)
             self.renew(pick, 1)
@@ -273,8 +272,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.model.presences[gateway] = self.queue.now_ms + LEASE_MS
         reply = self.queue.reap(gateway=gateway)
         assert reply.ran == self.model.reap(self.queue.now_ms)
-        assert reply.garbage == 0
+        assert reply.malformed == 0
         if reply.ran:
             self.follow("reap")
-            self.taken_batons.clear()
+            self.taken_markers.clear()
         return reply.ran

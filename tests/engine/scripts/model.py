@@ -1,19 +1,32 @@
 """What the queue should hold, in plain Python: the model that the scripts are compared with.
 
-Owns no server and no script's text; every move is checked against the table in
-`floodgate.broker.lifecycle`. Which of the parked follow, the server says; how many,
-the model.
+Owns no server and no script's text. Which of the parked follow, the server says; how
+many, the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from floodgate.broker.lifecycle import State, allowed
 from tests.engine.queueing import GAP_MS, LEASE_MS, PERIOD_MS, REGISTRATION_MS
 
 HELD_AFTER_MS = 10_000
+
+
+class State(StrEnum):
+    """Where a task is, and how it ended."""
+
+    WAITING = "waiting"
+    PARKED = "parked"
+    STRANDED = "stranded"
+    RUNNING = "running"
+    DONE = "done"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    DROPPED = "dropped"
 
 
 @dataclass(slots=True)
@@ -33,7 +46,7 @@ class Known:
     lease_end_ms: int = 0
     used: int = 0
     started: bool = False
-    unwanted: bool = False
+    cancelled: bool = False
 
 
 @dataclass(slots=True)
@@ -45,7 +58,7 @@ class Model:
     kept: dict[str, str] = field(default_factory=dict)
     registered: dict[str, int] = field(default_factory=dict)
     lanes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """By claimer."""
+    """By consumer."""
     agreed: Mapping[str, str] = field(default_factory=dict)
     """Lane → the lane of another release that sees its route alike."""
     most: dict[str, int] = field(default_factory=dict)
@@ -122,14 +135,13 @@ class Model:
         assert id not in self.tasks
         most = self.most.get(task.route)
         state = State.PARKED if most and self.unparked(task.route) >= most else State.WAITING
-        assert allowed(State.NONE, state, "admit")
         task.state = state
         self.tasks[id] = task
 
     def run(self, id: str, lease: str, now_ms: int) -> None:
         task = self.tasks[id]
         assert task.deadline_ms > now_ms
-        self._move(task, State.RUNNING, "claim")
+        self._move(task, State.RUNNING)
         task.lease, task.lease_end_ms, task.started = lease, now_ms + LEASE_MS, False
 
     def renew(self, consumer: str, leases: set[str], now_ms: int) -> None:
@@ -138,10 +150,10 @@ class Model:
                 task.lease_end_ms = now_ms + LEASE_MS
         self.registered[consumer] = now_ms + REGISTRATION_MS
 
-    def end(self, id: str, state: State, script: str) -> None:
+    def end(self, id: str, state: State) -> None:
         """End a task; what nobody waits for is cancelled and not answered."""
         task = self.tasks.pop(id)
-        self._move(task, State.CANCELLED if task.unwanted else state, script)
+        self._move(task, State.CANCELLED if task.cancelled else state)
         if task.state is not State.CANCELLED:
             assert id not in self.answers
             told_kept = task.async_response and task.gateway in self.presences
@@ -158,19 +170,19 @@ class Model:
         followed = taken - stranded
         assert len(followed) == room or (len(followed) < room and not left), f"{script}: {len(followed)} followed"
         for id in taken:
-            self._move(self.tasks[id], State.STRANDED if id in stranded else State.WAITING, script)
+            self._move(self.tasks[id], State.STRANDED if id in stranded else State.WAITING)
 
-    def give_back(self, lease: str, counted: bool, now_ms: int, script: str) -> None:
+    def give_back(self, lease: str, counted: bool, now_ms: int) -> None:
         """A run ended without an answer."""
         id = lease.rpartition("#")[2]
         task = self.tasks[id]
         task.used += counted
-        if task.unwanted or task.deadline_ms <= now_ms:
-            self.end(id, State.EXPIRED, script)
+        if task.cancelled or task.deadline_ms <= now_ms:
+            self.end(id, State.EXPIRED)
         elif task.used >= task.tries:
-            self.end(id, State.LOST, script)
+            self.end(id, State.LOST)
         else:
-            self._move(task, State.WAITING, script)
+            self._move(task, State.WAITING)
 
     def reap(self, now_ms: int) -> bool:
         """Do what `reap` does; False when it is too early."""
@@ -187,14 +199,14 @@ class Model:
         self.registered = {consumer: end for consumer, end in self.registered.items() if end > now_ms}
         if now_ms >= self.mercy_until_ms:
             for task in [task for task in self.tasks.values() if task.lease and task.lease_end_ms <= now_ms]:
-                self.give_back(task.lease, True, now_ms, "reap")
+                self.give_back(task.lease, True, now_ms)
         for id in self.expired(now_ms, State.WAITING, State.PARKED, State.STRANDED):
-            self.end(id, State.EXPIRED, "reap")
+            self.end(id, State.EXPIRED)
         if now_ms >= self.mercy_until_ms:
             since_ms = self.dropped_ms if self.dropped_ms <= now_ms else 0
             for id in self.gone(now_ms, State.WAITING, State.PARKED):
                 if self.presences[self.tasks[id].gateway] > since_ms:
-                    self.end(id, State.DROPPED, "reap")
+                    self.end(id, State.DROPPED)
             self.dropped_ms = now_ms
         self._strand(now_ms)
         return True
@@ -204,11 +216,10 @@ class Model:
         for task in self.tasks.values():
             unserved = task.async_response and not self.is_served(task.lane)
             if task.state is State.WAITING and unserved and now_ms >= self.grace_until_ms:
-                self._move(task, State.STRANDED, "reap")
+                self._move(task, State.STRANDED)
             if task.state is State.STRANDED and (home := self.home(task)):
-                self._move(task, State.PARKED, "reap")
+                self._move(task, State.PARKED)
                 task.lane = home
 
-    def _move(self, task: Known, state: State, script: str) -> None:
-        assert allowed(task.state, state, script), f"{script}: {task.state} → {state}"
+    def _move(self, task: Known, state: State) -> None:
         task.state, task.lease = state, ""

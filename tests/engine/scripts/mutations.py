@@ -36,11 +36,16 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("one baton", "admit", "if not lanes[lane].marker then", "if true then"),
         Mutation("turns by start tag", "admit", "turn.finish = tag + turn.step", "turn.finish = tag"),
         Mutation("turns by weight", "admit", "or 10) / class.weight", "or 10)"),
-        Mutation("no sample is a quarter of the budget", "admit", "s.mean or budget / 4", "s.mean or 1"),
+        Mutation(
+            "no sample is a quarter of the budget",
+            "admit",
+            "statistics.mean_ms or budget_ms / 4",
+            "statistics.mean_ms or 1",
+        ),
         Mutation(
             "refusals are counted",
             "admit",
-            "state.missed, state.changed = state.missed + 1, true",
+            "state.refused, state.changed = state.refused + 1, true",
             "state.changed = true",
         ),
         Mutation("a fifth of the queue", "admit", "(5 * class.rate)", "class.rate"),
@@ -54,7 +59,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("a turn is given back", "cancel", "-math.max(1, mean_ms) / t.weight", "0"),
         Mutation("the newest start decides", "declare", "started >= version", "true"),
     ),
-    "door": (
+    "estimated wait": (
         Mutation("a baton that lies means that all are busy", "admit", "lane.marker or state.running", "state.running"),
         Mutation("no place is free where all run that may", "admit", " or state.running >= max_running", ""),
         Mutation(
@@ -69,30 +74,35 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
             "math.min(lane.free or lane.concurrency - state.running, max_running - state.running)",
             "most",
         ),
-        Mutation("what was expected fades", "admit", "1 - busy / math.max(2000, 4 * mean)", "1"),
-        Mutation("it fades over four run times", "admit", "busy / math.max(2000, 4 * mean)", "busy / 2000"),
+        Mutation("what was expected fades", "admit", "1 - busy_ms / math.max(2000, 4 * mean_ms)", "1"),
+        Mutation("it fades over four run times", "admit", "busy_ms / math.max(2000, 4 * mean_ms)", "busy_ms / 2000"),
         Mutation(
             "what a queue showed is forgotten",
             "admit",
-            "local kept = remembered(statistics.at, mark or now)",
+            "local kept = remembered(statistics.measured_at, last_completion or now)",
             "local kept = 1",
         ),
         Mutation(
             "as long as it stands it is not",
             "admit",
-            "remembered(statistics.at, mark or now)",
-            "remembered(statistics.at, now)",
+            "remembered(statistics.measured_at, last_completion or now)",
+            "remembered(statistics.measured_at, now)",
         ),
-        Mutation("a stall closes the door", "admit", "if class.saturated and mark then", "if false then"),
-        Mutation("a stall needs saturation", "admit", "if class.saturated and mark then", "if mark then"),
-        Mutation("a third of the slack", "admit", "(budget - mean) / 3", "(budget - mean) / 2"),
-        Mutation("the bound falls", "admit", "class.max_wait * budget / full", "class.max_wait"),
-        Mutation("to two run times and no further", "admit", "math.min(class.max_wait, 2 * mean)", "0"),
-        Mutation("overload begins after a budget", "admit", "if full > budget then", "if full > 0 then"),
+        Mutation("a stall closes the door", "admit", "if class.saturated and last_completion then", "if false then"),
+        Mutation(
+            "a stall needs saturation",
+            "admit",
+            "if class.saturated and last_completion then",
+            "if last_completion then",
+        ),
+        Mutation("a third of the slack", "admit", "(budget_ms - mean_ms) / 3", "(budget_ms - mean_ms) / 2"),
+        Mutation("the bound falls", "admit", "class.max_wait_ms * budget_ms / full", "class.max_wait_ms"),
+        Mutation("to two run times and no further", "admit", "math.min(class.max_wait_ms, 2 * mean_ms)", "0"),
+        Mutation("overload begins after a budget", "admit", "if full > budget_ms then", "if full > 0 then"),
         Mutation(
             "an empty queue begins the time",
             "admit",
-            "if state.waiting == 0 then state.since, state.marks = now, {} end",
+            "if state.waiting == 0 then state.queued_since, state.last_completions = now, {} end",
             "",
         ),
         Mutation(
@@ -105,7 +115,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     ),
     "refusals": (
         Mutation("garbage is no number", "*", "n and n >= 0 and n < 1e15 and n or nil", "n"),
-        Mutation("an admission marks", "admit", "state.marks[class.mark] = now end", "end"),
+        Mutation("an admission marks", "admit", "state.last_completions[class.sort] = now end", "end"),
         Mutation("refusals are forgotten", "admit", "/ 10000), false", "/ 1e9), false"),
         Mutation(
             "past its deadline says nothing of others", "admit", "deadline > now and state.waiting", "state.waiting"
@@ -115,8 +125,8 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation(
             "a class's share of the time",
             "admit",
-            "local too_long = class.position > share * class.max_wait",
-            "local too_long = class.position > class.max_wait",
+            "local too_long = class.position > share * class.max_wait_ms",
+            "local too_long = class.position > class.max_wait_ms",
         ),
         Mutation("the critical pass what others have waiting", "admit", "class.weight > UNDECLARED_WEIGHT", "false"),
         Mutation(
@@ -195,7 +205,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("what expired is not run", "claim", "or t.deadline <= now or is_abandoned", "or is_abandoned"),
         Mutation("a claim that leaves work lays the baton", "claim", "end\nsignal_ready()\nout[3]", "end\nout[3]"),
         Mutation("what is leased waits no more", "claim", "call('ZREM', unpack(ids))", ""),
-        Mutation("a claim marks what it leaves", "claim", "call('HSETNX', figures", "call('HGET', figures"),
+        Mutation("a claim marks what it leaves", "claim", "call('HSETNX', statistics", "call('HGET', statistics"),
         Mutation("a gone lease changes nothing", "complete", "if held then", "if true then"),
         Mutation("a task ends with its slot", "complete", "call('HDEL', P .. 'tasks', id)", ""),
         Mutation("a late run counts whole", "complete", "if in_time ~= '1' then", "if false then"),
@@ -206,19 +216,32 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("a lost completion is a try", "reclaim", "(tonumber(serial) or 0) <= last", "false"),
         Mutation("known leases stay", "reclaim", "and not known[lease]", ""),
     ),
-    "figures": (
+    "statistics": (
         Mutation(
-            "a mark where no place is free", "admit", "if class.saturated and not state.marks", "if not state.marks"
+            "a mark where no place is free",
+            "admit",
+            "if class.saturated and not state.last_completions",
+            "if not state.last_completions",
         ),
         Mutation(
             "the first mark stands",
             "admit",
-            "if class.saturated and not state.marks[class.mark] then",
+            "if class.saturated and not state.last_completions[class.sort] then",
             "if class.saturated then",
         ),
-        Mutation("detached figures apart", "*", "and '~' .. name or name", "and name or name"),
-        Mutation("an emptied queue has no mark", "claim", "call('HDEL', figures, 'mark', '~mark')", ""),
-        Mutation("of neither sort", "claim", "'mark', '~mark')", "field(t.flow, 'mark'))"),
+        Mutation("detached statistics apart", "*", "and '~' .. name or name", "and name or name"),
+        Mutation(
+            "an emptied queue has no mark",
+            "claim",
+            "call('HDEL', statistics, 'last_completion_at', '~last_completion_at')",
+            "",
+        ),
+        Mutation(
+            "of neither sort",
+            "claim",
+            "'last_completion_at', '~last_completion_at')",
+            "field(t.flow, 'last_completion_at'))",
+        ),
         Mutation("a gone lease measures nothing", "complete", "if b.ended then measure", "if true then measure"),
         Mutation("a cancelled run is no sample", "complete", "if wanted and sample", "if sample"),
         Mutation(
@@ -228,7 +251,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
             "math.max(run, budget) b.in_time = b.in_time + 1\n",
         ),
         Mutation("no sample, no mean", "complete", "if sampled then", "if true then"),
-        Mutation("a failure is not late", "complete", "elseif sample == '2' then", "elseif false then"),
+        Mutation("a failure is not late", "complete", "elseif failed == '1' then", "elseif false then"),
         Mutation("a quick failure is no whole completion", "complete", "math.min(1, failure.run / usual)", "1"),
         Mutation(
             "a slow failure is no more than one", "complete", "math.min(1, failure.run / usual)", "failure.run / usual"
@@ -238,11 +261,11 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("without a mean, of a quarter of the budget", "complete", "failure.budget / 4", "1"),
         Mutation("pace while some wait for places", "complete", "if b.saturated then", "if true then"),
         Mutation("what is parked waits for places", "complete", "or parked_count(route) > 0", ""),
-        Mutation("pace while a queue stands", "complete", "if mark and in_system(", "if in_system("),
-        Mutation("every completion moves the mark", "complete", "note('mark', now)", ""),
-        Mutation("the pace fades", "complete", "math.exp(-since / math.max(2000, 4 * mean))", "1"),
-        Mutation("an earlier queue's pace is forgotten", "complete", "* remembered(num(h[6]), mark)", ""),
-        Mutation("no negative time", "complete", "math.max(0, now - mark)", "now - mark"),
+        Mutation("pace while a queue stands", "complete", "if last_completion and in_system(", "if in_system("),
+        Mutation("every completion moves the mark", "complete", "note('last_completion_at', now)", ""),
+        Mutation("the pace fades", "complete", "math.exp(-passed / math.max(2000, 4 * mean_ms))", "1"),
+        Mutation("an earlier queue's pace is forgotten", "complete", "* remembered(num(h[6]), last_completion)", ""),
+        Mutation("no negative time", "complete", "math.max(0, now - last_completion)", "now - last_completion"),
         Mutation("the parked can leave", "cancel", "+ call('ZREM', P .. 'parked:' .. t.route, id)", ""),
     ),
     "detached": (
@@ -252,12 +275,12 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation(
             "a large answer is not sent as well", "complete", "== 'string' then\n    bytes", "== '' then\n    bytes"
         ),
-        Mutation("a result has ended", "look", "if type(result) == 'string' then", "if false then"),
-        Mutation("what is told to stop is unknown", "look", " or attempts_of(id) == CANCELLED", ""),
-        Mutation("what waits does not run", "look", "call('ZSCORE', P .. 'waiting:' .. t.lane, id) or", ""),
-        Mutation("nor what is parked", "look", "call('ZSCORE', P .. 'parked:' .. t.route, id)", "nil"),
+        Mutation("a result has ended", "poll", "if type(result) == 'string' then", "if false then"),
+        Mutation("what is told to stop is unknown", "poll", " or attempts_of(id) == CANCELLED", ""),
+        Mutation("what waits does not run", "poll", "call('ZSCORE', P .. 'waiting:' .. t.lane, id) or", ""),
+        Mutation("nor what is parked", "poll", "call('ZSCORE', P .. 'parked:' .. t.route, id)", "nil"),
         Mutation(
-            "nor what stands aside", "look", "or call('ZSCORE', P .. 'stranded:'", "or call('ZSCORE', P .. 'slot:'"
+            "nor what stands aside", "poll", "or call('ZSCORE', P .. 'stranded:'", "or call('ZSCORE', P .. 'slot:'"
         ),
         Mutation("without a connection nothing is sent", "complete", "if process == '' then return end", ""),
     ),
@@ -272,7 +295,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("what is parked expires", "reap", "lane, id) + call('ZREM', parked_key, id)", "lane, id)"),
         Mutation("reap makes way", "reap", "promote()\nsweep", "sweep"),
         Mutation("who leaves makes way", "cancel", "promote()\nsignal_ready()", "signal_ready()"),
-        Mutation("a limit that is gone is gone", "declare", "call('HDEL', figures, 'max_running')", ""),
+        Mutation("a limit that is gone is gone", "declare", "call('HDEL', statistics, 'max_running')", ""),
     ),
     "parked": (
         Mutation("garbage takes nobody's place", "complete", "until again == 0 or left == 0", "until true"),
@@ -291,7 +314,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("what is cut says so", "release", "if #blob > LETTER_BYTES then", "if false then"),
         Mutation("as many as may be are kept", "release", "'MAXLEN', most,", "'MAXLEN', 1000,"),
         Mutation("not about as many", "release", "'MAXLEN', most,", "'MAXLEN', '~', most,"),
-        Mutation("the setting decides", "reap", ",\n  'dead', dead_entries)", ")"),
+        Mutation("the setting decides", "reap", ", 'dead_entries', dead_entries)", ")"),
         Mutation("they end", "release", "redis.pcall('EXPIRE', P .. 'dead', 604800)", ""),
     ),
     "gateways": (
@@ -300,7 +323,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("no record is no absence", "claim", "inbox)) or 1e15", "inbox)) or 0"),
         Mutation("who is there is not gone", "claim", "if presences[inbox] > now then", "if false then"),
         Mutation("nobody is gone who could not say so", "claim", "if lease_grace == nil then", "if false then"),
-        Mutation("nor after mercy began", "claim", "now < grace_end or", ""),
+        Mutation("nor after mercy began", "claim", "now < grace_until or", ""),
         Mutation("nor before a reap was late", "claim", " or now - last > gap", ""),
         Mutation("nor after a clock stepped back", "claim", "or now < last", ""),
         Mutation("what had started is started again", "claim", " and not attempts_of(id) end", " end"),
@@ -317,13 +340,13 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation(
             "202s leave a lane that nobody serves",
             "reap",
-            "if now >= registration_grace_end then strand_unserved(batch) end",
+            "if now >= registration_grace_until then strand_unserved(batch) end",
             "",
         ),
         Mutation(
             "not in the grace of registrations",
             "reap",
-            "if now >= registration_grace_end then strand",
+            "if now >= registration_grace_until then strand",
             "if true then strand",
         ),
         Mutation("what is stranded comes home", "reap", "if bring_home(batch) then more = 1 end", ""),
@@ -382,14 +405,14 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation(
             "the longest lease says how long mercy lasts",
             "reap",
-            "lease_grace_end = now + longest",
-            "lease_grace_end = now + lease_ms",
+            "lease_grace_until = now + longest",
+            "lease_grace_until = now + lease_ms",
         ),
         Mutation(
             "mercy is not cut",
             "reap",
-            "math.min(lease_grace_end, now + longest)",
-            "math.min(lease_grace_end, now + lease_ms)",
+            "math.min(lease_grace_until, now + longest)",
+            "math.min(lease_grace_until, now + lease_ms)",
         ),
         Mutation(
             "a short lease ends soon after a step", "reap", "lease_ms, 2 * shortest)\n", "lease_ms, 2 * longest)\n"
@@ -415,7 +438,6 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("garbage for notes loses no answer", "complete", "on_loose('HDEL', file,", "call('HDEL', file,"),
         Mutation("what is not noted is", "reap", "changed or held ~= running", "changed"),
         Mutation("its notes end", "reap", "call('EXPIRE', file, 7200)", ""),
-        Mutation("an older release leaves no places", "reap", "  recount_forgotten(walked)\n", ""),
         Mutation("what no lane tells of is found", "reap", "  find_files(routes)\n", ""),
         Mutation("whoever lapsed is looked at", "reap", "changed or held ~= running", "held ~= running"),
         Mutation("the runs of others take places", "admit", "math.max(0, concurrency - n)", "concurrency"),
@@ -425,8 +447,8 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
             "math.min(class.rate, class.pool_rate)",
             "class.rate",
         ),
-        Mutation("the others' runs end", "admit", "(first <= now + class.third and others or 0)", "0"),
-        Mutation("those that end in time", "admit", "first <= now + class.third and", "true and"),
+        Mutation("the others' runs end", "admit", "(first <= now + class.third_ms and others or 0)", "0"),
+        Mutation("those that end in time", "admit", "first <= now + class.third_ms and", "true and"),
         Mutation("a route's own part is not the others'", "admit", "if route ~= class.route then", "if true then"),
         Mutation("a place that is free is one", "admit", "class.state.running + lane.free +", "class.state.running +"),
         Mutation("own runs count", "admit", "(class.state.running + lane.free", "(lane.free"),
@@ -434,19 +456,25 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("a time-out without a sample", "admit", "s.mean)) or s.budget)", "s.mean)) or 1)"),
         Mutation("a sum lasts not long", "admit", "age >= 50 + 0.5", "age >= 5000 + 0.5"),
         Mutation(
-            "not even the first, if it would be late", "admit", "(class.pool_rate or 1e15) * class.budget >= 1", "true"
+            "not even the first, if it would be late",
+            "admit",
+            "(class.pool_rate or 1e15) * class.budget_ms >= 1",
+            "true",
         ),
         Mutation("retry at the usual pace", "admit", "/ (class.usual_rate or class.rate)", "/ class.rate"),
     ),
     "reap": (
         Mutation("a dead worker's run ends", "reap", "requeue(id, true, now)", "requeue(id, false, now)"),
-        Mutation("mercy", "reap", "if now >= lease_grace_end then", "if true then"),
+        Mutation("mercy", "reap", "if now >= lease_grace_until then", "if true then"),
         Mutation("mercy when the clock stepped back", "reap", "now >= last and now - last or", "now - last or"),
         Mutation("who could not renew stays", "reap", "silent > 0.6 * gap)", "false)"),
         Mutation("registrations are in danger sooner", "reap", "silent > 0.6 * gap)", "silent > gap)"),
         Mutation("no grace without a gap", "reap", "silent > 0.6 * gap)", "true)"),
         Mutation(
-            "a grace ends", "reap", "math.min(registration_grace_end, now + 0.6 * longest)", "registration_grace_end"
+            "a grace ends",
+            "reap",
+            "math.min(registration_grace_until, now + 0.6 * longest)",
+            "registration_grace_until",
         ),
         Mutation("an overrun keeps its slot", "reap", "if runs[id] then", "if false then"),
         Mutation("a lost baton is laid again", "reap", "touched[lane] = true", ""),

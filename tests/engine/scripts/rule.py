@@ -1,7 +1,7 @@
 """The rule of admission in plain Python, written from its description and not from the scripts.
 
-Owns the counts and figures of any number of routes on one lane. Knows no server:
-what the real queue tells it is whether the lane's baton lies or a route has tasks
+Owns the counts and statistics of any number of routes on one lane. Knows no server:
+what the real queue tells it is whether the lane's marker lies or a route has tasks
 parked, and which tasks a claim took.
 """
 
@@ -142,7 +142,7 @@ class Rule:
     _found: dict[str, int] = field(default_factory=dict)
     """Both of the batch at hand: turns, and how many waited before it."""
 
-    def admit(self, now: int, baton: bool, asked: Sequence[Ask], missed: dict[str, int] | None = None) -> list[Judged]:
+    def admit(self, now: int, marker: bool, asked: Sequence[Ask], missed: dict[str, int] | None = None) -> list[Judged]:
         """Judge a batch, by the state of before it, and take in what it lets in."""
         kinds: dict[tuple[object, ...], _Kind] = {}
         for route in {ask.route for ask in asked}:
@@ -153,7 +153,7 @@ class Rule:
                     sort.mark = None
             door.since = now if door.since is None else min(now, door.since)
         for ask in asked:
-            kinds.setdefault(_name(ask), self._kind(now, baton, ask))
+            kinds.setdefault(_name(ask), self._kind(now, marker, ask))
         held = {(a.route, a.tenant): self._held(now, a) for a in asked if a.tenant}
         for route in {ask.route for ask in asked}:
             door = self.doors[route]
@@ -166,11 +166,11 @@ class Rule:
         self.finishes |= {flow: self._turns[flow].finish for flow in taken}
         return judged
 
-    def _kind(self, now: int, baton: bool, ask: Ask) -> _Kind:
+    def _kind(self, now: int, marker: bool, ask: Ask) -> _Kind:
         door, budget = self.doors[ask.route], ask.budget_ms
         sort = door.sorts[ask.async_response]
         par, running = min(self.places, door.most), len(door.running)
-        saturated = baton or running >= door.most
+        saturated = marker or running >= door.most
         free = 0 if saturated else max(0, min(self.room, door.most - running))
         mean = max(0.1, budget / 4 if sort.mean is None else sort.mean)
         done, busy = sort.done * sort.kept(now), sort.busy * sort.kept(now)
@@ -306,7 +306,7 @@ class Rule:
                 door.sorts[async_response].mark = now
 
     def complete(self, now: int, saturated: Mapping[str, bool], ended: Sequence[End]) -> None:
-        """End runs. `saturated`, per route and before the first of them: the baton lies, or something is parked."""
+        """End runs. `saturated`, per route and before the first of them: the marker lies, or something is parked."""
         batches: dict[tuple[str, bool], list[tuple[Ask, End]]] = {}
         for end in ended:
             ask = self._end(end.id)

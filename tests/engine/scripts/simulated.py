@@ -1,7 +1,7 @@
 """Whole loads on the real scripts in simulated time: what was let in, and what of it came too late.
 
 Owns gateway and workers as far as their order of calls goes: admissions in batches, claims by whoever has room
-when a lane's baton lies, completions, deadlines, renewals and a reap every second. Judges nothing itself.
+when a lane's marker lies, completions, deadlines, renewals and a reap every second. Judges nothing itself.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Arrival:
 
 @dataclass(slots=True)
 class Consumer:
-    """The claimer of one worker."""
+    """The consumer of one worker."""
 
     name: str
     lanes: Sequence[str]
@@ -130,10 +130,10 @@ class Simulation:
         while woken:
             woken = False
             for consumer in self.consumers:
-                if consumer.room > 0 and any(self.queue.take_baton(lane) for lane in consumer.lanes):
+                if consumer.room > 0 and any(self.queue.take_marker(lane) for lane in consumer.lanes):
                     woken = True
                     serial = next(self._serials)
-                    reply = self.queue.claim(serial, consumer=consumer.name, room=consumer.room, lanes=consumer.lanes)
+                    reply = self.queue.claim(serial, consumer=consumer.name, free=consumer.room, lanes=consumer.lanes)
                     for task in reply.tasks:
                         arrival, lease = self._open.get(task.id), f"{consumer.name}#{serial}#{task.id}"
                         assert arrival is not None

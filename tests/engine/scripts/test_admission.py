@@ -9,21 +9,20 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from floodgate.broker.commands import read_contracts
-from floodgate.broker.lifecycle import AdmitCode, CancelCode
+from floodgate.broker.commands import AdmitCode, CancelCode, read_contracts
 from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.queueing import BUDGET_MS, LANE, POOL, ROUTE, START_MS, WORKER, Queue, admission, lease, task_id
 
 OTHER = "ba9876543210"
 
 
-def test_an_admission_takes_a_slot_and_lays_the_baton(queue: Queue) -> None:
+def test_an_admission_takes_a_slot_and_lays_the_marker(queue: Queue) -> None:
     assert queue.codes("1", "2") == [AdmitCode.ADMITTED] * 2
     assert queue.slots() == queue.tasks() == {task_id("1"), task_id("2")}
     assert queue.waiting() == [task_id("1"), task_id("2")]
-    assert queue.baton() == 1
+    assert queue.marker() == 1
     queue.admit("3")
-    assert queue.baton() == 1
+    assert queue.marker() == 1
 
 
 def test_never_more_in_flight_than_the_limit_within_a_batch_and_between(queue: Queue) -> None:
@@ -41,7 +40,7 @@ def test_a_ghost_past_its_validity_does_nothing(queue: Queue) -> None:
     assert reply.stale
     assert reply.results == ()
     assert queue.slots() == queue.tasks() == set()
-    assert queue.baton() == 0
+    assert queue.marker() == 0
 
 
 def test_without_a_live_worker_nothing_is_admitted(queue: Queue) -> None:
@@ -62,26 +61,26 @@ def test_what_is_past_its_deadline_is_late(queue: Queue) -> None:
 
 
 def test_an_override_pauses_and_limits_until_it_goes(queue: Queue) -> None:
-    figures = queue.keys.figures(ROUTE)
-    queue.client.hset(figures, "override", 0)
+    statistics = queue.keys.statistics(ROUTE)
+    queue.client.hset(statistics, "override", 0)
     assert queue.codes("1") == [AdmitCode.PAUSED]
-    queue.client.hset(figures, "override", 1)
+    queue.client.hset(statistics, "override", 1)
     assert queue.codes("1", "2") == [AdmitCode.ADMITTED, AdmitCode.FULL]
-    queue.client.hdel(figures, "override")
+    queue.client.hdel(statistics, "override")
     assert queue.codes("2") == [AdmitCode.ADMITTED]
 
 
 def test_the_newest_start_sets_the_limit(queue: Queue) -> None:
-    figures = queue.keys.figures(ROUTE)
+    statistics = queue.keys.statistics(ROUTE)
     for started, limit, now in ((-9, 7, b"3"), (0, 5, b"5"), (-1, 9, b"5"), (0, 6, b"6")):
         queue.declare(limit, started_ms=START_MS + started)
-        assert queue.client.hget(figures, "limit") == now
+        assert queue.client.hget(statistics, "limit") == now
 
 
 def test_a_version_ahead_of_a_clock_that_stepped_back_locks_nobody_out(queue: Queue) -> None:
     queue.advance(-60_000)
     queue.declare(8, started_ms=START_MS - 60_001)
-    assert queue.client.hget(queue.keys.figures(ROUTE), "limit") == b"8"
+    assert queue.client.hget(queue.keys.statistics(ROUTE), "limit") == b"8"
 
 
 def test_a_worker_declares_its_contract(queue: Queue) -> None:
@@ -95,16 +94,16 @@ def test_turns_are_taken_by_start_tag_not_by_age(queue: Queue) -> None:
     queue.declare(limit=9, started_ms=START_MS)
     queue.admit("a1", "a2", "a3", "a4")
     queue.admit("b1", route=OTHER)
-    assert set(queue.claimed(room=2)) == {task_id("a1"), task_id("b1", OTHER)}
+    assert set(queue.claimed(free=2)) == {task_id("a1"), task_id("b1", OTHER)}
 
 
 def test_a_dearer_route_gets_fewer_turns(queue: Queue) -> None:
     queue.declare(limit=9, route=OTHER)
     queue.declare(limit=9, started_ms=START_MS)
-    queue.client.hset(queue.keys.figures(ROUTE), mapping={"mean": 100, "seen": 20})
+    queue.client.hset(queue.keys.statistics(ROUTE), mapping={"mean_ms": 100, "samples": 20})
     queue.admit("a1", "a2", "a3")
     queue.admit("b1", "b2", "b3", route=OTHER)
-    first = queue.claimed(room=4)
+    first = queue.claimed(free=4)
     assert sorted(first) == sorted([task_id("a1"), *(task_id(f"b{i}", OTHER) for i in (1, 2, 3))])
 
 
@@ -112,7 +111,7 @@ def test_a_flow_that_was_idle_starts_at_the_virtual_time_and_not_before_it(queue
     queue.declare(limit=9, route=OTHER)
     queue.declare(limit=9, started_ms=START_MS)
     queue.admit("a1", "a2", "a3", "a4", "a5", "a6")
-    queue.claim(room=4)
+    queue.claim(free=4)
     queue.admit("b1", "b2", "b3", "b4", route=OTHER)
     assert queue.waiting().index(task_id("a5")) <= 2
 
@@ -130,28 +129,28 @@ def test_what_waits_again_after_a_try_says_so_when_it_is_removed(queue: Queue) -
     queue.admit("1", tries=2)
     queue.claim()
     queue.release(lease("1"), started=True)
-    assert queue.cancel(task_id("1")) == [CancelCode.REMOVED_AFTER_A_TRY]
-    assert queue.client.exists(queue.keys.marks()) == 0
+    assert queue.cancel(task_id("1")) == [CancelCode.REMOVED_AFTER_START]
+    assert queue.client.exists(queue.keys.of("attempts")) == 0
 
 
 def test_a_removed_task_gives_its_turn_back(queue: Queue) -> None:
     queue.admit("1")
-    before = queue.client.zscore(queue.keys.clock(POOL), f"{ROUTE}|8|")
+    before = queue.client.zscore(queue.keys.of("clock", POOL), f"{ROUTE}|8|")
     queue.admit("2")
     queue.cancel(task_id("2"))
-    assert queue.client.zscore(queue.keys.clock(POOL), f"{ROUTE}|8|") == before
+    assert queue.client.zscore(queue.keys.of("clock", POOL), f"{ROUTE}|8|") == before
 
 
 def test_what_runs_and_is_cancelled_keeps_its_slot_until_its_handler_ends(queue: Queue) -> None:
     queue.admit("1")
     queue.claim()
-    assert queue.cancel(task_id("1")) == [CancelCode.TOLD]
-    assert queue.client.lrange(queue.keys.bell(WORKER), 0, -1) == [task_id("1").encode()]
+    assert queue.cancel(task_id("1")) == [CancelCode.NOTIFIED]
+    assert queue.client.lrange(queue.keys.control(WORKER), 0, -1) == [task_id("1").encode()]
     assert queue.slots() == {task_id("1")}
-    assert queue.register(leases=[lease("1")]).unwanted == (lease("1"),)
+    assert queue.register(leases=[lease("1")]).cancelled == (lease("1"),)
     assert queue.complete(lease("1")) == [True]
     assert queue.slots() == queue.tasks() == set()
-    assert queue.client.exists(queue.keys.marks()) == 0
+    assert queue.client.exists(queue.keys.of("attempts")) == 0
     assert queue.replies() == []
 
 
@@ -165,13 +164,13 @@ def test_a_full_redis_refuses_admissions_and_goes_on_with_everything_else(namesp
         with pytest.raises(OutOfMemoryError):
             queue.admit("4")
         queue.declare(contract="c0ffee")
-        assert len(queue.claimed(room=2)) == 2
+        assert len(queue.claimed(free=2)) == 2
         queue.register(leases=[lease("1"), lease("2")])
         assert queue.cancel(task_id("3")) == [CancelCode.REMOVED]
         assert queue.complete(lease("1")) == [True]
         assert queue.release(lease("2"), started=False) == [True]
         assert queue.claimed(2) == [task_id("2")]
-        assert queue.join(1) == {lease("2", 2)}
+        assert queue.reclaim(1) == {lease("2", 2)}
         assert queue.reap().ran
         assert queue.slots() == {task_id("2")}
 
@@ -181,7 +180,7 @@ def test_two_kinds_of_one_route_share_its_slots(queue: Queue) -> None:
     queue.register(lanes=[LANE, lane])
     assert queue.codes("1", "2") == [0, 0]
     assert queue.codes("3", "4", lane=lane) == [AdmitCode.ADMITTED, AdmitCode.FULL]
-    assert queue.baton() == queue.baton(lane) == 1
+    assert queue.marker() == queue.marker(lane) == 1
 
 
 def test_a_blob_begins_with_its_deadline(queue: Queue) -> None:

@@ -15,8 +15,8 @@ def lose(queue: Queue, *names: str, size: int = 0) -> None:
 def test_a_lost_task_is_kept_whole_with_its_tries(queue: Queue) -> None:
     blob = queue.request("1", body=b"x" * 10_000).blob
     lose(queue, "1", size=10_000)
-    assert queue.dead() == [{"id": task_id("1").encode(), "tries": b"1", "blob": blob}]
-    assert 0 < queue.client.ttl(queue.keys.dead()) <= 604_800
+    assert queue.dead() == [{"id": task_id("1").encode(), "attempts": b"1", "blob": blob}]
+    assert 0 < queue.client.ttl(queue.keys.of("dead")) <= 604_800
 
 
 def test_a_large_one_is_cut_and_says_so(queue: Queue) -> None:
@@ -33,7 +33,7 @@ def test_they_take_no_more_memory_than_they_may_and_the_last_ones_stay(queue: Qu
     queue.reap(dead_bytes=1 << 20)
     names = [str(number) for number in range(70)]
     lose(queue, *names, size=100_000)
-    assert 0 < (queue.client.memory_usage(queue.keys.dead(), samples=0) or 0) <= 1 << 20
+    assert 0 < (queue.client.memory_usage(queue.keys.of("dead"), samples=0) or 0) <= 1 << 20
     kept = [letter["id"].decode() for letter in queue.dead()]
     assert len(kept) > 40
     assert kept == [task_id(name) for name in names[-len(kept) :]]

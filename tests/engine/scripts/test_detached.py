@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from floodgate.broker.lifecycle import CancelCode, Progress
+from floodgate.broker.commands import CancelCode, Progress
 from tests.engine.queueing import LEASE_MS, ROUTE, WORKER, Queue, lease, task_id
 from tests.engine.scripts.test_running import bounded
 
@@ -18,7 +18,7 @@ def test_the_answer_of_a_detached_task_is_kept_and_sent(queue: Queue) -> None:
     queue.claim()
     queue.complete(lease("1"))
     assert queue.result(task_id("1")) == "done"
-    assert 0 < queue.client.ttl(queue.keys.result(task_id("1"))) <= RESULT_S
+    assert 0 < queue.client.ttl(queue.keys.of("result", task_id("1"))) <= RESULT_S
     assert queue.replies() == [(task_id("1"), "done")]
     assert queue.slots() == queue.tasks() == set()
 
@@ -34,7 +34,7 @@ def test_a_completion_that_is_repeated_keeps_the_first_answer(queue: Queue) -> N
     queue.admit("1", async_response=True)
     queue.claim()
     queue.complete(lease("1"))
-    queue.client.delete(queue.keys.result(task_id("1")))
+    queue.client.delete(queue.keys.of("result", task_id("1")))
     assert queue.complete(lease("1")) == [False]
     assert queue.result(task_id("1")) is None
 
@@ -53,7 +53,7 @@ def test_a_completion_whose_task_went_elsewhere_keeps_nothing(queue: Queue) -> N
 def test_what_expired_while_it_waited_says_so(queue: Queue) -> None:
     queue.admit("1", "2", async_response=True, budget_ms=500)
     queue.advance(500)
-    queue.claim(room=1)
+    queue.claim(free=1)
     assert queue.result(task_id("1")) == "expired"
     queue.pass_time(1000, alive=[WORKER])
     assert queue.result(task_id("2")) == "expired"
@@ -63,7 +63,7 @@ def test_what_was_lost_says_so(queue: Queue) -> None:
     queue.admit("1", "2", async_response=True)
     queue.claim()
     queue.release(lease("1"), started=True)
-    queue.join(1)
+    queue.reclaim(1)
     assert [queue.result(task_id(name)) for name in "12"] == ["lost", "lost"]
 
 
@@ -87,7 +87,7 @@ def test_what_is_cancelled_leaves_no_result(queue: Queue) -> None:
     queue.admit("1", "2", async_response=True)
     assert queue.cancel(task_id("1")) == [CancelCode.REMOVED]
     queue.claim()
-    assert queue.cancel(task_id("2")) == [CancelCode.TOLD]
+    assert queue.cancel(task_id("2")) == [CancelCode.NOTIFIED]
     queue.complete(lease("2"))
     assert [queue.result(task_id(name)) for name in "12"] == [None, None]
     assert queue.replies() == []
@@ -124,15 +124,15 @@ def test_what_expired_is_kept_and_told_likewise(queue: Queue) -> None:
 
 def test_a_look_says_whether_it_waits_runs_or_has_ended(queue: Queue) -> None:
     bounded(queue, 1).admit("1", "2", async_response=True)
-    assert [queue.look(task_id(name)).progress for name in "123"] == [
+    assert [queue.poll(task_id(name)).progress for name in "123"] == [
         Progress.WAITING,
         Progress.WAITING,
         Progress.UNKNOWN,
     ]
     queue.claim()
-    assert queue.look(task_id("1")).progress is Progress.RUNNING
+    assert queue.poll(task_id("1")).progress is Progress.RUNNING
     queue.complete(lease("1"))
-    ended = queue.look(task_id("1"))
+    ended = queue.poll(task_id("1"))
     assert (ended.progress, ended.result) == (Progress.ENDED, b"done " + task_id("1").encode())
 
 
@@ -142,33 +142,33 @@ def test_a_look_at_what_is_stranded_says_that_it_waits(queue: Queue) -> None:
     queue.leave()
     queue.pass_time(1000)
     assert queue.stranded() == {task_id("1")}
-    assert queue.look(task_id("1")).progress is Progress.WAITING
+    assert queue.poll(task_id("1")).progress is Progress.WAITING
 
 
 def test_a_look_at_what_was_told_to_stop_knows_nothing_of_it(queue: Queue) -> None:
     queue.admit("1", async_response=True)
     queue.claim()
     queue.cancel(task_id("1"))
-    assert queue.look(task_id("1")).progress is Progress.UNKNOWN
+    assert queue.poll(task_id("1")).progress is Progress.UNKNOWN
 
 
 def test_a_look_changes_nothing(queue: Queue) -> None:
     queue.admit("1", async_response=True)
     before = queue.snapshot()
-    queue.look(task_id("1"))
+    queue.poll(task_id("1"))
     assert queue.snapshot() == before
 
 
 @pytest.mark.leaves_garbage
 def test_a_look_at_garbage_knows_nothing(queue: Queue) -> None:
-    queue.client.rpush(queue.keys.result(task_id("1")), "garbage")
-    queue.client.hset(queue.keys.tasks(), task_id("1"), b"garbage")
-    assert queue.look(task_id("1")).progress is Progress.UNKNOWN
+    queue.client.rpush(queue.keys.of("result", task_id("1")), "garbage")
+    queue.client.hset(queue.keys.of("tasks"), task_id("1"), b"garbage")
+    assert queue.poll(task_id("1")).progress is Progress.UNKNOWN
 
 
 @pytest.mark.leaves_garbage
 def test_garbage_in_the_place_of_a_result_is_replaced(queue: Queue) -> None:
-    queue.client.rpush(queue.keys.result(task_id("1")), "garbage")
+    queue.client.rpush(queue.keys.of("result", task_id("1")), "garbage")
     queue.admit("1", async_response=True)
     queue.claim()
     assert queue.complete(lease("1")) == [True]

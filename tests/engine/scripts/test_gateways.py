@@ -122,7 +122,7 @@ def test_after_a_gap_nobody_is_gone_for_one_lease(reaped: Queue) -> None:
     reaped.advance(2 * LEASE_MS)
     time_for(reaped, 1000)
     time_for(reaped, LEASE_MS - 1000)
-    assert reaped.claimed(room=1) == gone[:1]
+    assert reaped.claimed(free=1) == gone[:1]
     time_for(reaped, 1000)
     assert reaped.claimed(2) == []
     assert reaped.replies(GONE) == [(gone[1], "dropped")]
@@ -132,7 +132,7 @@ def test_after_a_step_of_the_clock_nobody_is_gone_before_a_reap(reaped: Queue) -
     time_for(reaped, 20_000)
     there(reaped, GONE)
     gone = ask(reaped, GONE, "1")
-    reaped.client.zadd(reaped.keys.gateways(), {GONE: reaped.now_ms - 20_000})
+    reaped.client.zadd(reaped.keys.of("gateways"), {GONE: reaped.now_ms - 20_000})
     reaped.advance(-10_000)
     assert reaped.claimed() == gone
 
@@ -191,14 +191,14 @@ def test_not_before_the_grace_has_passed(reaped: Queue) -> None:
 
 def test_a_presence_is_remembered_for_two_hours(reaped: Queue) -> None:
     there(reaped, GONE)
-    reaped.client.zadd(reaped.keys.gateways(), {"old": reaped.now_ms - 7_197_000})
+    reaped.client.zadd(reaped.keys.of("gateways"), {"old": reaped.now_ms - 7_197_000})
     time_for(reaped, 1000)
-    assert reaped.client.zscore(reaped.keys.gateways(), "old") is not None
+    assert reaped.client.zscore(reaped.keys.of("gateways"), "old") is not None
     time_for(reaped, 3000)
-    assert reaped.client.zscore(reaped.keys.gateways(), "old") is None
+    assert reaped.client.zscore(reaped.keys.of("gateways"), "old") is None
 
 
 def test_a_presence_from_before_a_step_of_the_clock_ends(reaped: Queue) -> None:
-    reaped.client.zadd(reaped.keys.gateways(), {GONE: reaped.now_ms + 3_600_000})
+    reaped.client.zadd(reaped.keys.of("gateways"), {GONE: reaped.now_ms + 3_600_000})
     time_for(reaped, 1000)
-    assert (reaped.client.zscore(reaped.keys.gateways(), GONE) or 0) <= reaped.now_ms + 60_000
+    assert (reaped.client.zscore(reaped.keys.of("gateways"), GONE) or 0) <= reaped.now_ms + 60_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from floodgate.broker.lifecycle import AdmitCode
+from floodgate.broker.commands import AdmitCode
 from tests.engine.queueing import LANE, LEASE_MS, POOL, ROUTE, START_MS, WORKER, Queue, lease, task_id
 
 LATE = AdmitCode.LATE
@@ -24,12 +24,12 @@ def reaped(queue: Queue) -> Queue:
 
 def notes(queue: Queue, group: str = ".a") -> dict[str, str]:
     """Return who runs what, by task."""
-    found: dict[bytes, bytes] = queue.client.hgetall(queue.keys.holders(group))  # type: ignore[assignment]
+    found: dict[bytes, bytes] = queue.client.hgetall(queue.keys.of("holders", group))  # type: ignore[assignment]
     return {id.decode(): entry.decode() for id, entry in found.items()}
 
 
 def rung(queue: Queue, consumer: str) -> list[bytes]:
-    found: list[bytes] = queue.client.lrange(queue.keys.bell(consumer), 0, -1)  # type: ignore[assignment]
+    found: list[bytes] = queue.client.lrange(queue.keys.control(consumer), 0, -1)  # type: ignore[assignment]
     return found
 
 
@@ -37,12 +37,12 @@ def busy(queue: Queue, runs: int = 10, *, mean_ms: int = OTHER_MEAN_MS, consumer
     """Let another route run in `runs` places, known to take seven seconds, and nothing wait."""
     for route in (ROUTE, OTHER):
         queue.declare(1000, started_ms=START_MS, route=route)
-    queue.client.hset(queue.keys.figures(OTHER), mapping={"mean": mean_ms, "seen": 20})
-    queue.figure(mean=20, seen=20)
+    queue.client.hset(queue.keys.statistics(OTHER), mapping={"mean_ms": mean_ms, "samples": 20})
+    queue.measured(mean_ms=20, samples=20)
     queue.admit(*(f"o{i}" for i in range(runs)), route=OTHER)
     for serial in range(90, 99):  # of a lane that others serve too, a claim takes its share
-        queue.claim(serial, consumer=consumer, room=runs)
-    queue.take_baton()
+        queue.claim(serial, consumer=consumer, free=runs)
+    queue.take_marker()
     assert len(queue.running(OTHER)) == runs
     return queue
 
@@ -65,7 +65,7 @@ def test_whatever_ends_a_run_ends_its_note(queue: Queue) -> None:
     assert len(notes(queue)) == 3
     queue.release(lease("2"), started=True)
     assert len(notes(queue)) == 2
-    queue.join(1, lease("4"))
+    queue.reclaim(1, lease("4"))
     assert set(notes(queue)) == {task_id("4")}
 
 
@@ -96,7 +96,7 @@ def test_who_leaves_is_told_of_what_it_still_runs(queue: Queue) -> None:
 def test_what_an_older_process_took_is_noted_by_the_next_reap(reaped: Queue) -> None:
     reaped.admit("1")
     reaped.claim()
-    reaped.client.delete(reaped.keys.holders(".a"))
+    reaped.client.delete(reaped.keys.of("holders", ".a"))
     reaped.pass_time(1000, alive=[WORKER], leases=[lease("1")])
     assert notes(reaped) == {task_id("1"): f"{WORKER} {reaped.now_ms} 10000"}
 
@@ -114,7 +114,7 @@ def test_what_a_leaving_worker_does_not_name_is_noted_once(reaped: Queue) -> Non
 def test_a_note_of_what_runs_no_more_goes_with_the_next_reap(reaped: Queue) -> None:
     reaped.admit("1")
     reaped.claim()
-    reaped.client.hset(reaped.keys.holders(".a"), task_id("9"), f"{WORKER} 1 1")
+    reaped.client.hset(reaped.keys.of("holders", ".a"), task_id("9"), f"{WORKER} 1 1")
     since = reaped.now_ms
     reaped.pass_time(1000, alive=[WORKER], leases=[lease("1")])
     assert notes(reaped) == {task_id("1"): f"{WORKER} {since} 10000"}
@@ -124,7 +124,7 @@ def test_a_note_of_what_runs_no_more_goes_with_the_next_reap(reaped: Queue) -> N
 
 
 def test_places_in_which_other_routes_run_are_not_free(queue: Queue) -> None:
-    busy(queue, 7, mean_ms=20_000).figure(mean=20_000, seen=20)
+    busy(queue, 7, mean_ms=20_000).measured(mean_ms=20_000, samples=20)
     assert queue.admitted(10) == 3
 
 
@@ -160,7 +160,7 @@ def test_a_level_has_the_places_of_the_workers_that_serve_it(queue: Queue) -> No
     queue.register(LOW_ONLY)
     queue.register(ALL, lanes=(LANE, HIGH))
     busy(queue, 10, consumer=ALL)
-    queue.figure(mean=20_000, seen=20)
+    queue.measured(mean_ms=20_000, samples=20)
     assert queue.admitted(20, lane=HIGH) == 0
     assert queue.admitted(30, first=20) == 10
 
@@ -187,7 +187,7 @@ def test_who_may_wait_until_the_others_end_comes_in(queue: Queue) -> None:
 
 def test_without_a_sample_the_others_take_their_time_out(queue: Queue) -> None:
     busy(queue)
-    queue.client.hdel(queue.keys.figures(OTHER), "mean")
+    queue.client.hdel(queue.keys.statistics(OTHER), "mean_ms")
     assert queue.admitted(100, budget_ms=60_000) == int((60_000 - 20) / 3 * 10 / 10_000)
 
 
@@ -202,7 +202,7 @@ def test_a_refusal_tells_the_pace_at_which_the_others_usually_end(queue: Queue) 
 
 def test_its_own_runs_are_counted_at_its_own_pace(queue: Queue) -> None:
     busy(queue, 9).admit("1", budget_ms=2000)
-    queue.take_baton()
+    queue.take_marker()
     queue.claim(99)
     assert queue.admitted(100, first=10, budget_ms=2000) == int((2000 - 20) / 3 / 20)
 
@@ -215,9 +215,9 @@ def test_a_free_place_that_nobody_has_taken_yet_is_counted_at_its_own_pace(queue
 def test_the_sum_is_made_anew_soon(queue: Queue) -> None:
     busy(queue).codes("1", budget_ms=2000)
     queue.complete(*(lease(f"o{i}", 90, WORKER, OTHER) for i in range(10)))
-    queue.client.hset(queue.keys.figures(OTHER), "mean", 20)
+    queue.client.hset(queue.keys.statistics(OTHER), "mean_ms", 20)
     queue.admit(*(f"p{i}" for i in range(10)), route=OTHER)
-    queue.take_baton()
+    queue.take_marker()
     queue.claim(99)
     assert queue.codes("2", budget_ms=2000) == [LATE]
     queue.advance(60)
@@ -227,9 +227,9 @@ def test_the_sum_is_made_anew_soon(queue: Queue) -> None:
 def test_what_was_taken_since_the_sum_counts_as_its_own(queue: Queue) -> None:
     busy(queue, 9).admit("1", budget_ms=60_000)
     queue.admit("2", budget_ms=60_000)  # has to wait: summed
-    queue.take_baton()
-    queue.claim(99, room=1)
-    assert queue.figures(ROUTE)["mean"] == 20
+    queue.take_marker()
+    queue.claim(99, free=1)
+    assert queue.statistics(ROUTE)["mean_ms"] == 20
     assert queue.admitted(40, first=10, budget_ms=1000) == int((1000 - 20) / 3 * 2 / 20) - 1
 
 
@@ -239,38 +239,29 @@ def test_what_was_taken_since_the_sum_counts_as_its_own(queue: Queue) -> None:
 @pytest.mark.leaves_garbage
 def test_garbage_in_the_place_of_notes_loses_no_answer(reaped: Queue) -> None:
     reaped.admit("1", "2", "3")
-    reaped.claim(room=1)
-    reaped.client.set(reaped.keys.holders(".a"), "garbage")
+    reaped.claim(free=1)
+    reaped.client.set(reaped.keys.of("holders", ".a"), "garbage")
     assert reaped.complete(lease("1")) == [True]
     assert reaped.replies() == [(task_id("1"), "done")]
-    reaped.client.set(reaped.keys.holders(".a"), "garbage")
-    assert reaped.claimed(2, room=1) == [task_id("2")]
-    reaped.client.set(reaped.keys.holders(".a"), "garbage")
+    reaped.client.set(reaped.keys.of("holders", ".a"), "garbage")
+    assert reaped.claimed(2, free=1) == [task_id("2")]
+    reaped.client.set(reaped.keys.of("holders", ".a"), "garbage")
     assert reaped.codes("4") == [0]
-    reaped.client.set(reaped.keys.holders(".a"), "garbage")
+    reaped.client.set(reaped.keys.of("holders", ".a"), "garbage")
     reaped.pass_time(LEASE_MS + 1000, alive=[WORKER])
     assert reaped.running() == set()
     assert notes(reaped) == {}
 
 
-def test_places_of_a_lane_that_an_older_process_has_forgotten_go_and_the_notes_of_its_groups(reaped: Queue) -> None:
-    old = "0ld:a:0"
-    reaped.client.hset(reaped.keys.places(), mapping={f"{old}|": "-gone.a=3", f"{old}|pace": "1 1"})
-    reaped.client.hset(reaped.keys.holders("-gone.a"), task_id("9"), "w-gone.a.3 1 1")
-    reaped.pass_time(1000, alive=[WORKER])
-    assert set(reaped.client.hkeys(reaped.keys.places())) == {LANE.encode(), f"{LANE}|".encode()}
-    assert notes(reaped, "-gone.a") == {}
-
-
 @pytest.mark.leaves_garbage
-def test_notes_of_what_an_older_process_ended_end_by_themselves(reaped: Queue) -> None:
+def test_notes_of_a_group_that_left_end_by_themselves(reaped: Queue) -> None:
     reaped.register(ALL)
     reaped.admit("1")
     reaped.claim(consumer=ALL)
     reaped.pass_time(1000, alive=[WORKER, ALL])
     reaped.client.zrem(reaped.keys.running(ROUTE), lease("1", consumer=ALL))
-    reaped.client.hdel(reaped.keys.tasks(), task_id("1"))
+    reaped.client.hdel(reaped.keys.of("tasks"), task_id("1"))
     reaped.client.zrem(reaped.keys.slots(ROUTE), task_id("1"))
     reaped.leave(ALL)
     reaped.pass_time(1000, alive=[WORKER])
-    assert 0 < reaped.client.ttl(reaped.keys.holders("-all.a")) <= 7200
+    assert 0 < reaped.client.ttl(reaped.keys.of("holders", "-all.a")) <= 7200

@@ -89,7 +89,7 @@ def test_a_name_from_outside_says_nothing_extreme(queue: Queue) -> None:
     queue.register("x-99999999999999.a.1")
     queue.register("y-0.a.1")
     queue.reap()
-    until = float(queue.client.hget(queue.keys.reap(), "until") or 0)
+    until = float(queue.client.hget(queue.keys.reap(), "lease_grace_until") or 0)
     assert until <= queue.now_ms + 60_000
     assert int(queue.client.hget(queue.keys.reap(), "gap") or 0) >= 2000
 

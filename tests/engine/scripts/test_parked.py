@@ -31,12 +31,12 @@ def test_an_idle_pool_with_nothing_parked_keeps_no_clock(queue: Queue) -> None:
     bounded(queue, 1).admit("1", "2")
     queue.claim()
     queue.pass_time(1000, alive=[WORKER], leases=[lease("1")])
-    assert queue.client.exists(queue.keys.clock(POOL)) == 1
+    assert queue.client.exists(queue.keys.of("clock", POOL)) == 1
     queue.complete(lease("1"))
     queue.claim(2)
     queue.complete(lease("2", 2))
     queue.pass_time(1000, alive=[WORKER])
-    assert queue.client.exists(queue.keys.clock(POOL)) == 0
+    assert queue.client.exists(queue.keys.of("clock", POOL)) == 0
 
 
 def test_a_lane_that_nobody_serves_ends_with_what_is_parked(queue: Queue) -> None:
@@ -69,7 +69,7 @@ def test_garbage_among_the_parked_is_dropped_and_takes_nobodys_place(queue: Queu
     bounded(queue).admit("1", "2", "3", "4", "5")
     blob = queue.request("9").blob
     queue.client.zadd(queue.keys.parked(ROUTE), {"nonsense": -1, task_id("8"): -1, task_id("9"): -1})
-    queue.client.hset(queue.keys.tasks(), task_id("9"), blob)
+    queue.client.hset(queue.keys.of("tasks"), task_id("9"), blob)
     queue.claim()
     queue.complete(lease("1"))
     assert counts(queue) == (1, 1, 2)
@@ -80,7 +80,7 @@ def test_garbage_among_the_parked_is_dropped_and_takes_nobodys_place(queue: Queu
 @pytest.mark.leaves_garbage
 def test_a_parked_task_without_its_blob_frees_its_slot_and_the_next_follows(queue: Queue) -> None:
     bounded(queue).admit("1", "2", "3", "4")
-    queue.client.hset(queue.keys.tasks(), task_id("3"), "garbage")
+    queue.client.hset(queue.keys.of("tasks"), task_id("3"), "garbage")
     queue.claim()
     queue.complete(lease("1"))
     assert (queue.waiting(), queue.parked()) == (ids("4"), [])
@@ -94,14 +94,14 @@ def test_garbage_that_would_let_too_many_run_is_dropped_by_reap(queue: Queue) ->
     queue.client.zadd(queue.keys.parked(ROUTE), {"nonsense": "inf", task_id("9"): 1e12})
     queue.advance(1000)
     queue.register(leases=[lease("1"), lease("2")])
-    assert queue.reap().garbage == 2
+    assert queue.reap().malformed == 2
     queue.complete(lease("1"))
     assert counts(queue) == (1, 1, 2)
 
 
 @pytest.mark.leaves_garbage
 def test_keys_of_a_wrong_type_heal_while_tasks_are_due(queue: Queue) -> None:
-    for name in (queue.keys.parked(ROUTE), queue.keys.waiting(LANE), queue.keys.clock(POOL)):
+    for name in (queue.keys.parked(ROUTE), queue.keys.of("waiting", LANE), queue.keys.of("clock", POOL)):
         bounded(queue).admit("1", "2", "3", "4", budget_ms=1500)
         queue.client.set(name, "garbage")
         queue.pass_time(3000, alive=[WORKER])
@@ -114,8 +114,8 @@ def test_keys_of_a_wrong_type_heal_while_tasks_are_due(queue: Queue) -> None:
 @pytest.mark.parametrize("garbage", ["0", "-1", "x", "nan", "inf"])
 def test_a_running_limit_that_is_none_holds_nobody_back(queue: Queue, garbage: str) -> None:
     bounded(queue).admit("1", "2", "3")
-    queue.client.hset(queue.keys.figures(ROUTE), "max_running", garbage)
-    queue.take_baton()
+    queue.client.hset(queue.keys.statistics(ROUTE), "max_running", garbage)
+    queue.take_marker()
     queue.admit("4")
     queue.pass_time(1000, alive=[WORKER])
     assert counts(queue) == (0, 4, 0)

@@ -39,12 +39,12 @@ def test_only_one_of_many_reaps_in_a_period(reaped: Queue) -> None:
 def test_a_task_of_a_dead_worker_goes_to_another_as_a_try(reaped: Queue) -> None:
     reaped.admit("1", tries=2)
     reaped.claim()
-    reaped.take_baton()
+    reaped.take_marker()
     reaped.pass_time(LEASE_MS, alive=[W2])
     assert reaped.running() == set()
-    assert reaped.baton() == 1
+    assert reaped.marker() == 1
     reply = reaped.claim(1, consumer=W2)
-    assert [(t.id, t.tries_used) for t in reply.tasks] == [(task_id("1"), 1)]
+    assert [(t.id, t.attempts_used) for t in reply.tasks] == [(task_id("1"), 1)]
 
 
 def test_a_post_of_a_dead_worker_is_lost_within_a_lease_and_a_second(reaped: Queue) -> None:
@@ -82,7 +82,7 @@ def test_what_overruns_its_deadline_keeps_its_slot_and_is_expired_when_its_worke
 
 def test_a_stray_is_lost_at_its_deadline(reaped: Queue) -> None:
     reaped.admit("1", budget_ms=1500)
-    reaped.client.zrem(reaped.keys.waiting(LANE), task_id("1"))
+    reaped.client.zrem(reaped.keys.of("waiting", LANE), task_id("1"))
     reaped.pass_time(1000, alive=[WORKER])
     assert reaped.slots() == {task_id("1")}
     reaped.pass_time(1000, alive=[WORKER])
@@ -133,7 +133,7 @@ def test_a_registration_that_ends_takes_its_places_with_it(reaped: Queue) -> Non
     reaped.register(W2)
     reaped.pass_time(4000, alive=[WORKER])
     assert reaped.client.zrange(reaped.keys.serving(LANE), 0, -1) == [WORKER.encode()]
-    assert reaped.client.hget(reaped.keys.places(), LANE) == b"10"
+    assert reaped.client.hget(reaped.keys.of("concurrency"), LANE) == b"10"
 
 
 def test_a_registration_from_before_a_step_of_the_clock_ends_too(reaped: Queue) -> None:
@@ -148,9 +148,9 @@ def test_who_could_not_renew_stays_registered_for_one_registration_after_a_gap(r
     reaped.reap()
     assert reaped.codes("1", budget_ms=60_000) == [0]
     reaped.pass_time(REGISTRATION_MS - 1000)
-    assert reaped.client.hget(reaped.keys.places(), LANE) == b"10"
+    assert reaped.client.hget(reaped.keys.of("concurrency"), LANE) == b"10"
     reaped.pass_time(1000)
-    assert reaped.client.hget(reaped.keys.places(), LANE) is None
+    assert reaped.client.hget(reaped.keys.of("concurrency"), LANE) is None
 
 
 def test_a_registration_is_in_danger_sooner_than_a_lease(reaped: Queue) -> None:
@@ -165,22 +165,24 @@ def test_who_takes_leave_is_gone_at_once_after_a_gap_too(reaped: Queue) -> None:
     reaped.advance(4000)
     reaped.reap()
     reaped.leave(W2)
-    assert reaped.client.hget(reaped.keys.places(), LANE) == b"10"
+    assert reaped.client.hget(reaped.keys.of("concurrency"), LANE) == b"10"
     reaped.leave()
     assert reaped.codes("1") == [2]
 
 
 def test_a_grace_is_bounded_when_the_clock_steps_back(reaped: Queue) -> None:
-    reaped.client.hset(reaped.keys.reap(), "grace", reaped.now_ms + 60_000)
+    reaped.client.hset(reaped.keys.reap(), "registration_grace_until", reaped.now_ms + 60_000)
     reaped.pass_time(1000, alive=[WORKER])
-    assert int(reaped.client.hget(reaped.keys.reap(), "grace") or 0) <= reaped.now_ms + REGISTRATION_MS
+    assert (
+        int(reaped.client.hget(reaped.keys.reap(), "registration_grace_until") or 0) <= reaped.now_ms + REGISTRATION_MS
+    )
 
 
-def test_a_baton_that_died_with_its_taker_is_laid_again(reaped: Queue) -> None:
+def test_a_marker_that_died_with_its_taker_is_laid_again(reaped: Queue) -> None:
     reaped.admit("1")
-    reaped.take_baton()
+    reaped.take_marker()
     reaped.pass_time(1000, alive=[WORKER])
-    assert reaped.baton() == 1
+    assert reaped.marker() == 1
 
 
 def test_a_contract_is_forgotten_when_no_lane_of_it_is_served(reaped: Queue) -> None:
@@ -196,19 +198,19 @@ def test_an_idle_queue_keeps_no_clock_and_no_lane_that_nobody_serves(reaped: Que
     reaped.claim()
     reaped.complete(lease("1"))
     reaped.pass_time(1000, alive=[WORKER])
-    assert reaped.client.exists(reaped.keys.clock(POOL)) == 0
+    assert reaped.client.exists(reaped.keys.of("clock", POOL)) == 0
     reaped.pass_time(6000)
-    assert reaped.client.exists(reaped.keys.lanes(), reaped.keys.places(), reaped.keys.wake(LANE)) == 0
+    assert reaped.client.exists(reaped.keys.lanes(), reaped.keys.of("concurrency"), reaped.keys.wake(LANE)) == 0
 
 
 def test_flows_behind_the_virtual_time_are_trimmed(reaped: Queue) -> None:
     reaped.declare(limit=9, started_ms=START_MS)
     reaped.admit("1", "2", "3", "4")
-    reaped.claim(room=2)
-    reaped.client.zadd(reaped.keys.clock(POOL), {"old|8|": -5})
+    reaped.claim(free=2)
+    reaped.client.zadd(reaped.keys.of("clock", POOL), {"old|8|": -5})
     reaped.pass_time(1000, alive=[WORKER])
-    assert reaped.client.zscore(reaped.keys.clock(POOL), "old|8|") is None
-    assert reaped.client.zscore(reaped.keys.clock(POOL), "") is not None
+    assert reaped.client.zscore(reaped.keys.of("clock", POOL), "old|8|") is None
+    assert reaped.client.zscore(reaped.keys.of("clock", POOL), "") is not None
 
 
 def test_a_small_batch_says_that_there_is_more_and_lets_the_next_reap_run(reaped: Queue) -> None:
@@ -226,9 +228,9 @@ def test_a_small_batch_says_that_there_is_more_and_lets_the_next_reap_run(reaped
 def test_a_key_of_a_wrong_type_heals_within_two_reaps(reaped: Queue) -> None:
     keys = reaped.keys
     names = [
-        keys.slots(ROUTE), keys.tasks(), keys.marks(), keys.waiting(LANE), keys.running(ROUTE), keys.wake(LANE),
-        keys.serving(LANE), keys.places(), keys.contracts(), keys.clock(POOL), keys.figures(ROUTE), keys.routes(),
-        keys.lanes(), keys.reap(), keys.dead(),
+        keys.slots(ROUTE), keys.of("waiting", LANE), keys.running(ROUTE), keys.wake(LANE), keys.serving(LANE),
+        keys.of("clock", POOL), keys.statistics(ROUTE), keys.routes(), keys.lanes(), keys.reap(),
+        *map(keys.of, ("tasks", "attempts", "concurrency", "contracts", "dead")),
     ]  # fmt: skip
     for number, name in enumerate(names):
         reaped.client.set(name, "garbage")
@@ -248,20 +250,20 @@ def test_a_key_of_a_wrong_type_heals_within_two_reaps(reaped: Queue) -> None:
 )
 def test_a_task_that_cannot_be_read_is_dropped_counted_and_frees_its_slot(reaped: Queue, blob: bytes) -> None:
     reaped.admit("1", "2")
-    reaped.client.hset(reaped.keys.tasks(), task_id("1"), blob)
+    reaped.client.hset(reaped.keys.of("tasks"), task_id("1"), blob)
     reply = reaped.claim()
     assert [t.id for t in reply.tasks] == [task_id("2")]
-    assert reply.garbage == 1
+    assert reply.malformed == 1
     assert reaped.slots() == reaped.tasks() == {task_id("2")}
 
 
 @pytest.mark.leaves_garbage
 def test_entries_that_nobody_owns_are_dropped(reaped: Queue) -> None:
     keys, client = reaped.keys, reaped.client
-    client.zadd(keys.waiting(LANE), {"nonsense": "-inf", task_id("9"): "inf"})
+    client.zadd(keys.of("waiting", LANE), {"nonsense": "-inf", task_id("9"): "inf"})
     client.zadd(keys.running(ROUTE), {"nonsense": 5, f"{WORKER}#x#{task_id('8')}": 5, "##": "inf"})
     client.zadd(keys.slots(ROUTE), {task_id("7"): 5, "nonsense": 6, task_id("6"): "inf"})
-    client.hset(keys.reap(), mapping={"until": "garbage"})
+    client.hset(keys.reap(), mapping={"lease_grace_until": "garbage"})
     reaped.pass_time(1000, alive=[WORKER])
     reaped.claim()
     reaped.pass_time(3 * LEASE_MS, alive=[WORKER])
@@ -273,25 +275,25 @@ def test_entries_that_nobody_owns_are_dropped(reaped: Queue) -> None:
 
 def test_an_infinite_start_tag_ends_nobody_elses_turns(queue: Queue) -> None:
     queue.admit("1")
-    queue.client.zadd(queue.keys.waiting(LANE), {task_id("1"): "inf"})
+    queue.client.zadd(queue.keys.of("waiting", LANE), {task_id("1"): "inf"})
     assert queue.claimed() == [task_id("1")]
     queue.admit("2")
-    assert (queue.client.zscore(queue.keys.waiting(LANE), task_id("2")) or 0) < 1e6
+    assert (queue.client.zscore(queue.keys.of("waiting", LANE), task_id("2")) or 0) < 1e6
 
 
 @pytest.mark.leaves_garbage
 def test_garbage_in_the_fields_of_figures_is_read_as_absent(queue: Queue) -> None:
-    queue.client.hset(queue.keys.figures(ROUTE), mapping={"mean": "x", "seen": "\xff", "override": "many"})
+    queue.client.hset(queue.keys.statistics(ROUTE), mapping={"mean_ms": "x", "samples": "\xff", "override": "many"})
     assert queue.codes("1") == [0]
     queue.claim()
     assert queue.complete(lease("1"), run_ms=50) == [True]
-    assert float(queue.client.hget(queue.keys.figures(ROUTE), "mean") or 0) == 50
+    assert float(queue.client.hget(queue.keys.statistics(ROUTE), "mean_ms") or 0) == 50
 
 
 @pytest.mark.leaves_garbage
 def test_a_mark_that_is_no_number_never_gives_a_post_a_second_start(reaped: Queue) -> None:
     reaped.admit("1", tries=1)
     reaped.claim()
-    reaped.client.hset(reaped.keys.marks(), task_id("1"), "garbage")
+    reaped.client.hset(reaped.keys.of("attempts"), task_id("1"), "garbage")
     reaped.release(lease("1"), started=True)
     assert reaped.replies() == [(task_id("1"), "lost")]

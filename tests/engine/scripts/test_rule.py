@@ -43,20 +43,20 @@ class Traffic:
         kinds = [self._kind() for _ in range(self.random.choice((1, 1, 2, 4)))]
         asked = [self._ask(self.random.choice(kinds)) for _ in range(self.random.choice((1, 3, 12, 40)))]
         missed = {ask.route: self.random.randrange(50) for ask in asked} if self.random.random() < 0.2 else {}
-        baton, now = self.queue.baton() > 0, self.queue.now_ms
-        self.rule.virtual, self.rule.tags = self.queue.virtual(), self.queue.tags(self.queue.keys.waiting(LANE))
+        marker, now = self.queue.marker() > 0, self.queue.now_ms
+        self.rule.virtual, self.rule.tags = self.queue.virtual(), self.queue.tags(self.queue.keys.of("waiting", LANE))
         self.rule.parked_tags = {route: self.queue.tags(self.queue.keys.parked(route)) for route in ROUTES}
-        reply = self.queue.ask(*(self._request(ask) for ask in asked), missed=missed)
-        judged = self.rule.admit(now, baton, asked, missed)
+        reply = self.queue.ask(*(self._request(ask) for ask in asked), suppressed=missed)
+        judged = self.rule.admit(now, marker, asked, missed)
         self._compare(judged, reply.results)
         self.results += [judgement.code for judgement in judged]
 
     def claim(self) -> None:
         if self.random.random() < 0.8:
-            self.queue.take_baton()
+            self.queue.take_marker()
         room = min(10 - len(self.running), self.random.choice((1, 3, 10)))
         self.serial += 1
-        reply = self.queue.claim(self.serial, room=room)
+        reply = self.queue.claim(self.serial, free=room)
         taken = [task.id for task in reply.tasks]
         self.running |= {id: f"{WORKER}#{self.serial}#{id}" for id in taken}
         self.rule.claim(self.queue.now_ms, taken, self._dropped())
@@ -75,8 +75,8 @@ class Traffic:
             )
             for id in chosen
         ]
-        baton = self.queue.baton() > 0
-        saturated = {route_of(id): baton or bool(self.queue.parked(route_of(id))) for id in chosen}
+        marker = self.queue.marker() > 0
+        saturated = {route_of(id): marker or bool(self.queue.parked(route_of(id))) for id in chosen}
         reports = [
             self.queue.report(
                 self.running.pop(end.id),
@@ -87,7 +87,7 @@ class Traffic:
             )
             for end in ended
         ]
-        assert all(self.queue.send(calls.complete(self.queue.keys, reports)).held)
+        assert all(self.queue.send(calls.complete(self.queue.keys, reports)).results)
         self.rule.complete(self.queue.now_ms, saturated, ended)
 
     def cancel(self) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from floodgate.broker.commands import CancelCode
 from floodgate.broker.envelopes import unpack_task
-from floodgate.broker.lifecycle import CancelCode
 from tests.engine.queueing import GAP_MS, LANE, LEASE_MS, POOL, ROUTE, WORKER, Queue, lease, task_id
 from tests.engine.scripts.test_running import bounded, counts, ids
 
@@ -48,7 +48,7 @@ def test_they_are_run_by_another_release_that_agrees_about_the_route(reaped: Que
     reaped.leave()
     come(reaped)
     reap(reaped)
-    assert (reaped.waiting(), reaped.baton(NEW_LANE)) == ([], 1)
+    assert (reaped.waiting(), reaped.marker(NEW_LANE)) == ([], 1)
     reply = reaped.claim(consumer=NEW, lanes=[NEW_LANE], pool=NEW_POOL)
     assert [task.id for task in reply.tasks] == ids("1", "2")
     task, before = unpack_task(reply.tasks[0].blob), unpack_task(reaped.request("1", async_response=True).blob)
@@ -66,9 +66,9 @@ def test_until_somebody_agrees_they_keep_their_slots_and_nobody_else_waits_for_t
     assert reaped.stranded() == set(ids("1", "2", "3")) == reaped.slots()
     assert reaped.codes("4", lane=NEW_LANE) == [0]
     assert reaped.waiting(NEW_LANE) == ids("4")
-    assert "since" not in reaped.figures() or reaped.figures()["since"] == reaped.now_ms
+    assert "queued_since" not in reaped.statistics() or reaped.statistics()["queued_since"] == reaped.now_ms
     assert claimed(reaped) == ids("4")
-    assert "mark" not in reaped.figures()
+    assert "last_completion_at" not in reaped.statistics()
     reap(reaped)
     assert reaped.stranded() == set(ids("1", "2", "3"))
 
@@ -127,13 +127,13 @@ def test_the_level_stays(reaped: Queue) -> None:
 
 def test_their_turn_is_the_present_of_the_new_pool(reaped: Queue) -> None:
     ask(reaped, "1", "2")
-    reaped.client.zadd(reaped.keys.waiting(LANE), {task_id("1"): 9e9, task_id("2"): 8e9})
+    reaped.client.zadd(reaped.keys.of("waiting", LANE), {task_id("1"): 9e9, task_id("2"): 8e9})
     reaped.leave()
     come(reaped)
-    reaped.client.zadd(reaped.keys.clock(NEW_POOL), {"": 5000})
+    reaped.client.zadd(reaped.keys.of("clock", NEW_POOL), {"": 5000})
     reap(reaped)
     assert reaped.waiting(NEW_LANE) == ids("2", "1")
-    tags = reaped.tags(reaped.keys.waiting(NEW_LANE))
+    tags = reaped.tags(reaped.keys.of("waiting", NEW_LANE))
     assert all(5000 <= tag < 5001 for tag in tags)
 
 
@@ -191,19 +191,19 @@ def test_a_contract_stays_while_a_task_of_its_routes_does(reaped: Queue) -> None
     reaped.pass_time(15_000)
     assert reaped.client.hkeys(reaped.keys.contracts()) == [b"c0ffee"]
     reaped.pass_time(6000)
-    assert reaped.client.exists(reaped.keys.contracts(), reaped.keys.unserved()) == 0
+    assert reaped.client.exists(reaped.keys.contracts(), reaped.keys.of("unserved")) == 0
 
 
 def test_but_not_for_longer_than_two_hours(reaped: Queue) -> None:
     ask(reaped, "1")
     reaped.leave()
     reap(reaped)
-    since = reaped.client.zscore(reaped.keys.unserved(), "c0ffee") or 0
+    since = reaped.client.zscore(reaped.keys.of("unserved"), "c0ffee") or 0
     reap(reaped)
-    assert reaped.client.zscore(reaped.keys.unserved(), "c0ffee") == since == reaped.now_ms - 1000
-    reaped.client.zadd(reaped.keys.unserved(), {"c0ffee": reaped.now_ms - 7_200_000})
+    assert reaped.client.zscore(reaped.keys.of("unserved"), "c0ffee") == since == reaped.now_ms - 1000
+    reaped.client.zadd(reaped.keys.of("unserved"), {"c0ffee": reaped.now_ms - 7_200_000})
     reap(reaped)
-    assert reaped.client.exists(reaped.keys.contracts(), reaped.keys.unserved()) == 0
+    assert reaped.client.exists(reaped.keys.contracts(), reaped.keys.of("unserved")) == 0
 
 
 def test_a_contract_that_is_served_again_is_not_unserved(reaped: Queue) -> None:
@@ -212,7 +212,7 @@ def test_a_contract_that_is_served_again_is_not_unserved(reaped: Queue) -> None:
     reap(reaped)
     reaped.register()
     reap(reaped)
-    assert reaped.client.exists(reaped.keys.unserved()) == 0
+    assert reaped.client.exists(reaped.keys.of("unserved")) == 0
 
 
 @pytest.mark.leaves_garbage

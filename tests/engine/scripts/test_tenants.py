@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from floodgate.broker.keys import HELD_S, flow_of
-from floodgate.broker.lifecycle import AdmitCode
+from floodgate.broker.commands import AdmitCode
+from floodgate.broker.keys import INFLIGHT_S, flow_of
 from tests.engine.queueing import LEASE_MS, POOL, ROUTE, START_MS, WORKER, Queue, lease, task_id
 
 LATE, FULL, SHARE = AdmitCode.LATE, AdmitCode.FULL, AdmitCode.SHARE
@@ -24,7 +24,7 @@ def limited(queue: Queue, limit: int, max_running: int = 0) -> Queue:
 def test_a_tenant_holds_three_quarters_of_the_places_at_most(queue: Queue) -> None:
     limited(queue, 20)
     assert queue.codes(*(str(i) for i in range(17)), tenant="a") == [0] * 15 + [SHARE] * 2
-    queue.take_baton()
+    queue.take_marker()
     assert queue.admitted(9, first=20, tenant="b") == 5
 
 
@@ -42,7 +42,7 @@ def test_a_tenant_is_counted_over_all_kinds_of_a_batch(queue: Queue) -> None:
 def test_a_tenant_is_counted_over_detached_and_other_tasks(queue: Queue) -> None:
     limited(queue, 20)
     assert queue.admitted(10, tenant="a") == 10
-    queue.take_baton()
+    queue.take_marker()
     assert queue.admitted(10, first=10, tenant="a", async_response=True) == 5
 
 
@@ -62,7 +62,7 @@ def test_tenants_take_turns(queue: Queue) -> None:
     limited(queue, 1000)
     queue.admitted(9, tenant="noisy")
     queue.admit("polite", tenant="b")
-    assert task_id("polite") in queue.claimed(room=2)
+    assert task_id("polite") in queue.claimed(free=2)
 
 
 def test_parked_tasks_of_tenants_follow_in_turn(queue: Queue) -> None:
@@ -91,7 +91,7 @@ def ends(queue: Queue) -> dict[str, list[Callable[[], object]]]:
         "release, lost": [lambda: release(started=True)],
         "release, expired": [lambda: queue.advance(20_000), release],
         "release, cancelled": [cancel, release],
-        "join, lost": [lambda: queue.join(1)],
+        "join, lost": [lambda: queue.reclaim(1)],
         "reap, lost": [lambda: queue.pass_time(LEASE_MS + 3000)],
         "reap, cancelled": [cancel, lambda: queue.pass_time(LEASE_MS + 3000)],
         "reap, a stray": [
@@ -106,40 +106,40 @@ def test_every_end_of_a_run_gives_the_tenants_share_back(queue: Queue) -> None:
     for way, steps in ends(queue).items():
         queue.register()
         assert queue.codes("1", tenant="a") == [0], way
-        assert queue.held("a") == {task_id("1")}, way
+        assert queue.tenant_inflight("a") == {task_id("1")}, way
         queue.claim()
         for step in steps:
             step()
-        assert queue.held("a") == queue.slots() == set(), way
+        assert queue.tenant_inflight("a") == queue.slots() == set(), way
 
 
 def test_every_end_before_a_run_gives_the_tenants_share_back(queue: Queue) -> None:
     queue.admit("1", "2", "3", tenant="a", budget_ms=2000)
     queue.cancel(task_id("1"))
-    assert queue.held("a") == {task_id("2"), task_id("3")}
+    assert queue.tenant_inflight("a") == {task_id("2"), task_id("3")}
     queue.advance(2000)
-    queue.claim(room=1)
-    assert queue.held("a") == {task_id("3")}
+    queue.claim(free=1)
+    assert queue.tenant_inflight("a") == {task_id("3")}
     queue.pass_time(2000, alive=[WORKER])
-    assert queue.held("a") == queue.slots() == set()
+    assert queue.tenant_inflight("a") == queue.slots() == set()
 
 
 def test_what_is_parked_and_ends_gives_the_tenants_share_back(queue: Queue) -> None:
     limited(queue, 9, max_running=1)
-    queue.figure(mean=1, seen=20)
+    queue.measured(mean_ms=1, samples=20)
     queue.admit("1", tenant="a")
     queue.admit("2", "3", tenant="a", budget_ms=2000)
     queue.cancel(task_id("2"))
-    assert queue.held("a") == {task_id("1"), task_id("3")}
+    assert queue.tenant_inflight("a") == {task_id("1"), task_id("3")}
     queue.pass_time(3000, alive=[WORKER])
-    assert queue.held("a") == {task_id("1")}
+    assert queue.tenant_inflight("a") == {task_id("1")}
 
 
 def test_what_goes_back_is_still_held(queue: Queue) -> None:
     queue.admit("1", tenant="a", tries=2)
     queue.claim()
     queue.release(lease("1"), started=True)
-    assert queue.held("a") == {task_id("1")}
+    assert queue.tenant_inflight("a") == {task_id("1")}
 
 
 def test_what_overruns_its_deadline_is_held_until_it_ends(queue: Queue) -> None:
@@ -150,16 +150,16 @@ def test_what_overruns_its_deadline_is_held_until_it_ends(queue: Queue) -> None:
     queue.pass_time(30_000, alive=[WORKER], leases=leases)
     assert queue.codes("4", tenant="a") == [SHARE]
     queue.complete(*leases)
-    assert queue.held("a") == set()
+    assert queue.tenant_inflight("a") == set()
 
 
 def test_what_has_just_overrun_is_still_held(queue: Queue) -> None:
     queue.admit("1", tenant="a", budget_ms=1000)
-    queue.take_baton()
+    queue.take_marker()
     queue.claim()
     queue.advance(1500)
     queue.admit("2", tenant="a")
-    assert queue.held("a") == {task_id("1"), task_id("2")}
+    assert queue.tenant_inflight("a") == {task_id("1"), task_id("2")}
 
 
 def test_what_overran_unseen_is_held_again_when_it_is_looked_at(queue: Queue) -> None:
@@ -168,26 +168,26 @@ def test_what_overran_unseen_is_held_again_when_it_is_looked_at(queue: Queue) ->
     queue.advance(20_000)
     queue.register(leases=[lease("1")])
     queue.admit("2", tenant="a")
-    assert queue.held("a") == {task_id("2")}
+    assert queue.tenant_inflight("a") == {task_id("2")}
     queue.reap()
-    assert queue.held("a") == {task_id("1"), task_id("2")}
+    assert queue.tenant_inflight("a") == {task_id("1"), task_id("2")}
 
 
 def test_a_key_of_a_tenant_ends_by_itself(queue: Queue) -> None:
     queue.admit("1", tenant="a")
-    assert 0 < queue.client.ttl(queue.keys.held(f"{ROUTE}|a")) <= HELD_S
+    assert 0 < queue.client.ttl(queue.keys.of("tenant_inflight", f"{ROUTE}|a")) <= INFLIGHT_S
     queue.cancel(task_id("1"))
-    assert queue.client.exists(queue.keys.held(f"{ROUTE}|a")) == 0
+    assert queue.client.exists(queue.keys.of("tenant_inflight", f"{ROUTE}|a")) == 0
 
 
 @pytest.mark.leaves_garbage
 def test_garbage_in_the_place_of_a_tenants_tasks_hurts_nobody(queue: Queue) -> None:
-    key = queue.keys.held(f"{ROUTE}|a")
+    key = queue.keys.of("tenant_inflight", f"{ROUTE}|a")
     queue.client.set(key, "garbage")
     reply = queue.ask(queue.request("1", tenant="a"), queue.request("2"))
     assert [int(v.code) for v in reply.results] == [0, 0]
-    assert reply.garbage == 1
-    assert queue.held("a") == {task_id("1")}
+    assert reply.malformed == 1
+    assert queue.tenant_inflight("a") == {task_id("1")}
     queue.claim()
     queue.client.set(key, "garbage")
     assert queue.complete(lease("1"), lease("2")) == [True, True]
@@ -197,12 +197,12 @@ def test_garbage_in_the_place_of_a_tenants_tasks_hurts_nobody(queue: Queue) -> N
 @pytest.mark.leaves_garbage
 def test_what_a_crash_left_with_a_tenant_is_forgotten(queue: Queue) -> None:
     limited(queue, 4)
-    queue.client.zadd(queue.keys.held(f"{ROUTE}|a"), {task_id(name): START_MS for name in "xyz"})
+    queue.client.zadd(queue.keys.of("tenant_inflight", f"{ROUTE}|a"), {task_id(name): START_MS for name in "xyz"})
     assert queue.codes("1", tenant="a") == [SHARE]
     queue.advance(10_001)
     queue.register()
     assert queue.codes("1", tenant="a") == [0]
-    assert queue.held("a") == {task_id("1")}
+    assert queue.tenant_inflight("a") == {task_id("1")}
 
 
 HOSTILE = ["a|b", "~", "", " ", "a" * 65, "{x}", "a\n", "\x00", "é", "\udcff", "a|8|~", "#", "*", "a:b", "=" * 9]
@@ -213,11 +213,11 @@ def test_a_hostile_name_is_a_tenant_like_any_other(queue: Queue, tenant: str) ->
     limited(queue, 4)
     assert queue.admitted(9, tenant=tenant) == 3
     assert queue.admitted(9, first=10, tenant="polite") == 1
-    assert "~mean" not in queue.figures()
+    assert "~mean_ms" not in queue.statistics()
     queue.claim()
     assert queue.complete(*(lease(str(i)) for i in range(3))) == [True] * 3
-    names = [name for name in queue.snapshot() if name.startswith("held:")]
-    assert names == [f"held:{ROUTE}|polite"]
+    names = [name for name in queue.snapshot() if name.startswith("tenant_inflight:")]
+    assert names == [f"tenant_inflight:{ROUTE}|polite"]
 
 
 def test_no_plain_name_is_the_digest_of_another() -> None:
@@ -227,7 +227,7 @@ def test_no_plain_name_is_the_digest_of_another() -> None:
 
 def test_a_thousand_tenants_leave_nothing_behind(queue: Queue) -> None:
     limited(queue, 10_000)
-    queue.figure(mean=1, seen=20, done=100_000, busy=10_000)
+    queue.measured(mean_ms=1, samples=20, completed=100_000, busy_ms=10_000)
     for first in range(0, 1000, 250):
         asked = [queue.request(str(i), tenant=f"t{i}") for i in range(first, first + 250)]
         assert {int(v.code) for v in queue.ask(*asked).results} == {0}
@@ -235,19 +235,19 @@ def test_a_thousand_tenants_leave_nothing_behind(queue: Queue) -> None:
         leases = [f"{WORKER}#{serial}#{id}" for id in queue.claimed(serial)]
         queue.complete(*leases)
     queue.pass_time(1000, alive=[WORKER])
-    assert not [name for name in queue.snapshot() if name.startswith(("held:", "clock:"))]
-    assert 0 < queue.client.ttl(queue.keys.turns(SHARERS)) <= HELD_S
-    assert len(queue.figures()) <= 12
+    assert not [name for name in queue.snapshot() if name.startswith(("tenant_inflight:", "clock:"))]
+    assert 0 < queue.client.ttl(queue.keys.of("turns", SHARERS)) <= INFLIGHT_S
+    assert len(queue.statistics()) <= 12
 
 
 def test_flows_that_have_had_their_turn_are_forgotten_while_others_wait(queue: Queue) -> None:
     limited(queue, 10_000)
-    queue.figure(mean=100, seen=20, done=100_000, busy=10_000)
+    queue.measured(mean_ms=100, samples=20, completed=100_000, busy_ms=10_000)
     for serial in range(1, 61):
         queue.admit(f"{serial}", f"{serial}b", tenant=f"t{serial}")
-        queue.claim(serial, room=1)
+        queue.claim(serial, free=1)
         if serial % 10 == 0:
             queue.advance(1000)
             queue.register()
             queue.reap()
-    assert queue.client.zcard(queue.keys.turns(SHARERS)) <= 62
+    assert queue.client.zcard(queue.keys.of("turns", SHARERS)) <= 62

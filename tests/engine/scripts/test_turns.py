@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from floodgate.broker.keys import HELD_S, flow_of
-from floodgate.broker.lifecycle import AdmitCode
+from floodgate.broker.commands import AdmitCode
+from floodgate.broker.keys import INFLIGHT_S, flow_of
 from tests.engine.queueing import LANE, POOL, ROUTE, START_MS, WORKER, Queue, task_id
 
 LATE, SHARE = AdmitCode.LATE, AdmitCode.SHARE
@@ -24,9 +24,9 @@ def flooded(queue: Queue, waiting: int, max_running: int = 0) -> Queue:
     Of the 3 s of slack, ten places come free in a third, and 24 in four fifths.
     """
     queue.declare(10_000, started_ms=START_MS, max_running=max_running)
-    queue.figure(mean=1000, seen=20, done=100, busy=10_000)
+    queue.measured(mean_ms=1000, samples=20, completed=100, busy_ms=10_000)
     queue.admit(*(f"noisy{i}" for i in range(10)), tenant="noisy")
-    queue.take_baton()
+    queue.take_marker()
     queue.claim()
     queue.admit(*(f"noisy{i}" for i in range(10, 10 + waiting)), tenant="noisy")
     return queue
@@ -42,7 +42,7 @@ def one_each(queue: Queue, tenants: int) -> list[int]:
 
 def sharers_of(queue: Queue) -> set[str]:
     """Return the flows that are counted; '' is virtual time."""
-    found: Any = queue.client.zrange(queue.keys.turns(SHARERS), 0, -1)
+    found: Any = queue.client.zrange(queue.keys.of("turns", SHARERS), 0, -1)
     return {flow.decode() for flow in found} - {""}
 
 
@@ -77,7 +77,7 @@ def test_who_has_much_waiting_is_refused_while_others_ask(queue: Queue) -> None:
 def test_only_as_many_overtake_as_wait(queue: Queue) -> None:
     flooded(queue, 0)
     others = {flow_of(ROUTE, 8, f"p{i}"): 20 * TURN for i in range(5)}
-    queue.client.zadd(queue.keys.turns(SHARERS), others)
+    queue.client.zadd(queue.keys.of("turns", SHARERS), others)
     assert codes(queue, *"123456", tenant="polite") == [0] * 5 + [SHARE]
 
 
@@ -110,7 +110,7 @@ def test_a_lower_class_waits_for_the_whole_queue_too(queue: Queue) -> None:
 def test_who_asked_within_ten_turns_shares_them(queue: Queue) -> None:
     flooded(queue, 2)  # twelve turns are promised
     for turns, tenant, sharers in ((14, "polite", {"noisy", "polite"}), (24, "other", {"polite", "other"})):
-        queue.client.zadd(queue.keys.clock(POOL), {"": turns * TURN})
+        queue.client.zadd(queue.keys.of("clock", POOL), {"": turns * TURN})
         assert codes(queue, tenant, tenant=tenant) == [0]
         assert sharers_of(queue) == {flow_of(ROUTE, 8, name) for name in sharers}
 
@@ -123,23 +123,23 @@ def test_a_clock_that_begins_anew_knows_no_turns_of_before(queue: Queue) -> None
         codes(queue, tenant, tenant=tenant)
         assert queue.virtual() == 0
         assert len(sharers_of(queue)) == sharers
-        assert 0 < queue.client.ttl(queue.keys.turns(SHARERS)) <= HELD_S
+        assert 0 < queue.client.ttl(queue.keys.of("turns", SHARERS)) <= INFLIGHT_S
 
 
 @pytest.mark.leaves_garbage
 def test_a_tenant_that_holds_nothing_is_not_behind_itself(queue: Queue) -> None:
     flooded(queue, 1)
-    queue.client.zadd(queue.keys.turns(SHARERS), {flow_of(ROUTE, 8, "polite"): 1e9})
+    queue.client.zadd(queue.keys.of("turns", SHARERS), {flow_of(ROUTE, 8, "polite"): 1e9})
     assert codes(queue, "1", tenant="polite") == [0]
-    assert max(queue.tags(queue.keys.waiting(LANE))) <= 10 * TURN
+    assert max(queue.tags(queue.keys.of("waiting", LANE))) <= 10 * TURN
 
 
 @pytest.mark.leaves_garbage
 def test_garbage_in_the_place_of_turns_hurts_nobody(queue: Queue) -> None:
-    queue.client.set(queue.keys.turns(SHARERS), "garbage")
+    queue.client.set(queue.keys.of("turns", SHARERS), "garbage")
     reply = queue.ask(queue.request("1", tenant="a"), queue.request("2"))
     assert [int(v.code) for v in reply.results] == [0, 0]
-    assert reply.garbage == 1
+    assert reply.malformed == 1
 
 
 def test_every_route_forgets_the_turns_of_an_earlier_clock(queue: Queue) -> None:
@@ -150,7 +150,7 @@ def test_every_route_forgets_the_turns_of_an_earlier_clock(queue: Queue) -> None
     assert queue.virtual() is None
     queue.admit("new", route=OTHER, tenant="a")
     queue.admit("1", tenant="noisy")
-    assert set(queue.tags(queue.keys.waiting(LANE))) == {0}
+    assert set(queue.tags(queue.keys.of("waiting", LANE))) == {0}
     assert sharers_of(queue) == {flow_of(ROUTE, 8, "noisy")}
 
 
@@ -158,23 +158,23 @@ def test_what_is_cancelled_gives_its_turn_back(queue: Queue) -> None:
     flooded(queue, 5)
     queue.cancel(*(task_id(f"noisy{i}") for i in range(11, 15)))
     assert queue.admit("1", tenant="noisy").results[0].code == AdmitCode.ADMITTED
-    assert queue.tags(queue.keys.waiting(LANE)) == [10 * TURN, 11 * TURN]
+    assert queue.tags(queue.keys.of("waiting", LANE)) == [10 * TURN, 11 * TURN]
 
 
 def test_who_has_just_been_served_has_nothing_waiting(queue: Queue) -> None:
     flooded(queue, 0)
-    queue.figure(done=1000)
+    queue.measured(completed=1000)
     queue.admit(*(f"more{i}" for i in range(30)), tenant="noisy")
-    queue.figure(done=100)
+    queue.measured(completed=100)
     turns = {flow_of(ROUTE, 8, f"p{i}"): 20 * TURN for i in range(30)}
-    queue.client.zadd(queue.keys.turns(SHARERS), {**turns, flow_of(ROUTE, 8, "polite"): 10 * TURN})
+    queue.client.zadd(queue.keys.of("turns", SHARERS), {**turns, flow_of(ROUTE, 8, "polite"): 10 * TURN})
     assert codes(queue, "1", tenant="polite") == [0]
 
 
 def test_names_that_come_once_do_not_fill_the_memory(queue: Queue) -> None:
     queue.declare(100_000, started_ms=START_MS)
-    queue.client.zadd(queue.keys.clock(POOL), {"": 0})
+    queue.client.zadd(queue.keys.of("clock", POOL), {"": 0})
     many = {flow_of(ROUTE, 8, f"t{i}"): float(i) for i in range(12_000)}
-    queue.client.zadd(queue.keys.turns(SHARERS), many)
+    queue.client.zadd(queue.keys.of("turns", SHARERS), many)
     assert codes(queue, "1", tenant="late") == [0]
     assert len(sharers_of(queue)) == 10_001

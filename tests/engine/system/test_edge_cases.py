@@ -207,6 +207,6 @@ async def test_live_and_ready_answer_anyone_with_a_status_and_nothing_else(gatew
 async def test_no_slot_stays_taken_after_all_of_this(edge: System, server: EmbeddedServer) -> None:
     keys = Keys(edge.env["FLOODGATE_NAMESPACE"])
     with contextlib.closing(Redis.from_url(server.url)) as redis:
-        await until_async(lambda: redis.hlen(keys.tasks()) == 0)
+        await until_async(lambda: redis.hlen(keys.of("tasks")) == 0)
         assert not list(redis.scan_iter(f"{keys.prefix}slots:*"))
         assert not list(redis.scan_iter(f"{keys.prefix}running:*"))

@@ -62,7 +62,7 @@ class DecodeError:
         serving: Any = self.redis.zrange(self.keys.serving(self.lane), 0, 0)
         consumer = serving[0].decode()
         route = self.handler.route
-        parts = {"route": route, "lane": self.lane, "claimer": consumer, "pool": self.lane[:-2]}
+        parts = {"route": route, "lane": self.lane, "consumer": consumer, "pool": self.lane[:-2]}
         parts["group"] = "-" + consumer.partition("-")[2].rpartition(".")[0]
         parts |= {"pool, route, weight": f"{self.lane[:-2]}|{route}|8"}
         parts |= {"route, tenant": f"{route}|acme", "task": f"{route}.0123456789abcdef0123456789abcdef"}
@@ -132,7 +132,7 @@ def test_a_key_of_the_wrong_type_is_dropped_and_everything_goes_on(garbled: Deco
 
 
 def test_garbage_is_logged(garbled: DecodeError) -> None:
-    garbled.redis.zadd(garbled.keys.waiting(garbled.lane), {"some.garbage": 0})
+    garbled.redis.zadd(garbled.keys.of("waiting", garbled.lane), {"some.garbage": 0})
     garbled.redis.rpush(garbled.keys.wake(garbled.lane), "1")
     until(lambda: garbled.logged("garbage"))
     garbled.answers_again()
@@ -164,7 +164,7 @@ def test_a_task_of_another_envelope_version_is_answered_as_failed_and_logged(
     assert unpack_reply(values[b"r"]) == TaskReply(admission.id, TaskOutcome.FAILED)
     garbled.redis.delete(garbled.keys.inbox("tester"))
     assert garbled.worker.said(task=admission.id)
-    assert not garbled.redis.hexists(garbled.keys.tasks(), admission.id)
+    assert not garbled.redis.hexists(garbled.keys.of("tasks"), admission.id)
 
 
 def test_a_reply_of_another_envelope_version_is_dropped_and_logged(garbled: DecodeError) -> None:

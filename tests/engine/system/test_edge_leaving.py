@@ -60,7 +60,7 @@ async def test_a_client_that_leaves_while_waiting_frees_its_slot_and_nothing_run
     client: httpx.AsyncClient, gateway: App, edge: System, in_system: Redis, path: str
 ) -> None:
     _, places = KINDS[path]
-    tasks, tag = Keys(edge.env["FLOODGATE_NAMESPACE"]).tasks(), f"left-waiting-{path[1:]}"
+    tasks, tag = Keys(edge.env["FLOODGATE_NAMESPACE"]).of("tasks"), f"left-waiting-{path[1:]}"
     async with all_places_taken(client, edge, path, places):
         async with leaving(gateway, f"{path}?tag={tag}&seconds=0"):
             await until_async(lambda: in_system.hlen(tasks) == places + 1)

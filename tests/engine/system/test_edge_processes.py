@@ -158,8 +158,8 @@ async def test_another_project_under_the_same_namespace_is_an_error_line_of_both
     rolling.worker()
     rolling.worker(ROLLING_LEAST="3")
     ours = rolling.gateway()
-    theirs = rolling.gateway(FLOODGATE_HANDLERS="tests.engine.system.door_handlers", wait=False)
-    rolling.worker(FLOODGATE_HANDLERS="tests.engine.system.door_handlers", wait=False)
+    theirs = rolling.gateway(FLOODGATE_HANDLERS="tests.engine.system.admission_handlers", wait=False)
+    rolling.worker(FLOODGATE_HANDLERS="tests.engine.system.admission_handlers", wait=False)
     await until_async(lambda: all(app.said(event=OTHER_PROJECT, level="error") for app in (ours, theirs)), 15)
     assert len(ours.said(event=OTHER_PROJECT)) == 1
 

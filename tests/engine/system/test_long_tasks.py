@@ -20,7 +20,7 @@ from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.system import System, await_ready, system, until_async
 
-HANDLERS = "tests.engine.system.door_handlers"
+HANDLERS = "tests.engine.system.admission_handlers"
 ASYNC = {"prefer": "respond-async"}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from floodgate.broker.commands import AdmitCode
 from floodgate.broker.envelopes import TaskOutcome
-from floodgate.broker.lifecycle import AdmitCode
 from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, Refused
 from floodgate.gateway.responses import respond
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from floodgate.broker import commands as calls
+from floodgate.broker.commands import AdmitCode
 from floodgate.broker.keys import Keys
-from floodgate.broker.lifecycle import AdmitCode
 from floodgate.broker.scripts import LUA, SCRIPTS, assemble
 
 KEYS = Keys("shop")
@@ -30,7 +30,7 @@ EXAMPLES: dict[str, Callable[[int, int], calls.Call[Any]]] = {
         ],
     ),
     "claim": lambda i, _: calls.claim(
-        KEYS, valid_until_ms=1, consumer="c", serial=1, room=1, lease_ms=1, max_bytes=1, pool="p", lanes=["l"] * i
+        KEYS, valid_until_ms=1, consumer="c", serial=1, free=1, lease_ms=1, max_bytes=1, pool="p", lanes=["l"] * i
     ),
     "complete": lambda i, _: calls.complete(
         KEYS, [calls.Completion("l", "i", "r", "l", "f", "b", 1, 1, True, True, b"")] * i
@@ -40,10 +40,10 @@ EXAMPLES: dict[str, Callable[[int, int], calls.Call[Any]]] = {
     ),
     "cancel": lambda i, _: calls.cancel(KEYS, ["id"] * i),
     "release": lambda i, _: calls.release(KEYS, [calls.Released("l", "i", "r", True)] * i),
-    "reclaim": lambda i, _: calls.join(KEYS, consumer="c", last_serial=1, known=["l"] * i),
+    "reclaim": lambda i, _: calls.reclaim(KEYS, consumer="c", last_serial=1, known=["l"] * i),
     "reap": lambda _i, _j: calls.reap(KEYS, lease_ms=1, period_ms=1),
-    "look": lambda _i, _j: calls.look(KEYS, "id"),
-    "drop": lambda _i, _j: calls.drop(KEYS, "id"),
+    "poll": lambda _i, _j: calls.poll(KEYS, "id"),
+    "discard": lambda _i, _j: calls.discard(KEYS, "id"),
 }
 """A call of each script with so many of its repeated parts."""
 
@@ -83,8 +83,8 @@ def test_a_script_has_a_header_and_no_long_line(path: Path) -> None:
 
 def test_a_full_redis_refuses_admissions_and_nothing_else() -> None:
     flags = {name: script.text.partition("\n")[0].removeprefix("#!lua").strip() for name, script in SCRIPTS.items()}
-    assert {name for name, flag in flags.items() if flag != "flags=allow-oom"} == {"admit", "look"}
-    assert (flags["admit"], flags["look"]) == ("", "flags=no-writes")
+    assert {name for name, flag in flags.items() if flag != "flags=allow-oom"} == {"admit", "poll"}
+    assert (flags["admit"], flags["poll"]) == ("", "flags=no-writes")
 
 
 def test_the_codes_of_admission_are_those_of_python() -> None:

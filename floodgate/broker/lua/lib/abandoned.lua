@@ -26,6 +26,6 @@ local function drop_abandoned(now, since, batch)
     for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do drop_from(P .. 'waiting:' .. lane) end
     for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do drop_from(P .. 'parked:' .. route) end
   end
-  if dropped < batch then call('HSET', P .. 'reap', 'dropped', now) end
+  if dropped < batch then call('HSET', P .. 'reap', 'dropped_at', now) end
   return dropped >= batch
 end

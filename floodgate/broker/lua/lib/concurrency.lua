@@ -1,4 +1,4 @@
--- `places` is derived from `serving`, so it cannot drift: <lane> is the sum over the consumers that serve it, and
+-- `concurrency` is derived from `serving`, so it cannot drift: <lane> is the sum over the consumers that serve it, and
 -- <lane>| the sums of their groups. A consumer's name ends in its own concurrency. Returns the lane's consumers.
 --- @include lib/prelude
 local function count_concurrency(lane)
@@ -10,7 +10,7 @@ local function count_concurrency(lane)
   end
   for group, concurrency in pairs(groups) do list[#list + 1] = group .. '=' .. concurrency end
   table.sort(list) -- in another order it would look changed, and reap would write all holders anew
-  if sum > 0 then call('HSET', P .. 'places', lane, sum, lane .. '|', table.concat(list, ' '))
-  else call('HDEL', P .. 'places', lane, lane .. '|', lane .. '|pace') end
+  if sum > 0 then call('HSET', P .. 'concurrency', lane, sum, lane .. '|', table.concat(list, ' '))
+  else call('HDEL', P .. 'concurrency', lane, lane .. '|', lane .. '|rates') end
   return consumers
 end

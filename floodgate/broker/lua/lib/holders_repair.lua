@@ -8,24 +8,13 @@ local serving, files, changed = {}, { [P .. 'holders:left'] = true }, false
 
 -- Counts a lane's concurrency, and notes who serves it and whether that is as it was.
 local function recount(lane)
-  local before = call('HGET', P .. 'places', lane .. '|')
+  local before = call('HGET', P .. 'concurrency', lane .. '|')
   for group in string.gmatch(before or '', '([^ =]+)=') do files[P .. 'holders:' .. group] = true end
   for _, consumer in ipairs(count_concurrency(lane)) do
     serving[consumer] = true
     files[holders_key(consumer)] = true
   end
-  changed = changed or before ~= call('HGET', P .. 'places', lane .. '|')
-end
-
--- A lane that is not in `lanes` any more, but counted.
-local function recount_forgotten(walked)
-  for _, name in ipairs(call('HKEYS', P .. 'places')) do
-    local lane = string.match(name, '^(.*)|$')
-    if lane and not walked[lane] then
-      repair('serving:' .. lane, 'zset')
-      recount(lane)
-    end
-  end
+  changed = changed or before ~= call('HGET', P .. 'concurrency', lane .. '|')
 end
 
 -- Whoever left without naming all of its leases has records in a file that no lane tells of any more.

@@ -21,7 +21,7 @@ local function pool_of(lane) return string.match(lane, '^(.*):[^:]*$') or lane e
 -- A flow is <route>|<weight>|<tenant>, with |~ at its end where nobody waits on a connection.
 local function tenant_key(flow)
   local route, tenant = string.match(flow, '^([^|]*)|[^|]*|([^|]+)')
-  return route and P .. 'held:' .. route .. '|' .. tenant or nil
+  return route and P .. 'tenant_inflight:' .. route .. '|' .. tenant or nil
 end
 
 -- The finish tags of the tenants of a route and weight; those of all other flows are in the pool's clock.

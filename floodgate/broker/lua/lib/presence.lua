@@ -5,9 +5,9 @@
 -- While nobody could renew (Redis was frozen, restarted, failed over, its clock stepped), nobody is gone.
 local presences, lease_grace = {}, nil
 local function in_lease_grace(now)
-  local r = call('HMGET', P .. 'reap', 'last', 'until', 'gap')
-  local last, grace_end, gap = num(r[1]), num(r[2]), num(r[3])
-  return not (last and grace_end and gap) or now < grace_end or now < last or now - last > gap
+  local r = call('HMGET', P .. 'reap', 'last', 'lease_grace_until', 'gap')
+  local last, grace_until, gap = num(r[1]), num(r[2]), num(r[3])
+  return not (last and grace_until and gap) or now < grace_until or now < last or now - last > gap
 end
 local function is_gone(inbox, now)
   presences[inbox] = presences[inbox] or num(call('ZSCORE', P .. 'gateways', inbox)) or 1e15

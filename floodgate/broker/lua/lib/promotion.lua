@@ -42,7 +42,7 @@ local function promote()
   for route in pairs(freed) do
     local left = parked_count(route)
     if left > 0 then
-      local max_running, again = num(call('HGET', P .. 'figures:' .. route, 'max_running')) or 1e15, 0
+      local max_running, again = num(call('HGET', P .. 'statistics:' .. route, 'max_running')) or 1e15, 0
       if max_running < 1 then max_running = 1e15 end
       repeat
         local places = math.min(left, max_running - in_system(route) + left, MOST_PROMOTED)

@@ -29,7 +29,6 @@ end
 -- After an interruption nobody could renew: who was registered when it began is given the time to. Who took leave
 -- before is not there any more, so it gets none.
 local function sweep_registrations(now, lease_ms, least, interrupted)
-  local walked = {}
   for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
     local serving_key = P .. 'serving:' .. lane
     for _, consumer in ipairs(interrupted and call('ZRANGE', serving_key, 0, -1) or {}) do
@@ -37,8 +36,6 @@ local function sweep_registrations(now, lease_ms, least, interrupted)
     end
     call('ZREMRANGEBYSCORE', serving_key, '-inf', now)
     bound(serving_key, now, lease_ms, least)
-    walked[lane] = true
     recount(lane) -- always: with a count that is lost, nobody who would have to wait is admitted
   end
-  recount_forgotten(walked)
 end

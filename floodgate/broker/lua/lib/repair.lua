@@ -9,7 +9,7 @@ local function repair(key, kind)
   end
 end
 local SINGLE = {
-  reap = 'hash', tasks = 'hash', marks = 'hash', places = 'hash', contracts = 'hash', routes = 'set',
+  reap = 'hash', tasks = 'hash', attempts = 'hash', concurrency = 'hash', contracts = 'hash', routes = 'set',
   lanes = 'set', dead = 'stream', gateways = 'zset', unserved = 'zset', results = 'hash',
 }
 local function repair_all()
@@ -22,5 +22,5 @@ local function repair_all()
 end
 local function repair_route(route)
   for _, name in ipairs({ 'running:', 'slots:', 'parked:', 'stranded:' }) do repair(name .. route, 'zset') end
-  repair('figures:' .. route, 'hash')
+  repair('statistics:' .. route, 'hash')
 end

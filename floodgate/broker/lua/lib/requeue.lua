@@ -5,8 +5,8 @@
 -- Dead letters are bounded by construction: so many entries, none larger than 16 KiB and its fields.
 local LETTER_BYTES = 16384
 local function bury(id, used)
-  local blob, most = call('HGET', P .. 'tasks', id), num(call('HGET', P .. 'reap', 'dead')) or 780
-  local letter = { 'id', id, 'tries', used, 'blob', string.sub(blob, 1, LETTER_BYTES) }
+  local blob, most = call('HGET', P .. 'tasks', id), num(call('HGET', P .. 'reap', 'dead_entries')) or 780
+  local letter = { 'id', id, 'attempts', used, 'blob', string.sub(blob, 1, LETTER_BYTES) }
   if #blob > LETTER_BYTES then letter[7], letter[8] = 'cut', #blob end
   redis.pcall('XADD', P .. 'dead', 'MAXLEN', most, '*', unpack(letter))
   redis.pcall('EXPIRE', P .. 'dead', 604800)

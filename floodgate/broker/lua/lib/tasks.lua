@@ -23,11 +23,11 @@ local function route_of(id) return string.match(id, '^([^.]*)%.') or '' end
 
 -- Attempts used, or CANCELLED. Usually no task has a record, and one look at the key spares two calls per task.
 local CANCELLED = 'x'
-local any_attempts = call('EXISTS', P .. 'marks') == 1
-local function attempts_of(id) return any_attempts and call('HGET', P .. 'marks', id) end
+local any_attempts = call('EXISTS', P .. 'attempts') == 1
+local function attempts_of(id) return any_attempts and call('HGET', P .. 'attempts', id) end
 local function set_attempts(id, used)
   any_attempts = true
-  call('HSET', P .. 'marks', id, used)
+  call('HSET', P .. 'attempts', id, used)
 end
 
 -- An inbox is a gateway process, or '=<ttl_s>=<process or nothing>' for a 202, whose reply is kept as a result as well.
@@ -63,7 +63,7 @@ local function finish(id, route, flow)
   if inflight then on_loose('ZREM', inflight, id) end
   freed[route] = true
   call('HDEL', P .. 'tasks', id)
-  if any_attempts then call('HDEL', P .. 'marks', id) end
+  if any_attempts then call('HDEL', P .. 'attempts', id) end
   return call('ZREM', P .. 'slots:' .. route, id) == 1
 end
 local function finish_as(id, t, outcome)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from floodgate.broker.envelopes import VERSION
-from tests.engine.system.containers.crowd import BROKEN, CUT, SILENT, Crowd, crowd
+from tests.engine.system.containers.concurrent_clients import BROKEN, CUT, SILENT, Crowd, crowd
 from tests.engine.system.containers.stack import GATEWAYS, GETS, POSTS, WORKERS, Stack, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]

@@ -20,7 +20,7 @@ from tests.engine.leaks import leaks
 from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.system import App, System, await_ready, system, until_async
 
-HANDLERS = "tests.engine.system.door_handlers"
+HANDLERS = "tests.engine.system.admission_handlers"
 PLACES = 4
 
 
