@@ -285,8 +285,7 @@ def namespace(server: EmbeddedServer) -> Iterator[str]:
     name = f"t{secrets.token_hex(6)}"
     yield name
     with closing(Redis.from_url(server.url)) as client:
-        for key in client.scan_iter(match=f"{Keys(name).prefix}*", count=1000):
-            client.unlink(key)
+        client.unlink("", *client.scan_iter(match=f"{Keys(name).prefix}*", count=1000))
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 Owns the order of arguments and replies, which no other module knows: a record's
 fields stand in the order of its arguments, and are listed nowhere else. No I/O:
-`connection.run` sends a `Call` and hands the raw reply to its `read`. What no script
-wrote raises `DecodeError`.
+`connection.run` sends a `Call` and hands the raw reply to its `read`.
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
+from floodgate.broker.decoding import code_of, list_of, numbers, texts
 from floodgate.broker.keys import Keys
 from floodgate.broker.scripts import SCRIPTS, Script
 from floodgate.errors import DecodeError
@@ -26,7 +26,6 @@ LETTER_BYTES = 21 * 1024
 """What a dead letter takes at most: 16 KiB of the task (`lib/requeue.lua`), and what Redis adds."""
 
 T = TypeVar("T")
-C = TypeVar("C", bound=IntEnum)
 Argument = str | int | float | bytes
 
 
@@ -38,8 +37,7 @@ class AdmitCode(IntEnum):
     NO_WORKER = 2
     LATE = 3
     FULL = 4
-    SHARE = 5
-    """The tenant has its share of the slots, or of the turns."""
+    SHARE = 5  # the tenant has its share of the slots, or of the turns
 
 
 class Progress(IntEnum):
@@ -55,12 +53,9 @@ class CancelCode(IntEnum):
     """What `cancel` says of one id."""
 
     UNKNOWN = 0
-    REMOVED = 1
-    """Before it ran: its slot is free, it may be admitted again elsewhere."""
-    NOTIFIED = 2
-    """It runs: marked as cancelled, and its worker notified."""
-    REMOVED_AFTER_START = 3
-    """Before it ran again: it may have had an effect."""
+    REMOVED = 1  # before it ran: its slot is free, it may be admitted again elsewhere
+    NOTIFIED = 2  # it runs: recorded as cancelled, and its worker notified
+    REMOVED_AFTER_START = 3  # before it ran again: it may have had an effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +102,9 @@ class AdmitResult:
     """What became of one request."""
 
     code: AdmitCode
-    wait_ms: int
-    """Predicted, of what was admitted."""
-    remember_ms: int
-    """For how long to refuse others of the class without asking again."""
-    retry_after_ms: int
-    """Bare: the gateway spreads it over its clients."""
+    wait_ms: int  # predicted, of what was admitted
+    remember_ms: int  # for how long to refuse others of the class without asking again
+    retry_after_ms: int  # bare: the gateway spreads it over its clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +210,9 @@ class ReapReply:
     more: bool
 
 
-def _flat(record: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
-    return attrgetter(*(field.name for field in fields(record)))
-
-
-_CLASS, _COMPLETION, _RELEASED = _flat(AdmissionClass), _flat(Completion), _flat(Released)
+_CLASS, _COMPLETION, _RELEASED = (
+    attrgetter(*(field.name for field in fields(record))) for record in (AdmissionClass, Completion, Released)
+)
 """The fields of a record in their order, which is that of the script's arguments."""
 
 
@@ -248,7 +238,7 @@ def declare(
     listed = " ".join(f"{route}={digest}" for route, digest in sorted(digests.items()))
     routes: list[Argument] = [part for route, (most, running) in limits.items() for part in (route, most, running)]
     args = (started_ms, contract or "", listed, len(limits), *routes, *lanes)
-    return Call(SCRIPTS["declare"], keys.prefix, args, lambda reply: _numbers(reply, 2)[0])
+    return Call(SCRIPTS["declare"], keys.prefix, args, lambda reply: numbers(reply, 2)[0])
 
 
 def admit(
@@ -268,10 +258,10 @@ def admit(
     args += asked
 
     def read(reply: object) -> AdmitReply:
-        now_ms, stale, malformed, *given = _numbers(reply, 3)
+        now_ms, stale, malformed, *given = numbers(reply, 3)
         if not stale and len(given) != 4 * len(requests):
             raise DecodeError("admit answered other requests")
-        results = [AdmitResult(_code(AdmitCode, given[i]), *given[i + 1 : i + 4]) for i in range(0, len(given), 4)]
+        results = [AdmitResult(code_of(AdmitCode, given[i]), *given[i + 1 : i + 4]) for i in range(0, len(given), 4)]
         return AdmitReply(now_ms, stale == 1, malformed, tuple(results))
 
     return Call(SCRIPTS["admit"], keys.prefix, tuple(args), read)
@@ -293,8 +283,8 @@ def claim(
     args: tuple[Argument, ...] = (valid_until_ms, consumer, serial, free, lease_ms, max_bytes, pool, *lanes)
 
     def read(reply: object) -> ClaimReply:
-        parts = _list(reply, 3)
-        now_ms, registered, malformed = _numbers(parts[:3], 3)
+        parts = list_of(reply, 3)
+        now_ms, registered, malformed = numbers(parts[:3], 3)
         return ClaimReply(now_ms, registered == 1, malformed, tuple(_claimed(parts[3:])))
 
     return Call(SCRIPTS["claim"], keys.prefix, args, read)
@@ -320,16 +310,16 @@ def renew(
     args: tuple[Argument, ...] = (consumer, register_ms, lease_ms, len(lanes), *lanes, *pairs)
 
     def read(reply: object) -> RenewReply:
-        *first, gone, cancelled = _list(reply, 5, 5)
-        now_ms, malformed, joined = _numbers(first, 3)
-        return RenewReply(now_ms, malformed, joined == 1, _texts(gone), _texts(cancelled))
+        *first, gone, cancelled = list_of(reply, 5, 5)
+        now_ms, malformed, joined = numbers(first, 3)
+        return RenewReply(now_ms, malformed, joined == 1, texts(gone), texts(cancelled))
 
     return Call(SCRIPTS["renew"], keys.prefix, args, read)
 
 
 def cancel(keys: Keys, ids: Sequence[str], *, running: bool = True) -> Call[BatchReply[CancelCode]]:
     """Say that nobody waits for these tasks any more; without `running`, only those that still wait go."""
-    read = _batch(len(ids), lambda value: _code(CancelCode, value))
+    read = _batch(len(ids), lambda value: code_of(CancelCode, value))
     return Call(SCRIPTS["cancel"], keys.prefix, (int(running), *ids), read)
 
 
@@ -337,18 +327,18 @@ def poll(keys: Keys, id: str) -> Call[PollReply]:
     """Ask how far a task is that nobody waits for on a connection, and for its result."""
 
     def read(reply: object) -> PollReply:
-        *first, result = _list(reply, 3, 3)
-        now_ms, progress = _numbers(first, 2)
+        *first, result = list_of(reply, 3, 3)
+        now_ms, progress = numbers(first, 2)
         if not isinstance(result, bytes):
             raise DecodeError("a result that is no text")
-        return PollReply(now_ms, _code(Progress, progress), result)
+        return PollReply(now_ms, code_of(Progress, progress), result)
 
     return Call(SCRIPTS["poll"], keys.prefix, (id,), read)
 
 
 def discard(keys: Keys, task_id: str) -> Call[bool]:
     """Delete a kept result; reads as whether it was there."""
-    return Call(SCRIPTS["discard"], keys.prefix, (task_id,), lambda reply: _numbers(reply, 2, 0)[1] == 1)
+    return Call(SCRIPTS["discard"], keys.prefix, (task_id,), lambda reply: numbers(reply, 2, 0)[1] == 1)
 
 
 def release(keys: Keys, items: Sequence[Released]) -> Call[BatchReply[bool]]:
@@ -361,9 +351,9 @@ def reclaim(keys: Keys, *, consumer: str, last_serial: int, known: Collection[st
     """Take back every lease of `consumer` that is not `known` to it; reads as those."""
 
     def read(reply: object) -> BatchReply[str]:
-        *first, gone = _list(reply, 3, 3)
-        now_ms, malformed = _numbers(first, 2)
-        return BatchReply(now_ms, malformed, _texts(gone))
+        *first, gone = list_of(reply, 3, 3)
+        now_ms, malformed = numbers(first, 2)
+        return BatchReply(now_ms, malformed, texts(gone))
 
     return Call(SCRIPTS["reclaim"], keys.prefix, (consumer, last_serial, *known), read)
 
@@ -384,50 +374,16 @@ def reap(
     """
 
     def read(reply: object) -> ReapReply:
-        now_ms, ran, ended, expired, orphans, malformed, more = _numbers(reply, 7, 0)
+        now_ms, ran, ended, expired, orphans, malformed, more = numbers(reply, 7, 0)
         return ReapReply(now_ms, ran == 1, ended, expired, orphans, malformed, more == 1)
 
     args = (lease_ms, period_ms, batch, max(1, dead_bytes // LETTER_BYTES), gateway)
     return Call(SCRIPTS["reap"], keys.prefix, args, read)
 
 
-def read_contracts(stored: Mapping[bytes, bytes]) -> dict[str, dict[str, str]]:
-    """Read the hash `contracts`: contract → route → digest; what is malformed is left out."""
-    return {
-        contract.decode(errors="replace"): dict(
-            pair.split("=", 1) for pair in text.decode(errors="replace").split(" ") if "=" in pair
-        )
-        for contract, text in stored.items()
-    }
-
-
-def number(reply: object) -> int:
-    """Read a count that no script returned; what is none, an error among it, is 0."""
-    text = reply.decode("ascii", "replace") if isinstance(reply, bytes) else str(reply)
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
-
-
-def _list(reply: object, least: int, most: int | None = None) -> list[object]:
-    if not isinstance(reply, list) or len(reply) < least or (most is not None and len(reply) > most):
-        raise DecodeError("a script's reply that is no list, or of another length")
-    return reply
-
-
-def _numbers(reply: object, least: int, further: int | None = None) -> list[int]:
-    """Read a list of integers: `least` fixed ones, then exactly `further` (None: any number)."""
-    parts = _list(reply, least + (further or 0), None if further is None else least + further)
-    if not all(isinstance(part, int) for part in parts):
-        raise DecodeError("a script's reply with something else for a number")
-    return cast(list[int], parts)
-
-
-def _texts(reply: object) -> tuple[str, ...]:
-    return tuple(part.decode(errors="replace") for part in _list(reply, 0) if isinstance(part, bytes))
-
-
 def _batch(count: int, read: Callable[[int], T]) -> Callable[[object], BatchReply[T]]:
     def read_all(reply: object) -> BatchReply[T]:
-        now_ms, malformed, *given = _numbers(reply, 2, count)
+        now_ms, malformed, *given = numbers(reply, 2, count)
         return BatchReply(now_ms, malformed, tuple(map(read, given)))
 
     return read_all
@@ -441,10 +397,3 @@ def _claimed(parts: Sequence[object]) -> Iterator[Claimed]:
         if not (isinstance(id, bytes) and isinstance(attempts_used, int) and isinstance(blob, bytes)):
             raise DecodeError("a claim's reply with something else for a task")
         yield Claimed(id.decode(errors="replace"), attempts_used, blob)
-
-
-def _code(codes: type[C], value: int) -> C:
-    try:
-        return codes(value)
-    except ValueError as error:
-        raise DecodeError(f"an unknown code {value}") from error

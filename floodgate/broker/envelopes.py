@@ -1,17 +1,20 @@
 """The two envelopes that travel through Redis, and their only codec.
 
-A task goes from gateway to worker, a reply back. Pure: bytes in, dataclasses
-out, no I/O. Whatever Redis returns is hostile until `unpack_*` has checked it;
-anything else raises `DecodeError`, or `UnsupportedVersion` for another version's envelope.
+A task goes from gateway to worker, a reply back. The dataclasses' fields, in their
+order, are what is packed. Pure: bytes in, dataclasses out, no I/O. Whatever Redis
+returns is hostile until `unpack_*` has checked it; anything else raises `DecodeError`,
+or `UnsupportedVersion` for another version's envelope.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from types import NoneType
 from typing import Any, cast
 
@@ -20,7 +23,7 @@ import msgpack
 from floodgate.errors import DecodeError, UnsupportedVersion
 
 VERSION = 2
-"""Of both envelopes; the scripts write it too (`ending.lua`)."""
+"""Of both envelopes; the scripts write it too (`lib/tasks.lua`)."""
 _DEADLINE_DIGITS = 13
 _ARRAY_OF_TWO = b"\x92"
 _HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
@@ -32,11 +35,6 @@ _HEADER_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Names in lower case, and values, as HTTP sends them; a name may come twice."""
-_TASK_HEADER = (str, str, str, int, str, int, int)
-_TASK_BODIES = {(int, str, dict, str, list, bytes, caller, dict) for caller in (str, NoneType)}
-_REPLY = (int, str, str, int, tuple, bytes, int, int)
-_SHORT_REPLY = (int, str, str)
-"""The types of each part, compared as a whole: a fifth of the time that patterns take."""
 
 
 class TaskOutcome(StrEnum):
@@ -99,41 +97,48 @@ class TaskReply:
     run_ms: int = 0
 
 
+_PLAIN: dict[Any, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bytes": (bytes,),
+    "str | None": (str, NoneType),
+    "dict[str, str]": (dict,),
+    "dict[str, Any]": (dict,),
+    "TaskOutcome": (str,),
+}
+"""What a field's annotation may be in msgpack."""
+
+
+def _combinations(names: Sequence[str], of: type[Any], headers: type) -> set[tuple[type, ...]]:
+    """Return the types that the parts may have, compared as a whole: a fifth of the time that patterns take."""
+    types = {field.name: field.type for field in fields(of)}
+    return set(itertools.product(*(_PLAIN.get(types[name], (headers,)) for name in names)))
+
+
+_TASK = [field.name for field in fields(Task)][1:]  # the deadline stands before both parts, as digits
+_HEADER_FIELDS, _BODY_FIELDS = _TASK[:7], _TASK[7:]
+_header_of, _body_of = attrgetter(*_HEADER_FIELDS), attrgetter(*_BODY_FIELDS)
+_TASK_HEADERS = _combinations(_HEADER_FIELDS, Task, list)
+_TASK_BODIES = {(int, *types) for types in _combinations(_BODY_FIELDS, Task, list)}
+_REPLY_FIELDS = [field.name for field in fields(TaskReply)]
+_reply_of = attrgetter(*_REPLY_FIELDS)
+_REPLIES = {(int, *types) for types in _combinations(_REPLY_FIELDS, TaskReply, tuple)}
+_SHORT_REPLY = (int, str, str)
+
+
 def pack_task(task: Task) -> bytes:
     """Render a task: 13 digits deadline, msgpack header for the scripts, msgpack body for the worker."""
-    header = pack_header(task.route, task.lane, task.inbox, task.attempts, task.flow, task.weight, task.budget_ms)
-    return join_task(
-        task.deadline_ms,
-        header,
-        task.request_id,
-        task.path,
-        task.query,
-        task.headers,
-        task.body,
-        task.caller,
-        task.claims,
-    )
+    return join_task(task.deadline_ms, pack_header(*_header_of(task)), *_body_of(task))
 
 
-def pack_header(route: str, lane: str, inbox: str, attempts: int, flow: str, weight: int, budget_ms: int) -> bytes:
-    """Render what the scripts read of a task; the same for all of a route that ask for the same."""
-    return cast(bytes, msgpack.packb((route, lane, inbox, attempts, flow, weight, budget_ms)))
+def pack_header(*header: str | int) -> bytes:
+    """Render what the scripts read of a task, from `route` to `budget_ms`: the same for all that ask for the same."""
+    return cast(bytes, msgpack.packb(header))
 
 
-def join_task(
-    deadline_ms: int,
-    header: bytes,
-    request_id: str,
-    path: Mapping[str, str],
-    query: str,
-    headers: Headers,
-    body: bytes,
-    caller: str | None,
-    claims: Mapping[str, Any],
-) -> bytes:
-    """Render a task whose header is packed already: `pack_task` without a `Task`, which takes as long to make."""
-    rest = (VERSION, request_id, path, query, headers, body, caller, claims)
-    return b"%013d" % deadline_ms + header + cast(bytes, msgpack.packb(rest))
+def join_task(deadline_ms: int, header: bytes, *body: object) -> bytes:
+    """Render a task of a packed header and the fields from `request_id` on: a `Task` takes as long to make again."""
+    return b"%013d" % deadline_ms + header + cast(bytes, msgpack.packb((VERSION, *body)))
 
 
 def unpack_task(blob: bytes) -> Task:
@@ -142,40 +147,24 @@ def unpack_task(blob: bytes) -> Task:
     if len(digits) < _DEADLINE_DIGITS or not digits.isdigit():
         raise DecodeError("a task without a deadline")
     header, rest = _unpack_two(blob[_DEADLINE_DIGITS:])
-    if _types(header) != _TASK_HEADER:
-        raise DecodeError("a task with a strange header")
-    route, lane, inbox, attempts, flow, weight, budget_ms = header
+    if _types(header) not in _TASK_HEADERS:
+        raise DecodeError("a task with a malformed header")
     _check_version(rest)
     if _types(rest) not in _TASK_BODIES:
-        raise DecodeError("a task with a strange body")
-    _, request_id, path, query, headers, body, caller, claims = rest
-    if path and not all(isinstance(k, str) and isinstance(v, str) for k, v in path.items()):
-        raise DecodeError("a task with strange path parameters")
-    if claims and not all(isinstance(k, str) for k in claims):
-        raise DecodeError("a task with strange claims")
-    return Task(
-        int(digits),
-        route,
-        lane,
-        inbox,
-        attempts,
-        flow,
-        weight,
-        budget_ms,
-        request_id,
-        path,
-        query,
-        _pairs(headers) if headers else (),
-        body,
-        caller,
-        claims,
-    )
+        raise DecodeError("a task with a malformed body")
+    task = Task(int(digits), *header, *rest[1:])
+    if task.path and not all(isinstance(k, str) and isinstance(v, str) for k, v in task.path.items()):
+        raise DecodeError("a task with malformed path parameters")
+    if task.claims and not all(isinstance(k, str) for k in task.claims):
+        raise DecodeError("a task with malformed claims")
+    task.headers = _pairs(task.headers) if task.headers else ()
+    return task
 
 
 def inbox_of(blob: bytes) -> str:
     """Return where to answer a task whose body cannot be read; '' when that cannot be read either."""
     header = _header(blob)
-    return header[2] if len(header) == len(_TASK_HEADER) and isinstance(header[2], str) else ""
+    return header[2] if len(header) == len(_HEADER_FIELDS) and isinstance(header[2], str) else ""
 
 
 def _header(blob: bytes) -> list[Any]:
@@ -190,21 +179,7 @@ def _header(blob: bytes) -> list[Any]:
 
 def pack_reply(reply: TaskReply) -> bytes:
     """Render a reply as one msgpack array."""
-    return cast(
-        bytes,
-        msgpack.packb(
-            [
-                VERSION,
-                reply.task_id,
-                reply.outcome.value,
-                reply.status,
-                reply.headers,
-                reply.body,
-                reply.wait_ms,
-                reply.run_ms,
-            ]
-        ),
-    )
+    return cast(bytes, msgpack.packb((VERSION, *_reply_of(reply))))
 
 
 def unpack_reply(data: bytes) -> TaskReply:
@@ -214,15 +189,15 @@ def unpack_reply(data: bytes) -> TaskReply:
     types = _types(parts)
     if types == _SHORT_REPLY and parts[2] in ("expired", "lost", "dropped", "kept"):
         return TaskReply(parts[1], TaskOutcome(parts[2]))
-    if types != _REPLY or parts[2] not in ("done", "failed", "expired"):
-        raise DecodeError("a reply of a strange form")
+    if types not in _REPLIES or parts[2] not in ("done", "failed", "expired"):
+        raise DecodeError("a malformed reply")
     _, task_id, outcome, status, headers, body, wait_ms, run_ms = parts
     if outcome == "done" and not 200 <= status <= 599:
-        raise DecodeError("a reply with a strange status")
+        raise DecodeError("a reply with a malformed status")
     try:
         checked = _without_framing(headers)
     except TypeError as error:  # a map among them cannot be looked up
-        raise DecodeError("an envelope with strange headers") from error
+        raise DecodeError("an envelope with malformed headers") from error
     wait_ms, run_ms = max(0, min(wait_ms, MOST_MS)), max(0, min(run_ms, MOST_MS))
     return TaskReply(task_id, _OUTCOMES[outcome], status, checked, body, wait_ms, run_ms)
 
@@ -241,7 +216,7 @@ def _check_version(parts: Sequence[Any]) -> None:
 def _pairs(headers: Sequence[Any]) -> Headers:
     pairs = tuple(tuple(pair) for pair in headers if type(pair) in (list, tuple))
     if len(pairs) != len(headers) or not all(_types(pair) == (bytes, bytes) for pair in pairs):
-        raise DecodeError("an envelope with strange headers")
+        raise DecodeError("an envelope with malformed headers")
     return pairs
 
 
@@ -252,7 +227,7 @@ def _without_framing(parts: tuple[Any, ...]) -> Headers:
     if any(name in RESERVED_HEADERS for name, _ in headers):
         raise DecodeError("a reply with headers of the server's own")
     if not all(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value) for name, value in headers):
-        raise DecodeError("a reply with strange headers")
+        raise DecodeError("a reply with malformed headers")
     return headers
 
 

@@ -63,7 +63,7 @@ class TypedArguments:
         try:
             plain = self._plain(arguments)
         except ValueError:  # no instance of its annotation: perhaps something that validation makes one of
-            arguments = self._adapter.validate_python(arguments)
+            arguments = self._validated(arguments)
             plain = self._plain(arguments)
         return to_json({name: _unhidden(arguments[name], plain[name]) for name in arguments})
 
@@ -74,6 +74,13 @@ class TypedArguments:
         except ValidationError as error:
             raise RequestValidationError(error.errors()) from error
         return {name: given[name] if name in given else field.get_default() for name, field in self.fields.items()}
+
+    def _validated(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return self._adapter.validate_python(arguments)
+        except ValidationError as error:
+            faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+            raise ValueError("; ".join(faults)) from error
 
     def _plain(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         given: Any = arguments

@@ -11,7 +11,8 @@ import asyncio
 from collections import Counter
 
 from floodgate.broker.clock import RedisClock
-from floodgate.broker.commands import Argument, number
+from floodgate.broker.commands import Argument
+from floodgate.broker.decoding import number
 from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Pipeline
 from floodgate.declare.registry import Handler, Registry

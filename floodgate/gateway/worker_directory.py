@@ -13,8 +13,8 @@ import time
 from typing import Any
 
 from floodgate.broker.clock import RedisClock
-from floodgate.broker.commands import number, read_contracts
 from floodgate.broker.connection import Client, redis_errors
+from floodgate.broker.decoding import number, read_contracts
 from floodgate.broker.keys import Keys, lane_of
 from floodgate.declare.registry import OTHER_PROJECT, Handler, Registry
 from floodgate.operations.logs import fields

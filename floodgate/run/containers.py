@@ -11,7 +11,7 @@ import functools
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from floodgate.operations import environment
@@ -61,8 +61,8 @@ def up(gateways: str | None, workers: str | None) -> None:
     wanted = plan()
     _check_numbers({"GATEWAYS": wanted.gateways, "WORKERS": wanted.workers})
     _check_ports({"GATEWAY_PORT": wanted.port, "OPS_PORT": wanted.ops_port})
-    _warn_of_old_names(wanted)
-    made = keep_secrets(ENV_FILE, os.environ, (TOKEN, *(() if wanted.redis.url else PASSWORDS)))
+    warn_of_old_names(wanted.settings)
+    made = keep_secrets(ENV_FILE, os.environ, (TOKEN, *(() if wanted.redis_url else PASSWORDS)))
     if made:
         say(f"made {', '.join(made)} in {ENV_FILE}")
     wanted = plan()
@@ -127,10 +127,10 @@ def roll() -> None:
     _allow(wanted)
 
 
-def _warn_of_old_names(wanted: Plan) -> None:
-    names = [name.removeprefix(environment.PREFIX).lower() for name in wanted.settings if name.startswith("FLOOD")]
-    fields = [name for name in names if name not in TYPED]
-    for line in environment.notes(variables(ENV_FILE) | os.environ, fields):
+def warn_of_old_names(settings: Iterable[str]) -> None:
+    """Say which of the apps' variables `.env` or the shell sets under a name that is not read any more."""
+    names = [name.removeprefix(environment.PREFIX).lower() for name in settings if name.startswith(environment.PREFIX)]
+    for line in environment.notes(variables(ENV_FILE) | os.environ, [name for name in names if name not in TYPED]):
         say(line)
 
 
@@ -180,20 +180,19 @@ def _release(image: str) -> None:
 
 def _allow(wanted: Plan, *, also_before: bool = False) -> None:
     """Write who may do what in the Redis of the compose file, and have a running one read it."""
-    redis = wanted.redis
-    if redis.url or not redis.password:
+    if wanted.redis_url or not wanted.passwords[0]:
         return
-    for name, password in zip(PASSWORDS, (redis.password, redis.admin_password), strict=True):
+    for name, password in zip(PASSWORDS, wanted.passwords, strict=True):
         if not re.fullmatch(r"[\w.~-]+", password, re.ASCII):
             raise Failed(f"{name} is a part of an address: letters, digits and -._~ only")
     before = USERS.read_text() if USERS.exists() else ""
-    text = users(wanted.namespace, redis.password, redis.admin_password, before if also_before else "")
+    text = users(wanted.namespace, *wanted.passwords, before if also_before else "")
     if text != before:
         USERS.write_text(text)
         USERS.chmod(0o644)  # digests of long random words, for the user of the container
         for container in containers("redis", running=True):
             load = ("exec", "--env", "REDISCLI_AUTH", container, "redis-cli", "ACL", "LOAD")
-            said = docker(*load, REDISCLI_AUTH=redis.admin_password).strip()
+            said = docker(*load, REDISCLI_AUTH=wanted.passwords[1]).strip()
             if said != "OK" and "not configured to use an ACL file" not in said:  # that one is about to be replaced
                 raise Failed(f"Redis did not take its users ({said}): docker compose restart redis, then this again")
 

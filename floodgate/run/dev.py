@@ -1,7 +1,7 @@
 """`make dev`: the whole system on one machine, in one terminal, until Ctrl-C.
 
-Owns the order of start and stop: server, worker, gateway, and back. Must not know
-how an app is run (`processes`) or what a change means (`reload`).
+Owns the order of start and stop: server, worker, gateway, and back; and the reload on
+change, unless the change is a mistake. Must not know how an app is run.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Coroutine
+import sys
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
+from watchfiles import PythonFilter, awatch
 
 from floodgate.errors import ConfigurationError
 from floodgate.operations import environment
@@ -21,10 +23,10 @@ from floodgate.operations.settings import Settings, faults
 from floodgate.run.embedded_server import EmbeddedServer, ServerFailed
 from floodgate.run.processes import HOST, KILL_MARGIN_S, App, Service
 from floodgate.run.readiness import announce, first_path, get, taken
-from floodgate.run.reload import say, until_it_builds, watch, watched
 
 FIRST_ANSWER_S = 60.0
 POLL_S = 0.1
+SOURCES = ("shared", "gateway_app", "worker_app", "floodgate")
 TYPED = ("GATEWAY_PORT", "WORKER_PORT", "OPS_TOKEN")
 """What stands before `make dev` or in the shell without the settings' prefix, as it does for `make up`."""
 
@@ -64,9 +66,9 @@ def dev() -> int:
 
 
 async def _run(settings: Settings, variables: dict[str, str]) -> int:
-    directories = watched(Path.cwd(), settings.handlers)
+    directories = _watched(Path.cwd(), settings.handlers)
     stopping = _on_signals()
-    if not await _before(stopping, until_it_builds(directories, variables)):
+    if not await _before(stopping, _until_it_builds(directories, variables)):
         return 0
     worker = Service("worker", "worker_app.main:build", settings.worker_port, 35)
     gateway = Service("gateway", "gateway_app.main:build", settings.gateway_port, 36)
@@ -88,7 +90,7 @@ async def _serve(
 
     async with asyncio.TaskGroup() as group:
         ends = {group.create_task(app.ended()): app for app in apps}
-        side = [group.create_task(watch(directories, variables, reload)), group.create_task(_announce(settings))]
+        side = [group.create_task(_watch(directories, variables, reload)), group.create_task(_announce(settings))]
         stop = group.create_task(stopping.wait())
         await asyncio.wait([*ends, stop], return_when=asyncio.FIRST_COMPLETED)
         ended = [(app, task.result()) for task, app in ends.items() if task.done()]
@@ -151,3 +153,63 @@ async def _until_ok(url: str) -> bytes:
         if status // 100 == 2:
             return body
         await asyncio.sleep(POLL_S)
+
+
+def _watched(root: Path, handlers: str) -> list[Path]:
+    """Return the directories whose Python files matter; `handlers` may lie outside the usual ones."""
+    names = {*SOURCES, handlers.partition(".")[0]}
+    return sorted(root / name for name in names if (root / name).is_dir())
+
+
+async def _mistake(environment: Mapping[str, str]) -> str | None:
+    """Build both apps in a fresh interpreter, the user's part included; return what it prints when that fails."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "floodgate", "declared"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=environment,
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode == 0:
+        return None
+    lines = output.decode(errors="replace").splitlines()
+    return "\n".join(line for line in lines if not line.startswith('  File "<frozen'))  # the import machinery's own
+
+
+async def _watch(directories: list[Path], environment: Mapping[str, str], reload: Callable[[], None]) -> None:
+    """Call `reload` after every change that both apps can be built from; print the mistake of another."""
+    async for changes in awatch(*directories, watch_filter=PythonFilter()):
+        names = ", ".join(sorted({Path(path).name for _, path in changes}))
+        error = await _mistake(environment)
+        if error is None:
+            say(f"{names} changed: reloading")
+            reload()
+        else:
+            say(f"{names} changed, and the apps cannot be built from it; the old version goes on serving:\n{error}")
+
+
+async def _until_it_builds(directories: list[Path], environment: Mapping[str, str]) -> None:
+    """Return when both apps can be built; say what is wrong until then."""
+    changes = awatch(*directories, watch_filter=PythonFilter())
+    while True:
+        change = asyncio.ensure_future(anext(changes))  # before the trial, so that a change during it counts
+        try:
+            error = await _mistake(environment)
+            if error is None:
+                return
+            say(f"the apps cannot be built; repair this and it goes on:\n{error}")
+            await change
+        finally:
+            change.cancel()
+
+
+def say(text: str) -> None:
+    """Print a line of the development system itself."""
+    for line in text.splitlines():
+        print(f"dev     | {line}", flush=True)

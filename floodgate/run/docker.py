@@ -22,16 +22,6 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Redis:
-    """Which Redis the apps have; what is not set is empty."""
-
-    url: str
-    """Of one's own; else it is the one of the compose file."""
-    password: str
-    admin_password: str
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What the compose file wants of this machine."""
 
@@ -45,7 +35,10 @@ class Plan:
     namespace: str
     settings: frozenset[str]
     """The variables of the apps."""
-    redis: Redis
+    redis_url: str
+    """Of one's own; empty where it is the one of the compose file."""
+    passwords: tuple[str, str]
+    """Of the apps' user and of the administrator in the Redis of the compose file; empty where not set."""
     start_s: float
     """What an app may take to be ready."""
 
@@ -119,7 +112,7 @@ def plan() -> Plan:
         if many := re.search(r"services\.([a-z-]+)\.deploy\.replicas", str(error)):
             raise Failed(f"{many[1].replace('-', '_').upper()}S must be a whole number") from None
         raise Failed(f"docker-compose.yml does not go with what .env and the shell set: {error}") from None
-    services, redis = told["services"], Redis(**told["x-make"]["redis"])
+    services, redis = told["services"], told["x-make"]["redis"]
     ports = {port["target"]: int(port["published"]) for port in services["balancer"]["ports"]}
     gateways, workers = (int(services[fleet]["deploy"]["replicas"]) for fleet in ("gateway", "worker"))
     given = services["worker"]["environment"]
@@ -132,6 +125,7 @@ def plan() -> Plan:
         image=services["gateway"]["image"],
         namespace=given["FLOODGATE_NAMESPACE"],
         settings=frozenset(given),
-        redis=redis,
+        redis_url=redis["url"],
+        passwords=(redis["password"], redis["admin_password"]),
         start_s=float(told["x-make"]["start_s"]),
     )

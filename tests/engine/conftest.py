@@ -72,8 +72,7 @@ def namespace(request: pytest.FixtureRequest, server: EmbeddedServer) -> Iterato
     with contextlib.closing(Redis.from_url(server.url)) as client:
         keys = Keys(name)
         found = [] if request.node.get_closest_marker("leaves_garbage") else leaks(client, keys)
-        for key in client.scan_iter(match=f"{keys.prefix}*", count=1000):
-            client.unlink(key)
+        client.unlink("", *client.scan_iter(match=f"{keys.prefix}*", count=1000))
     assert found == []
 
 

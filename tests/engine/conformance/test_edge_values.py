@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -36,26 +36,15 @@ def _untold(case: Case, parts: dict[str, Any]) -> bool:
     return False
 
 
-@pytest.mark.parametrize("kind", edge_cases.QUERIES)
-async def test_an_edge_case_in_the_query_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
-    assert await different(pair, edge_cases.in_query(edge_cases.QUERIES[kind])) == []
-
-
-@pytest.mark.parametrize("kind", edge_cases.PATHS)
-async def test_an_edge_case_in_the_path_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
-    assert await different(pair, edge_cases.in_path(edge_cases.PATHS[kind])) == []
-
-
-@pytest.mark.parametrize("kind", edge_cases.HEADERS)
-async def test_an_edge_case_of_a_header_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
-    assert await different(pair, edge_cases.in_header(edge_cases.HEADERS[kind])) == []
-
-
-@pytest.mark.parametrize("kind", edge_cases.COOKIES)
-async def test_an_edge_case_of_a_cookie_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
-    assert await different(pair, edge_cases.in_cookie(edge_cases.COOKIES[kind])) == []
-
-
-@pytest.mark.parametrize("kind", edge_cases.BODIES)
-async def test_an_edge_case_of_a_body_is_read_as_plain_fastapi_reads_it(pair: Pair, kind: str) -> None:
-    assert await different(pair, edge_cases.in_body(edge_cases.BODIES[kind])) == []
+@pytest.mark.parametrize(
+    ("cases_in", "place"),
+    [
+        pytest.param(cases_in, places[name], id=f"{cases_in.__name__} {name}")
+        for cases_in, places in edge_cases.PLACES
+        for name in places
+    ],
+)
+async def test_an_edge_case_is_read_as_plain_fastapi_reads_it(
+    pair: Pair, cases_in: Callable[[Any], Iterable[Case]], place: Any
+) -> None:
+    assert await different(pair, cases_in(place)) == []

@@ -21,15 +21,15 @@ def outcome(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json().get("title", "")
 
 
-async def test_a_worker_takes_the_requests_up_to_its_level_and_no_dearer_ones(pair: Pair, served: System) -> None:
+async def test_a_worker_takes_the_requests_up_to_its_level_and_no_dearer_ones(pair: Pair, conforming: System) -> None:
     assert outcome(await pair.ours.post("/levels/job?depth=6", json=CHEAP)) == (200, "")
     assert outcome(await pair.ours.post("/levels/job?depth=7", json=CHEAP)) == (503, "No worker")
     assert outcome(await pair.ours.post("/levels/job", json=DEAR)) == (503, "No worker")
     assert outcome(await pair.ours.get("/levels/fixed")) == (503, "No worker")
 
-    dear_worker = await asyncio.to_thread(served.worker)
+    dear_worker = await asyncio.to_thread(conforming.worker)
     try:
-        await until_async(lambda: httpx.get(f"{served.apps[1].url}/levels/fixed").status_code == 200)
+        await until_async(lambda: httpx.get(f"{conforming.apps[0].url}/levels/fixed").status_code == 200)
         assert outcome(await pair.ours.post("/levels/job?depth=9", json=CHEAP)) == (200, "")
         assert outcome(await pair.ours.post("/levels/job", json=DEAR)) == (200, "")
     finally:

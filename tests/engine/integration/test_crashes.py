@@ -14,9 +14,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from floodgate.broker.keys import Keys
 from tests.engine.leaks import leaks_in
-from tests.engine.queueing import LEASE_MS, ROUTE, START_MS, WORKER, Queue, lease, task_id
+from tests.engine.queueing import LANE, LEASE_MS, ROUTE, START_MS, WORKER, Queue, lease, task_id
 from tests.engine.snapshot import ids
 
 OTHER = "ba9876543210"
@@ -58,7 +57,7 @@ def late(queue: Queue) -> None:
     """Let leases, registrations and deadlines end unseen, but for too short a time for mercy."""
     queue.advance(2000)
     for known in queue.running():
-        queue.client.zadd(queue.keys.running(ROUTE), {known: queue.now_ms - 1})
+        queue.client.zadd(queue.keys.of("running", ROUTE), {known: queue.now_ms - 1})
     queue.client.hset(queue.keys.reap(), "last", queue.now_ms - 1000)
 
 
@@ -124,8 +123,11 @@ def recover(queue: Queue, when: str) -> None:
     """Let leases and deadlines pass; then nothing is left, nobody was answered twice, and work goes on."""
     for _ in range(20):
         queue.pass_time(1000, alive=[WORKER])
-        waiting = [id for id in queue.waiting() if id.startswith(ROUTE)]
-        assert len(waiting) + len(queue.running()) <= MOST_RUNNING, when
+        with queue.client.pipeline(transaction=False) as both:
+            both.zrange(queue.keys.of("waiting", LANE), 0, -1)
+            both.zcard(queue.keys.of("running", ROUTE))
+            waiting, running = both.execute()
+        assert sum(id.startswith(ROUTE.encode()) for id in waiting) + running <= MOST_RUNNING, when
     found = queue.snapshot()
     # a bell gets its time to live in the next call, and between the two nothing can fail
     assert [line for line in leaks_in(found) if not line.startswith("control:")] == [], when
@@ -144,5 +146,4 @@ def recover(queue: Queue, when: str) -> None:
     assert queue.codes("new", tenant="t") == [0], when
     assert queue.claimed(9) == [task_id("new")], when
     assert queue.complete(lease("new", 9)) == [True], when
-    for key in queue.client.scan_iter(match=f"{Keys(queue.keys.namespace).prefix}*", count=1000):
-        queue.client.unlink(key)
+    queue.client.unlink(*queue.client.scan_iter(match=f"{queue.keys.prefix}*", count=1000))

@@ -110,7 +110,7 @@ class QueueMachine(RuleBasedStateMachine):
         for name, code in zip(names, codes, strict=True):
             full = inflight >= share * LIMITS[route] / 1000
             expected = 2 if not self.model.served(LANE_OF[route], now_ms) else 4 if full else 0
-            # the rule itself is compared in test_rule
+            # the rule itself is shown by examples in test_door, test_turns and test_tenants
             assert code == expected or (code == 3 and expected == 0 and inflight) or (code == 5 and tenant and holds)
             if code == 0:
                 inflight, holds = inflight + 1, holds + 1

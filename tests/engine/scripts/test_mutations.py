@@ -37,7 +37,8 @@ from tests.engine.scripts import (
     test_tenants,
     test_turns,
 )
-from tests.engine.scripts.mutations import MUTATIONS, Mutation
+from tests.engine.scripts.mutation import Mutation
+from tests.engine.scripts.mutations import MUTATIONS
 from tests.engine.scripts.test_property import QUICK, check
 
 _NUMBERS = itertools.count()
@@ -65,7 +66,7 @@ ALSO_BY_HISTORIES = (
     "a cancelled run gets no reply", "a tenant gives back", "a result is kept", "a dead worker's run ends",
     "what may not run is parked", "what waits for nobody is not started",
 )  # fmt: skip
-"""Those that every random run of 80 histories has noticed, not only the fixed ones."""
+"""Those that random histories notice as well, not only the fixed scenarios."""
 EACH = [
     pytest.param(module, mutation, id=mutation.promise.replace(" ", "-"))
     for module, mutations in MUTATIONS.items()

@@ -52,5 +52,5 @@ def test_random_histories_keep_every_promise_on_redis() -> None:
         check(server.url)
 
 
-QUICK = settings(RANDOM, max_examples=80)
+QUICK = settings(RANDOM, max_examples=160)
 """For the deliberate mistakes, which show soon."""

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from redis import Redis
 
-from floodgate.broker.keys import Keys
 from floodgate.run.embedded_server import EmbeddedServer
-from tests.engine.leaks import leaks
-from tests.engine.system.system import App, System, await_ready, system
+from tests.engine.system.system import App, System, served, system
 
 PLACES = 8
 THREADS = 4
@@ -24,19 +19,16 @@ MOST_RESULT = 100_000
 
 @pytest.fixture(scope="module")
 def edge(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """One gateway and one worker, small in every respect; after the module no key is left behind."""
-    name = f"edge{uuid.uuid4().hex[:10]}"
-    small = {"FLOODGATE_WORKER_CONCURRENCY": PLACES, "FLOODGATE_WORKER_THREADS": THREADS}
-    small |= {"FLOODGATE_MAX_BODY_BYTES": MOST_BODY, "FLOODGATE_MAX_RESULT_BYTES": MOST_RESULT}
-    env = {key: str(value) for key, value in small.items()}
-    with system(tmp_path_factory.mktemp("edge"), server.url, name, **env) as running:
-        running.worker(wait=False)
-        running.gateway()
-        running.apps.reverse()  # the gateway first
-        await_ready(running.apps[1])
+    """One gateway and one worker, small in every respect."""
+    with served(
+        server,
+        tmp_path_factory,
+        worker_concurrency=PLACES,
+        worker_threads=THREADS,
+        max_body_bytes=MOST_BODY,
+        max_result_bytes=MOST_RESULT,
+    ) as running:
         yield running
-    with contextlib.closing(Redis.from_url(server.url)) as client:
-        assert leaks(client, Keys(name)) == []
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,12 @@ from typing import Any, Protocol
 
 import httpx
 import psutil
+import pytest
+from redis import Redis
 
+from floodgate.broker.keys import Keys
+from floodgate.run.embedded_server import EmbeddedServer
+from tests.engine.leaks import leaks
 from tests.engine.system import forking
 
 ROOT = Path(__file__).parents[3]
@@ -194,6 +200,28 @@ def system(
         yield running
     finally:
         running.stop()
+
+
+@contextlib.contextmanager
+def served(
+    server: EmbeddedServer,
+    factory: pytest.TempPathFactory,
+    handlers: str = EDGE_HANDLERS,
+    *,
+    gateway: str = "gateway_app.main:build",
+    of_worker: Mapping[str, str] = {},
+    **settings: object,
+) -> Iterator[System]:
+    """Return one gateway, the first of `apps`, and one worker, both ready; at the end no key is left behind."""
+    name = f"s{uuid.uuid4().hex[:10]}"
+    env = {f"FLOODGATE_{setting.upper()}": str(value) for setting, value in settings.items()}
+    with system(factory.mktemp(name), server.url, name, handlers, **env) as running:
+        apps = running.gateway(wait=False, factory=gateway), running.worker(wait=False, **of_worker)
+        for app in apps:
+            await_ready(app)
+        yield running
+    with contextlib.closing(Redis.from_url(server.url)) as client:
+        assert leaks(client, Keys(name)) == []
 
 
 def await_ready(app: App) -> None:

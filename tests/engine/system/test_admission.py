@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -14,11 +13,9 @@ import httpx
 import pytest
 from redis import Redis
 
-from floodgate.broker.keys import Keys
 from floodgate.run.embedded_server import EmbeddedServer
-from tests.engine.leaks import leaks
 from tests.engine.system.edge_assertions import assert_problem
-from tests.engine.system.system import App, System, await_ready, system, until_async
+from tests.engine.system.system import App, System, served, until_async
 
 HANDLERS = "tests.engine.system.admission_handlers"
 PLACES = 4
@@ -26,17 +23,9 @@ PLACES = 4
 
 @pytest.fixture(scope="module")
 def door(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """One gateway and one worker with four places; after the module no key is left behind."""
-    name = f"door{uuid.uuid4().hex[:10]}"
-    with system(
-        tmp_path_factory.mktemp("door"), server.url, name, HANDLERS, FLOODGATE_WORKER_CONCURRENCY=str(PLACES)
-    ) as running:
-        gateway = running.gateway(wait=False)
-        await_ready(running.worker())
-        await_ready(gateway)
+    """One gateway and one worker with four places."""
+    with served(server, tmp_path_factory, HANDLERS, worker_concurrency=PLACES) as running:
         yield running
-    with contextlib.closing(Redis.from_url(server.url)) as client:
-        assert leaks(client, Keys(name)) == []
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ NOT_TEXT = b"\xff\xfe"
 
 
 @dataclass(frozen=True, slots=True)
-class DecodeError:
+class Malformed:
     """A running system into whose keys a test writes."""
 
     system: System
@@ -69,7 +69,7 @@ class DecodeError:
         return f"{self.keys.prefix}{name}:{parts[kind.per]}"
 
     def answers(self) -> bool:
-        return self.gateway.status("/short?tag=garbled&seconds=0") == 200
+        return self.gateway.status("/short?tag=malformed&seconds=0") == 200
 
     def answers_again(self, limit_s: float = 8) -> None:
         """Everything serves as before, in the same processes."""
@@ -85,15 +85,15 @@ class DecodeError:
 
 
 @pytest.fixture(scope="module")
-def garbled(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DecodeError]:
+def malformed(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Malformed]:
     name = f"g{uuid.uuid4().hex[:10]}"
-    directory: Path = tmp_path_factory.mktemp("garbled")
+    directory: Path = tmp_path_factory.mktemp("malformed")
     keys = Keys(name)
     with contextlib.closing(Redis.from_url(server.url)) as redis:
         with system(directory, server.url, name) as running:
             running.gateway(wait=False)
             running.worker()
-            found = DecodeError(running, redis, keys, discover(Settings(handlers=EDGE_HANDLERS)))
+            found = Malformed(running, redis, keys, discover(Settings(handlers=EDGE_HANDLERS)))
             until(lambda: running.apps[0].ready)
             found.answers_again()
             yield found
@@ -118,57 +118,58 @@ def add_garbage(redis: Redis, key: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CATALOGUE, ids=lambda kind: kind.name)
-def test_garbage_in_any_key_stops_nobody(garbled: DecodeError, kind: Any) -> None:
-    add_garbage(garbled.redis, garbled.key(kind.name), kind.type)
-    garbled.answers_again()
+def test_garbage_in_any_key_stops_nobody(malformed: Malformed, kind: Any) -> None:
+    add_garbage(malformed.redis, malformed.key(kind.name), kind.type)
+    malformed.answers_again()
 
 
 @pytest.mark.parametrize("kind", CATALOGUE, ids=lambda kind: kind.name)
-def test_a_key_of_the_wrong_type_is_dropped_and_everything_goes_on(garbled: DecodeError, kind: Any) -> None:
-    key = garbled.key(kind.name)
-    garbled.redis.delete(key)
-    garbled.redis.set(key, NOT_TEXT)
-    garbled.answers_again()
+def test_a_key_of_the_wrong_type_is_dropped_and_everything_goes_on(malformed: Malformed, kind: Any) -> None:
+    key = malformed.key(kind.name)
+    malformed.redis.delete(key)
+    malformed.redis.set(key, NOT_TEXT)
+    malformed.answers_again()
 
 
-def test_garbage_is_logged(garbled: DecodeError) -> None:
-    garbled.redis.zadd(garbled.keys.of("waiting", garbled.lane), {"some.garbage": 0})
-    garbled.redis.rpush(garbled.keys.wake(garbled.lane), "1")
-    until(lambda: garbled.logged("garbage"))
-    garbled.answers_again()
+def test_garbage_is_logged(malformed: Malformed) -> None:
+    malformed.redis.zadd(malformed.keys.of("waiting", malformed.lane), {"some.garbage": 0})
+    malformed.redis.rpush(malformed.keys.wake(malformed.lane), "1")
+    until(lambda: malformed.logged("garbage"))
+    malformed.answers_again()
 
 
-def blob_of(garbled: DecodeError, task_id: str) -> AdmitRequest:
+def blob_of(malformed: Malformed, task_id: str) -> AdmitRequest:
     """A good task of ours, of a gateway called `tester`."""
-    handler = garbled.handler
+    handler = malformed.handler
     flow = f"{handler.route}|8|"
     deadline_ms = round(time.time() * 1000) + 5000
-    task = Task(deadline_ms, handler.route, garbled.lane, "tester", 2, flow, 8, 5000, task_id)
-    kind = AdmissionClass(handler.route, garbled.lane, flow, 8, 1000, 5000)
+    task = Task(deadline_ms, handler.route, malformed.lane, "tester", 2, flow, 8, 5000, task_id)
+    kind = AdmissionClass(handler.route, malformed.lane, flow, 8, 1000, 5000)
     return AdmitRequest(kind, task_id, deadline_ms, pack_task(task))
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(b"\x98\x02", b"\x98\x03"), (b"\x98\x02", b"\xc1\xc1")])
 def test_a_task_of_another_envelope_version_is_answered_as_failed_and_logged(
-    garbled: DecodeError, ours: bytes, theirs: bytes
+    malformed: Malformed, ours: bytes, theirs: bytes
 ) -> None:
-    admission = blob_of(garbled, f"{garbled.handler.route}.{uuid.uuid4().hex[:16]}")
+    admission = blob_of(malformed, f"{malformed.handler.route}.{uuid.uuid4().hex[:16]}")
     assert admission.blob.count(ours) == 1
     bad = dataclasses.replace(admission, blob=admission.blob.replace(ours, theirs))
-    call = admit(garbled.keys, valid_until_ms=admission.deadline_ms, requests=[bad])
-    answer: Any = garbled.redis.execute_command(*call.evalsha)
+    call = admit(malformed.keys, valid_until_ms=admission.deadline_ms, requests=[bad])
+    answer: Any = malformed.redis.execute_command(*call.evalsha)
     reply: AdmitReply = call.read(answer)
     assert reply.results[0].code == 0
-    streams: Any = garbled.redis.xread({garbled.keys.inbox("tester"): "0"}, count=1, block=3000)
+    streams: Any = malformed.redis.xread({malformed.keys.inbox("tester"): "0"}, count=1, block=3000)
     ((_, values),) = streams[0][1]
     assert unpack_reply(values[b"r"]) == TaskReply(admission.id, TaskOutcome.FAILED)
-    garbled.redis.delete(garbled.keys.inbox("tester"))
-    assert garbled.worker.said(task=admission.id)
-    assert not garbled.redis.hexists(garbled.keys.of("tasks"), admission.id)
+    malformed.redis.delete(malformed.keys.inbox("tester"))
+    assert malformed.worker.said(task=admission.id)
+    assert not malformed.redis.hexists(malformed.keys.of("tasks"), admission.id)
 
 
-def test_a_reply_of_another_envelope_version_is_dropped_and_logged(garbled: DecodeError) -> None:
+def test_a_reply_of_another_envelope_version_is_dropped_and_logged(malformed: Malformed) -> None:
     good = pack_reply(TaskReply("a.b", TaskOutcome.DONE, 200))
-    garbled.redis.xadd(garbled.key("inbox"), {"r": good.replace(b"\x98\x02", b"\x98\x03")})
-    until(lambda: any(f"envelope version {VERSION + 1}" in str(line.get("reason")) for line in garbled.gateway.lines()))
-    garbled.answers_again()
+    malformed.redis.xadd(malformed.key("inbox"), {"r": good.replace(b"\x98\x02", b"\x98\x03")})
+    said = f"envelope version {VERSION + 1}"
+    until(lambda: any(said in str(line.get("reason")) for line in malformed.gateway.lines()))
+    malformed.answers_again()

@@ -26,7 +26,7 @@ from tests.engine.system.system import App, System, until
 
 @pytest.fixture(scope="module")
 def extended(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with extended_system(server, tmp_path_factory.mktemp("extended")) as running:
+    with extended_system(server, tmp_path_factory) as running:
         yield running
 
 

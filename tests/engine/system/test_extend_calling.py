@@ -30,7 +30,7 @@ from tests.engine.system.system import App, System, until, until_async
 
 @pytest.fixture(scope="module")
 def extended(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with extended_system(server, tmp_path_factory.mktemp("calling")) as running:
+    with extended_system(server, tmp_path_factory) as running:
         yield running
 
 

@@ -17,7 +17,7 @@ import pytest
 from floodgate.broker.scripts import SCRIPTS
 from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.worker.consumer import SILENT_S
-from tests.engine.system.system import ROOT, App, System, system, until, until_async
+from tests.engine.system.system import ROOT, App, System, free_port, system, until, until_async
 
 LEASE_S = 1.0
 NOTICED_S = LEASE_S + 2.5
@@ -25,25 +25,36 @@ NOTICED_S = LEASE_S + 2.5
 
 
 def healthy(app: App) -> bool:
+    return healthy_at(app.url.rpartition(":")[2])
+
+
+def healthy_at(port: str) -> bool:
     """Run the check as a container does."""
-    command = [sys.executable, "-I", "-S", "floodgate/run/health.py", app.url.rpartition(":")[2]]
+    command = [sys.executable, "-I", "-S", "floodgate/run/health.py", port]
     return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedServer]:
-    """A server of one's own, to be taken away."""
+    """A server of one's own, to be taken away, and given back."""
     with EmbeddedServer() as running:
         yield running
 
 
+@pytest.fixture(scope="module")
+def running(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with system(tmp_path_factory.mktemp("health"), server.url, "health") as running:
+        running.gateway(wait=False)
+        running.worker(wait=False)
+        yield running
+
+
 @pytest.fixture
-def both(server: EmbeddedServer, tmp_path: Path) -> Iterator[tuple[App, App]]:
+def both(running: System) -> tuple[App, App]:
     """A gateway and a worker, both healthy."""
-    with system(tmp_path, server.url, "health") as running:
-        apps = running.gateway(wait=False), running.worker(wait=False)
-        until(lambda: all(healthy(app) for app in apps), 10)
-        yield apps
+    gateway, worker = running.apps
+    until(lambda: healthy(gateway) and healthy(worker), 10)
+    return gateway, worker
 
 
 FAULTS = {
@@ -75,10 +86,8 @@ def test_an_app_whose_loop_hangs_is_not_healthy(both: tuple[App, App]) -> None:
         until(lambda app=app: healthy(app))  # type: ignore[misc]
 
 
-def test_nobody_there_is_not_healthy(both: tuple[App, App]) -> None:
-    gateway, _ = both
-    gateway.kill()
-    assert not healthy(gateway)
+def test_nobody_there_is_not_healthy() -> None:
+    assert not healthy_at(str(free_port()))
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from floodgate.gateway.async_results import AsyncResults
 from floodgate.operations.settings import Settings
 from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.edge_assertions import assert_problem
-from tests.engine.system.system import System, await_ready, system, until_async
+from tests.engine.system.system import System, served, system, until_async
 
 HANDLERS = "tests.engine.system.admission_handlers"
 ASYNC = {"prefer": "respond-async"}
@@ -27,12 +27,7 @@ ASYNC = {"prefer": "respond-async"}
 @pytest.fixture(scope="module")
 def door(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One gateway, one worker with two places; results stay for two seconds."""
-    env = {"FLOODGATE_WORKER_CONCURRENCY": "2", "FLOODGATE_RESULT_TTL_S": "2"}
-    directory: Path = tmp_path_factory.mktemp("long")
-    with system(directory, server.url, "longtasks", HANDLERS, **env) as running:
-        gateway = running.gateway(wait=False)
-        await_ready(running.worker())
-        await_ready(gateway)
+    with served(server, tmp_path_factory, HANDLERS, worker_concurrency=2, result_ttl_s=2) as running:
         yield running
 
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
 import pytest
-from redis import Redis
 
-from floodgate.broker.keys import Keys
 from floodgate.run.embedded_server import EmbeddedServer
-from tests.engine.leaks import leaks
 from tests.engine.scraping import Scrape, scrape
-from tests.engine.system.system import EDGE_HANDLERS, App, System, await_ready, system, until, until_async
+from tests.engine.system.system import App, System, await_ready, served, until, until_async
 
 PLACES = 2
 
@@ -25,17 +20,9 @@ PLACES = 2
 @pytest.fixture(scope="module")
 def counting(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One gateway and one worker with two places."""
-    name = f"met{uuid.uuid4().hex[:10]}"
-    with system(
-        tmp_path_factory.mktemp("met"), server.url, name, EDGE_HANDLERS, FLOODGATE_WORKER_CONCURRENCY=str(PLACES)
-    ) as running:
-        gateway = running.gateway(wait=False)
-        await_ready(running.worker())
-        await_ready(gateway)
-        until(lambda: scrape(gateway.url)("workers") == 1)  # lanes are learnt once a second
+    with served(server, tmp_path_factory, worker_concurrency=PLACES) as running:
+        until(lambda: scrape(running.apps[0].url)("workers") == 1)  # lanes are learnt once a second
         yield running
-    with contextlib.closing(Redis.from_url(server.url)) as client:
-        assert leaks(client, Keys(name)) == []
 
 
 @pytest.fixture

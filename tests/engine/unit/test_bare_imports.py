@@ -1,8 +1,7 @@
-"""What runs before anything is installed imports the standard library alone, and load tests nothing but theirs."""
+"""What runs before anything is installed imports the standard library alone."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-LOAD = {"gevent", "geventhttpclient", "locust", "matplotlib", "requests"}
-"""What `requirements/load.txt` installs, as far as it is imported."""
 
 
 def bare(*words: str) -> subprocess.CompletedProcess[str]:
@@ -46,12 +43,3 @@ def test_a_command_imports_only_what_it_needs() -> None:
     run = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import floodgate.__main__; "
     done = bare("-c", f"{run}print([name for name in sys.modules if name.startswith('floodgate.')])")
     assert done.stdout == "['floodgate.__main__']\n"
-
-
-def test_load_tests_know_http_alone() -> None:
-    for path in (ROOT / "floodgate/peak").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            foreign = {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names | LOAD}
-            assert {name for name in foreign if not name.startswith("floodgate.peak")} == set(), path

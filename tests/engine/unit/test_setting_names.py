@@ -9,7 +9,7 @@ import pytest
 
 from floodgate.operations.environment import variable
 from floodgate.operations.settings import Settings
-from floodgate.run.containers import SLOTS
+from floodgate.run.containers import SLOTS, warn_of_old_names
 
 ROOT = Path(__file__).parents[3]
 FILE = (ROOT / "docker-compose.yml").read_text()
@@ -85,3 +85,16 @@ def test_the_slots_of_the_balancer_are_as_many_as_make_scale_believes() -> None:
 @pytest.mark.parametrize("name", ["FLOODGATE_DRAIN_S", "FLOODGATE_STOP_GRACE_S", "START_S"])
 def test_what_stands_before_a_unit_is_a_whole_number(name: str) -> None:
     assert DEFAULTS[name].isdigit()
+
+
+def test_make_up_names_the_variables_that_are_set_under_an_old_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_text("DRAIN_S=20\nOPS_TOKEN=x\nGATEWAY_PORT=81\nLEASE_S=\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORKER_PLACES", "3")
+    warn_of_old_names(NAMES)
+    assert sorted(line.partition("| ")[2] for line in capsys.readouterr().out.splitlines()) == [
+        "DRAIN_S is not read any more: its name is FLOODGATE_DRAIN_S",
+        "WORKER_PLACES is not read any more: its name is FLOODGATE_WORKER_CONCURRENCY",
+    ]

@@ -14,14 +14,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-PATIENCE_S = 40.0
+LIMIT_S = 40.0
 REFUSED = "not taken up"
 """No connection, or one that ended before its first answer: Docker's proxy takes what nobody listens for."""
 CUT, BROKEN, SILENT = "cut before the first byte", "cut inside the answer", "no answer"
 
 
 @dataclass(slots=True)
-class Crowd:
+class ConcurrentClients:
     """`outcomes` counts (method, status or how it failed); `failures` says when, and what was answered."""
 
     port: int
@@ -75,22 +75,22 @@ class Crowd:
         path = paths[number % len(paths)]
         start_s, head = time.monotonic(), b""
         request = (
-            f"{method} {path} HTTP/1.1\r\nHost: crowd\r\nX-Request-ID: crowd-{number}\r\nContent-Length: 0\r\n\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: client\r\nX-Request-ID: client-{number}\r\nContent-Length: 0\r\n\r\n"
         )
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(LIMIT_S):
                 writer.write(request.encode())
                 head = await reader.readexactly(1)
                 head = (head + await reader.readuntil(b"\r\n\r\n")).lower()
                 body = await reader.readexactly(int(_value(head, b"content-length")))
         except TimeoutError:
-            self._note(method, SILENT, f"crowd-{number}")
+            self._note(method, SILENT, f"client-{number}")
             return False
         except (OSError, asyncio.IncompleteReadError):
-            self._note(method, BROKEN if head else CUT if kept else REFUSED, f"crowd-{number}")
+            self._note(method, BROKEN if head else CUT if kept else REFUSED, f"client-{number}")
             await asyncio.sleep(0.05)
             return False
-        self._note(method, head[9:12].decode(), f"crowd-{number} {body[:200]!r}")
+        self._note(method, head[9:12].decode(), f"client-{number} {body[:200]!r}")
         self.slowest_s = max(self.slowest_s, time.monotonic() - start_s)
         return _value(head, b"connection") != b"close"
 
@@ -101,11 +101,11 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(
+async def concurrent_clients(
     port: int, paths: tuple[str, ...], posts: tuple[str, ...] = (), users: int = 16
-) -> AsyncIterator[Crowd]:
-    """Have a crowd ask while the block runs; what is under way at its end is still counted."""
-    asking = Crowd(port, paths, posts)
+) -> AsyncIterator[ConcurrentClients]:
+    """Have clients ask while the block runs; what is under way at its end is still counted."""
+    asking = ConcurrentClients(port, paths, posts)
     async with asyncio.TaskGroup() as group:
         group.create_task(asking.run(users))
         try:

@@ -1,4 +1,4 @@
-"""What a crowd of clients sees while containers come, go and die.
+"""What concurrent clients see while containers come, go and die.
 
 Of GET nothing; of POST what was cut on its way, since nobody may ask that twice.
 """
@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from floodgate.broker.envelopes import VERSION
-from tests.engine.system.containers.concurrent_clients import BROKEN, CUT, SILENT, Crowd, crowd
+from tests.engine.system.containers.concurrent_clients import BROKEN, CUT, SILENT, ConcurrentClients, concurrent_clients
 from tests.engine.system.containers.stack import GATEWAYS, GETS, POSTS, WORKERS, Stack, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -30,17 +30,17 @@ LEASE_S = 5
 
 
 async def do(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Do something to the system while the crowd goes on."""
+    """Do something to the system while the clients go on."""
     return await asyncio.to_thread(work, *arguments)
 
 
-def assert_nobody_noticed(asked: Crowd) -> None:
+def assert_nobody_noticed(asked: ConcurrentClients) -> None:
     assert asked.failed("GET") == {}, asked.failures[:10]
     assert asked.failed("POST") == {}, asked.failures[:10]
     assert asked.asked("GET") > 100
 
 
-def assert_only_cut_posts_failed(asked: Crowd, stack: Stack) -> None:
+def assert_only_cut_posts_failed(asked: ConcurrentClients, stack: Stack) -> None:
     """No GET failed; every POST that did was cut before the first byte of its answer.
 
     The balancer says so with 502 and in its log. On a connection kept since an earlier
@@ -53,7 +53,7 @@ def assert_only_cut_posts_failed(asked: Crowd, stack: Stack) -> None:
         assert how == CUT or (how == "502" and said), (what, cut[-5:])
 
 
-def report(title: str, asked: Crowd, took_s: float) -> None:
+def report(title: str, asked: ConcurrentClients, took_s: float) -> None:
     print(
         f"{title}: {asked.asked('GET')} GET, {asked.asked('POST')} POST in {took_s:.0f} s, "
         f"slowest {asked.slowest_s:.2f} s, failed GET {asked.failed('GET')}, POST {asked.failed('POST')}"
@@ -62,7 +62,7 @@ def report(title: str, asked: Crowd, took_s: float) -> None:
 
 async def test_more_and_fewer_of_both_apps(stack: Stack) -> None:
     start_s = time.monotonic()
-    async with crowd(stack.port, GETS, POSTS, USERS) as asked:
+    async with concurrent_clients(stack.port, GETS, POSTS, USERS) as asked:
         await do(stack.make, "scale", "GATEWAYS=3", "WORKERS=4")
         assert (len(stack.containers("gateway")), len(stack.containers("worker"))) == (3, 4)
         await asyncio.sleep(2)
@@ -79,7 +79,7 @@ async def test_every_gateway_and_worker_is_restarted_in_turn(stack: Stack) -> No
         stack.until_healthy(container)
 
     start_s, turns = time.monotonic(), 0
-    async with crowd(stack.port, GETS, POSTS, USERS) as asked:
+    async with concurrent_clients(stack.port, GETS, POSTS, USERS) as asked:
         while turns == 0 or asked.asked("GET") < ROLLED_GETS:
             for container in (*stack.containers("worker"), *stack.containers("gateway")):
                 await do(restart, container)
@@ -110,7 +110,7 @@ async def test_a_change_is_rolled_out_and_nobody_notices(stack: Stack, change: s
         assert before in text
         (stack.root / name).write_text(text.replace(before, after))
     start_s = time.monotonic()
-    async with crowd(stack.port, GETS, POSTS, FEW) as asked:
+    async with concurrent_clients(stack.port, GETS, POSTS, FEW) as asked:
         said = await do(stack.make, "roll")
         while asked.outcomes.total() < ROLLED:
             await asyncio.sleep(0.1)
@@ -138,7 +138,7 @@ async def test_gateways_that_do_not_get_healthy_leave_with_their_workers_and_nob
     try:
         broken.write_text(f"{text}\nraise SystemExit(3)\n")
         stack.routes.write_text(routes.replace("def in_thread()", "def in_thread(amount: int = 1)"))
-        async with crowd(stack.port, GETS, POSTS, FEW) as asked:
+        async with concurrent_clients(stack.port, GETS, POSTS, FEW) as asked:
             said = await do(functools.partial(stack.make, "roll", fails=True))
     finally:
         broken.write_text(text)
@@ -153,7 +153,7 @@ async def test_gateways_that_do_not_get_healthy_leave_with_their_workers_and_nob
 async def test_a_gateway_that_is_killed_comes_back_and_its_requests_are_asked_of_another(stack: Stack) -> None:
     gateway = stack.containers("gateway")[0]
     start_s = time.monotonic()
-    async with crowd(stack.port, GETS, POSTS, USERS) as asked:
+    async with concurrent_clients(stack.port, GETS, POSTS, USERS) as asked:
         await asked.until_asked(500)
         # From outside, as the machine's own killer does it: Docker restarts what it did not stop itself.
         await do(kill_from_outside, stack, gateway)
@@ -168,7 +168,7 @@ async def test_a_gateway_that_is_killed_comes_back_and_its_requests_are_asked_of
 async def test_a_worker_that_is_killed_loses_no_get_and_runs_no_post_twice(stack: Stack) -> None:
     worker = stack.containers("worker")[0]
     start_s = time.monotonic()
-    async with crowd(stack.port, GETS, POSTS, USERS) as asked:
+    async with concurrent_clients(stack.port, GETS, POSTS, USERS) as asked:
         await asked.until_asked(500)
         await do(stack.run, "docker", "kill", worker)
         await asyncio.sleep(LEASE_S + 2)
@@ -182,7 +182,7 @@ async def test_a_worker_that_is_killed_loses_no_get_and_runs_no_post_twice(stack
 async def test_while_redis_is_restarted_requests_are_refused_and_nothing_else(stack: Stack) -> None:
     (redis,) = stack.containers("redis")
     start_s = time.monotonic()
-    async with crowd(stack.port, GETS, POSTS, USERS) as asked:
+    async with concurrent_clients(stack.port, GETS, POSTS, USERS) as asked:
         await asked.until_asked(500)
         await do(stack.run, "docker", "restart", redis)
         await do(until, lambda: all(stack.status("/trial") == 200 for _ in range(10)), 20)
@@ -207,7 +207,7 @@ def test_without_any_gateway_the_balancer_refuses_as_a_gateway_would(stack: Stac
 async def test_the_whole_system_is_stopped_and_every_request_that_it_took_is_answered(stack: Stack) -> None:
     start_s = time.monotonic()
     slow = asyncio.create_task(httpx.AsyncClient(timeout=30).get(f"{stack.url}/trial/longest?seconds=4"))
-    async with crowd(stack.port, GETS, POSTS, USERS) as asked:
+    async with concurrent_clients(stack.port, GETS, POSTS, USERS) as asked:
         await asked.until_asked(300)
         await do(stack.compose, "stop")
     report("stopped", asked, time.monotonic() - start_s)

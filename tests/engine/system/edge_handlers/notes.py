@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from shared import Context
@@ -15,3 +16,15 @@ def note(event: str, tag: str, ctx: Context) -> None:
         os.write(file, line)
     finally:
         os.close(file)
+
+
+async def noted_sleep(tag: str, seconds: float, ctx: Context) -> str:
+    """Sleep, and note the start and the end, or that one was told to stop."""
+    note("start", tag, ctx)
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        note("stopped", tag, ctx)
+        raise
+    note("end", tag, ctx)
+    return tag

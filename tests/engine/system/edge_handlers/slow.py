@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from shared import Context, queued
-from tests.engine.system.edge_handlers.notes import note
-
-
-async def _sleep(tag: str, seconds: float, ctx: Context) -> str:
-    note("start", tag, ctx)
-    try:
-        await asyncio.sleep(seconds)
-    except asyncio.CancelledError:
-        note("stopped", tag, ctx)
-        raise
-    note("end", tag, ctx)
-    return tag
+from tests.engine.system.edge_handlers.notes import note, noted_sleep
 
 
 @queued("/ok", max_concurrency=10)
@@ -29,25 +17,25 @@ async def ok() -> str:
 @queued("/narrow", max_concurrency=5)
 async def narrow(tag: str, seconds: float, ctx: Context) -> str:
     """Let five in."""
-    return await _sleep(tag, seconds, ctx)
+    return await noted_sleep(tag, seconds, ctx)
 
 
 @queued("/sleep", max_concurrency=50, timeout_s=8)
 async def sleep(tag: str, seconds: float, ctx: Context) -> str:
     """Sleep on the loop."""
-    return await _sleep(tag, seconds, ctx)
+    return await noted_sleep(tag, seconds, ctx)
 
 
 @queued("/sleep", method="POST", max_concurrency=50, timeout_s=8)
 async def sleep_once(tag: str, seconds: float, ctx: Context) -> str:
     """Sleep on the loop; never twice."""
-    return await _sleep(tag, seconds, ctx)
+    return await noted_sleep(tag, seconds, ctx)
 
 
 @queued("/short", max_concurrency=50, timeout_s=0.6)
 async def short(tag: str, seconds: float, ctx: Context) -> str:
     """Have little time."""
-    return await _sleep(tag, seconds, ctx)
+    return await noted_sleep(tag, seconds, ctx)
 
 
 def _look(tag: str, seconds: float, ctx: Context) -> str:

@@ -6,35 +6,24 @@ import contextlib
 import socket
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import AbstractContextManager
 
 import httpx
+import pytest
 from redis import Redis
 
-from floodgate.broker.keys import Keys
 from floodgate.run.embedded_server import EmbeddedServer
-from tests.engine.leaks import leaks
-from tests.engine.system.system import App, System, await_ready, system
+from tests.engine.system.system import App, System, served
 
 HANDLERS = "tests.engine.system.extended.handlers"
 PLACES = 30
 KEY = {"x-api-key": "key-of-ann"}
 
 
-@contextlib.contextmanager
-def extended_system(server: EmbeddedServer, directory: Path) -> Iterator[System]:
-    """Run the gateway, first, and one worker; at the end no key is left behind."""
-    name = f"extended{uuid.uuid4().hex[:8]}"
-    with system(
-        directory, server.url, name, HANDLERS, FLOODGATE_WORKER_CONCURRENCY=str(PLACES), FLOODGATE_BODY_S="1"
-    ) as running:
-        running.worker(wait=False)
-        running._start("tests.engine.system.extended.gateway:build", True, {})
-        running.apps.reverse()
-        await_ready(running.apps[1])
-        yield running
-    with contextlib.closing(Redis.from_url(server.url)) as client:
-        assert leaks(client, Keys(name)) == []
+def extended_system(server: EmbeddedServer, factory: pytest.TempPathFactory) -> AbstractContextManager[System]:
+    """Run the gateway, first, and one worker."""
+    gateway = "tests.engine.system.extended.gateway:build"
+    return served(server, factory, HANDLERS, gateway=gateway, worker_concurrency=PLACES, body_s=1)
 
 
 @contextlib.contextmanager

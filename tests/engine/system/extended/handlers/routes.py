@@ -14,7 +14,7 @@ from fastapi import Body, Cookie, Header, Query
 from pydantic import BaseModel, Field, SecretStr
 
 from shared import Context, HTTPError, Reply, queued
-from tests.engine.system.edge_handlers.notes import note
+from tests.engine.system.edge_handlers.notes import noted_sleep
 
 SECRET = "this text stays in the log"
 
@@ -107,27 +107,16 @@ async def double(number: int) -> int:
     return 2 * number
 
 
-async def _sleep(tag: str, seconds: float, ctx: Context) -> str:
-    note("start", tag, ctx)
-    try:
-        await asyncio.sleep(seconds)
-    except asyncio.CancelledError:
-        note("stopped", tag, ctx)
-        raise
-    note("end", tag, ctx)
-    return tag
-
-
 @queued("/sleep", max_concurrency=100)
 async def sleep(tag: str, seconds: float, ctx: Context) -> str:
     """Sleep."""
-    return await _sleep(tag, seconds, ctx)
+    return await noted_sleep(tag, seconds, ctx)
 
 
 @queued("/narrow", max_concurrency=1)
 async def narrow(tag: str, seconds: float, ctx: Context) -> str:
     """Let one in."""
-    return await _sleep(tag, seconds, ctx)
+    return await noted_sleep(tag, seconds, ctx)
 
 
 @queued("/short", max_concurrency=10, timeout_s=0.4)
