@@ -31,9 +31,9 @@ from floodgate.gateway.async_results import add_task_routes
 from floodgate.gateway.call import ERROR_HANDLERS, CallCodecs
 from floodgate.gateway.connections import LargeAnswers, return_large_blocks
 from floodgate.gateway.identity import Identify, Identity
-from floodgate.gateway.middleware import HEADER, RequestMiddleware, record_of
+from floodgate.gateway.middleware import HEADER, ErrorsLast, RequestMiddleware, record_of
 from floodgate.gateway.responses import invalid, unexpected
-from floodgate.gateway.routes import ErrorsLast, FastPath, add_routes
+from floodgate.gateway.routes import FastPath, add_routes
 from floodgate.gateway.runtime import GatewayRuntime
 from floodgate.operations import supervision
 from floodgate.operations.endpoints import OpsEndpoints

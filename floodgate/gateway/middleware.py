@@ -11,10 +11,13 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
+
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from floodgate.declare.context import Caller
 from floodgate.gateway.connections import PIECE_BYTES, LargeAnswers, connection_of
@@ -27,15 +30,12 @@ from floodgate.operations.logs import fields, gatherer_for, line_of, shown, to_j
 
 log = logging.getLogger("floodgate.request")
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HEADER = b"x-request-id"
 SCOPE_KEY = "floodgate"
 MOST_HEAD_BYTES = 64 * 1024
 """Of all header names and values, which may travel to Redis; uvicorn itself has no limit."""
+_ERROR = "floodgate_error"
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _NO_OPTIONS = RequestOptions(0)
 """Of a request whose route has not read its head yet."""
@@ -91,13 +91,13 @@ class Gateway(Protocol):
 class RequestMiddleware:
     """Outermost; `ops` answers what is under `/-/`."""
 
-    def __init__(self, app: App, ops: App, gateway: Gateway, large_answers: LargeAnswers) -> None:
+    def __init__(self, app: ASGIApp, ops: ASGIApp, gateway: Gateway, large_answers: LargeAnswers) -> None:
         self._app = app
         self._ops = ops
         self._gateway = gateway
         self._large_answers = large_answers
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -150,7 +150,7 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     return secrets.token_hex(8)
 
 
-def _write(scope: Message, record: RequestRecord, total_s: float) -> None:
+def _write(scope: Scope, record: RequestRecord, total_s: float) -> None:
     route = record.route or shown(f"{scope['method']} {scope['path']}")
     caller = None if record.caller is None else shown(record.caller.id)
     total_ms = round(total_s * 1000)
@@ -176,3 +176,40 @@ def _write(scope: Message, record: RequestRecord, total_s: float) -> None:
             **({} if caller is None else {"caller": caller}),
         ),
     )
+
+
+class ErrorsLast:
+    """Outermost: begins at `RequestMiddleware`, and enters Starlette's error layer only with an error.
+
+    Where anything else than FastAPI's own layers stands before it, nothing is left out.
+    """
+
+    def __init__(self, stack: ASGIApp, on_error: ExceptionHandler | None) -> None:
+        self._stack = stack
+        self._first = _past_layers_of_fastapi(stack)
+        self._errors = ServerErrorMiddleware(_raise, handler=on_error)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or "fastapi.telemetry" in scope:
+            await self._stack(scope, receive, send)
+            return
+        try:
+            await self._first(scope, receive, send)
+        except Exception as error:
+            if self._first is self._stack or record_of(scope).started:
+                raise
+            scope[_ERROR] = error
+            await self._errors(scope, receive, send)
+
+
+def _past_layers_of_fastapi(stack: ASGIApp) -> ASGIApp:
+    app = stack
+    while not isinstance(app, RequestMiddleware):
+        if type(app).__module__.partition(".")[0] not in ("starlette", "fastapi"):
+            return stack
+        app = app.app  # type: ignore[attr-defined]
+    return app
+
+
+async def _raise(scope: Scope, receive: Receive, send: Send) -> None:
+    raise scope.pop(_ERROR)

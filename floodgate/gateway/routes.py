@@ -21,16 +21,15 @@ from fastapi.security.base import SecurityBase
 from pydantic import Field
 from pydantic.fields import FieldInfo
 from starlette.datastructures import URLPath
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import BaseRoute, Match, NoMatchFound
-from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler, Registry
 from floodgate.declare.typed_arguments import dependant_of
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.identity import Identity, within
-from floodgate.gateway.middleware import RequestMiddleware, RequestRecord, record_of
+from floodgate.gateway.middleware import RequestRecord, record_of
 from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.gateway.payload import PayloadBuilder, in_time, limited
 from floodgate.gateway.request_options import OptionsReader
@@ -273,40 +272,3 @@ class FastPath:
             await self._app(scope, receive, send)
         else:
             await response(scope, receive, send)
-
-
-class ErrorsLast:
-    """Outermost: begins at `RequestMiddleware`, and enters Starlette's error layer only with an error.
-
-    Where anything else than FastAPI's own layers stands before it, nothing is left out.
-    """
-
-    def __init__(self, stack: ASGIApp, on_error: ExceptionHandler | None) -> None:
-        self._stack = stack
-        self._first = _past_layers_of_fastapi(stack)
-        self._errors = ServerErrorMiddleware(_raise, handler=on_error)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or "fastapi.telemetry" in scope:
-            await self._stack(scope, receive, send)
-            return
-        try:
-            await self._first(scope, receive, send)
-        except Exception as error:
-            if self._first is self._stack or record_of(scope).started:
-                raise
-            scope[_RAISED] = error
-            await self._errors(scope, receive, send)
-
-
-def _past_layers_of_fastapi(stack: ASGIApp) -> ASGIApp:
-    app = stack
-    while not isinstance(app, RequestMiddleware):
-        if type(app).__module__.partition(".")[0] not in ("starlette", "fastapi"):
-            return stack
-        app = app.app  # type: ignore[attr-defined]
-    return app
-
-
-async def _raise(scope: Scope, receive: Receive, send: Send) -> None:
-    raise scope.pop(_RAISED)

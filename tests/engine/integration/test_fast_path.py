@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from floodgate.declare.context import Caller
-from floodgate.gateway import join, routes
+from floodgate.gateway import join, middleware, routes
 from floodgate.gateway.app import GatewayApp
 from floodgate.testing import SystemFactory
 from shared import HTTPError, queued
@@ -178,7 +178,7 @@ async def seen(app: GatewayApp, case: Case) -> tuple[Any, ...]:
 
 def enter_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes.FastPath, "__call__", _slowly(routes.FastPath.__call__))
-    monkeypatch.setattr(routes, "_past_layers_of_fastapi", lambda stack: stack)
+    monkeypatch.setattr(middleware, "_past_layers_of_fastapi", lambda stack: stack)
 
 
 def _slowly(call: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

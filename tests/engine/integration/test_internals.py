@@ -12,14 +12,6 @@ from shared import queued
 
 ROOT = Path(__file__).parents[3]
 FILES = re.findall(r"^\| `(floodgate/\S+)` \|", (ROOT / "docs/internals.md").read_text(), re.MULTILINE)
-BESIDE = {
-    "floodgate/broker/pipeline.py",
-    "floodgate/broker/commands.py",
-    "floodgate/broker/envelopes.py",
-    "floodgate/broker/clock.py",
-    "floodgate/broker/keys.py",
-}
-"""What several of the steps use: how it is sent, not where it goes."""
 
 
 @queued("/internals", 10)
