@@ -19,7 +19,7 @@ from benchmarks import sampler
 from benchmarks.arrivals import Request, Stream
 from benchmarks.load_run import LoadRun, load_run
 from benchmarks.overload_plan import OVERLOADS, PATIENCE_S, PLAN, SAT, SHORT, Phase, Profile, Timing, plan, streams
-from benchmarks.statistics import Metric, Outcome, PhaseMetrics, in_time, late, measure, refused, spread
+from benchmarks.statistics import Metric, Outcome, PhaseMetrics, in_time, late, measure, none_of, refused, spread
 from floodgate.peak.statistics import percentile, share
 
 REFUSALS = ((0.5, 1.5), (0.99, 2.0))
@@ -143,7 +143,7 @@ def _answers(run: LoadRun) -> list[Metric]:
         "answers of a handler that did not run exactly once": found.ran_not_once,
     }
     asked = Metric("requests", (float(len(run.requests)),))
-    return [asked, *(Metric(name, (float(count),), at_most=0, exact=True) for name, count in counts.items())]
+    return [asked, *(none_of(name, count) for name, count in counts.items())]
 
 
 def _looks(run: LoadRun) -> list[Metric]:

@@ -294,6 +294,7 @@ class AdmissionBatcher:
             self._refuse(batch, Failure.UNAVAILABLE)
         except Unavailable as error:
             self._metrics.admits.failed()
+            # It may have been admitted, so it is neither sent again nor refused: the reconciler finds out which.
             log.warning("admit without an answer", extra=fields(reason=str(error), requests=len(batch)))
             for pending, _ in batch:
                 if pending.stage is Stage.SENT:
@@ -309,7 +310,7 @@ class AdmissionBatcher:
 
     def _settle(self, batch: list[tuple[PendingRequest, AdmitRequest]], reply: AdmitReply) -> None:
         self._clock.observe(reply.now_ms)
-        if reply.stale:
+        if reply.stale:  # it ran past its `valid_until`, and has changed nothing
             self._refuse(batch, Failure.UNAVAILABLE)
             return
         for (pending, _), result in zip(batch, reply.results, strict=True):

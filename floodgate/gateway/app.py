@@ -141,6 +141,7 @@ class GatewayApp(FastAPI):
                 async with self._lifespan_of_user(self) as state:
                     yield state
         finally:
+            # After the user's lifespan, whose end may still call handlers; the server has ended its requests before.
             self.begin_drain()
             stop.set()
             with contextlib.suppress(Exception):  # logged already

@@ -95,7 +95,7 @@ class Dispatcher:
         pending = self._pending.get(reply.task_id)
         if pending is None or pending.answer.done():
             return False
-        pending.stage = Stage.ADMITTED
+        pending.stage = Stage.ADMITTED  # a reply proves it, also where the answer of `admit` was lost
         if not pending.counted:
             pending.count_admission(self.metrics)
         if reply.outcome is TaskOutcome.KEPT:
@@ -146,6 +146,7 @@ class Dispatcher:
             for pending in waiting:  # until its new id is known, a 202 must not tell the old one
                 pending.moving = True
             try:
+                # What runs already is left to its worker: with `running` it would be told to stop.
                 reply = await run(self._client, cancel(self._keys, [pending.id for pending in waiting], running=False))
             except BaseException:
                 for pending in waiting:

@@ -70,6 +70,7 @@ class Inbox:
                 await asyncio.sleep(backoff.next_s())
 
     async def _read(self) -> None:
+        # Trimmed by the next read and not when it was handled: a connection that is cut in between loses no reply.
         commands: list[tuple[Argument, ...]] = []
         if self._handled is not None:
             ms, serial = self._handled

@@ -128,6 +128,7 @@ class RequestMiddleware:
         elif is_engine_path(scope):
             await self._ops(scope, receive, send_with_id)
             return
+        # Counted and logged in `finally`: also a request whose client left, or whose server was told to end.
         try:
             await app(scope, receive, send_with_id)
         except Exception:  # Starlette answers it, further out

@@ -64,6 +64,7 @@ class RateLimiter:
     def over_rate(self, route: str) -> Outcome | None:
         """Take a token from the route's bucket and the process's; the refusal, which takes none, if one is empty."""
         buckets = self._buckets[route]
+        # Both are looked at before a token is taken from either: a refusal must not use up the other's.
         for bucket in buckets:
             if wait_s := bucket.wait_s():
                 return Outcome(failure=Failure.RATE, retry_after_s=wait_s)

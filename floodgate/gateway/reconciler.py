@@ -121,6 +121,7 @@ class Reconciler:
         by_route: dict[str, list[Asked]] = {}
         for pending in due:
             by_route.setdefault(pending.handler.route, []).append((pending, pending.id, pending.stage))
+        # Slots first, then the inbox: in the other order a reply could arrive between the two and be missed.
         there = await self._ask(
             [("ZMSCORE", self._keys.slots(route), *(id for _, id, _ in asked)) for route, asked in by_route.items()]
         )

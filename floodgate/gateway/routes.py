@@ -107,6 +107,7 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
         rate_limiter = dispatcher.rate_limiter
         record.meter = dispatcher.metrics.of(handler)
         record.meter.offered()
+        # The cheapest refusal first: over the rate, not even `identify` is asked.
         if over := rate_limiter.over_rate(handler.route):
             return over
         limit = asyncio.timeout(handler.timeout_s)

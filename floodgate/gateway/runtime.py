@@ -156,6 +156,7 @@ class GatewayRuntime:
         self._directory.interrupted()
         if is_admit:
             await self._eviction.look(pipeline)
+            # Before anything is admitted: after a loss of data, `reap` walks only the routes that are declared.
             await self._declare(pipeline)
             await self._directory.refresh()
         else:

@@ -165,9 +165,9 @@ class MetricsFiles:
                 if name not in before.folded:  # else a fold was cut short after it had replaced the totals
                     self._read(f"{name}{SNAPSHOT}").add_to(sum_, gauges=False)
             names = [*(name for name in before.folded if name not in dead), *dead][-max(KEPT_NAMES, len(dead)) :]
-            rows = [(sum_.metrics[name], labels) for name, series in sum_.series.items() for labels in series]
-            numbers = [number for series in sum_.series.values() for row in series.values() for number in row]
-            self._replace(TOTALS, encode_head(rows, names), numbers)
+            series = [(sum_.metrics[name], labels) for name, found in sum_.series.items() for labels in found]
+            numbers = [number for metric, labels in series for number in sum_.numbers(metric, *labels)]
+            self._replace(TOTALS, encode_head(series, names), numbers)
             for name in dead:
                 (self._directory / f"{name}{SNAPSHOT}").unlink()
                 (self._directory / f"{name}{LOCK}").unlink(missing_ok=True)
@@ -230,9 +230,9 @@ class Content:
 def encode_head(series: Iterable[tuple[Metric, Labels]], folded: Iterable[str] = ()) -> bytes:
     """Return a file's first line. It stays the same while a process lives, so it is made once, and parsed once."""
     by_metric: dict[Metric, int] = {}
-    rows = [[by_metric.setdefault(metric, len(by_metric)), *labels] for metric, labels in series]
+    listed = [[by_metric.setdefault(metric, len(by_metric)), *labels] for metric, labels in series]
     metrics = [[m.name, m.kind, m.help, m.labels, m.bounds] for m in by_metric]
-    return json.dumps({"metrics": metrics, "series": rows, "folded": [*folded]}).encode()
+    return json.dumps({"metrics": metrics, "series": listed, "folded": [*folded]}).encode()
 
 
 def decode(content: bytes) -> Content:

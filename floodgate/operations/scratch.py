@@ -19,12 +19,12 @@ PREFIX = "floodgate-metrics-"
 _LOCK = "alive"
 
 
-def make(place: Path | None = None) -> Path:
+def make(parent: Path | None = None) -> Path:
     """Create one, in memory where that can be written; remove those that killed masters have left there."""
-    if place is None:
-        place = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-    sweep(place)
-    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    if parent is None:
+        parent = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    sweep(parent)
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     new = directory / f".{_LOCK}"
     # Held until the last process ends that has it open: the master, or what it forks. So it is never closed.
     lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
@@ -33,9 +33,9 @@ def make(place: Path | None = None) -> Path:
     return directory
 
 
-def sweep(place: Path) -> None:
+def sweep(parent: Path) -> None:
     """Remove the directories whose processes have all ended."""
-    for lock in place.glob(f"{PREFIX}*/{_LOCK}"):
+    for lock in parent.glob(f"{PREFIX}*/{_LOCK}"):
         with contextlib.suppress(OSError):  # another user's, locked, or removed meanwhile by another master
             file = os.open(lock, os.O_RDWR)
             try:

@@ -87,7 +87,7 @@ async def test_a_late_answer_is_a_504_of_work_that_is_done(
         began = time.monotonic()
         async with system.late(handler, timeout_s=0.2):
             late = await system.request(method, "/kit/notes", params={"line": "a"})
-        assert 0.2 <= time.monotonic() - began < 1
+        assert 0.19 <= time.monotonic() - began < 1  # deadlines are in whole ms of a clock that is never ahead
         answered = await system.request(method, "/kit/notes", params={"line": "b"})
     assert (late.status_code, late.json()["title"]) == (504, "Deadline exceeded")
     assert answered.status_code == 200

@@ -14,13 +14,13 @@ from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.scraping import Scrape, scrape
 from tests.engine.system.system import App, System, await_ready, served, until, until_async
 
-PLACES = 2
+CONCURRENCY = 2
 
 
 @pytest.fixture(scope="module")
 def counting(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """One gateway and one worker with two places."""
-    with served(server, tmp_path_factory, worker_concurrency=PLACES) as running:
+    """One gateway, and one worker that runs two tasks at once."""
+    with served(server, tmp_path_factory, worker_concurrency=CONCURRENCY) as running:
         until(lambda: scrape(running.apps[0].url)("workers") == 1)  # lanes are learnt once a second
         yield running
 
@@ -123,12 +123,12 @@ async def test_a_full_route_refuses_by_the_queue_and_from_memory(
     assert (await client.get("/narrow?tag=warm&seconds=0.2")).status_code == 200
     before = scrape(gateway.url)
     held = [asyncio.create_task(client.get("/narrow?tag=held&seconds=1.2")) for _ in range(5)]
-    await until_async(lambda: scrape(gateway.url)("waiting", **route) == 5 - PLACES)
+    await until_async(lambda: scrape(gateway.url)("waiting", **route) == 5 - CONCURRENCY)
     during = scrape(gateway.url)
-    assert (during("running", **route), during("limit", **route)) == (PLACES, 5)
+    assert (during("running", **route), during("limit", **route)) == (CONCURRENCY, 5)
     assert during("requests_open") == balance(during) == 5
-    assert during("concurrency_used", kind="async") == during("concurrency", kind="async") == PLACES
-    assert scrape(counting.apps[1].url)("worker_concurrency_used", kind="async") == PLACES
+    assert during("concurrency_used", kind="async") == during("concurrency", kind="async") == CONCURRENCY
+    assert scrape(counting.apps[1].url)("worker_concurrency_used", kind="async") == CONCURRENCY
     refused = [await client.get("/narrow?tag=refused&seconds=0") for _ in range(4)]
     assert {answer.status_code for answer in refused} == {503}
     assert {answer.status_code for answer in await asyncio.gather(*held)} == {200}

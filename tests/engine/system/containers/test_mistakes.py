@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from floodgate.broker.keys import FORMAT
 from tests.engine.system.containers.stack import ROOT, Stack
 
 SERVICES = ("redis", "worker", "gateway", "balancer")
@@ -67,6 +68,18 @@ def test_a_handler_that_outlasts_the_drain_is_refused_before_anything_is_replace
     finally:
         stack.routes.write_text(routes)
     assert re.search(r"trial\.py:\d+: longest: timeout_s is 31, .*set FLOODGATE_DRAIN_S above 31", said)
+
+
+@pytest.mark.docker
+def test_a_roll_to_another_format_of_keys_is_refused_before_anything_is_replaced(stack: Stack) -> None:
+    keys = stack.root / "floodgate/broker/keys.py"
+    text = keys.read_text()
+    keys.write_text(text.replace(f"\nFORMAT = {FORMAT}\n", f"\nFORMAT = {FORMAT + 1}\n"))
+    try:
+        said = refused(stack, "roll")
+    finally:
+        keys.write_text(text)
+    assert re.search(rf"in format {FORMAT}, the code as it is now in format {FORMAT + 1}: .*make down up", said)
 
 
 @pytest.mark.docker

@@ -95,7 +95,7 @@ CHANGES = {
     "signature": {TRIAL: ("amount: int = 1", "amount: float = 2")},
     "envelope": {
         "floodgate/broker/envelopes.py": (f"VERSION = {VERSION}", f"VERSION = {VERSION + 1}"),
-        "floodgate/broker/lua/ending.lua": (f"pack({{ {VERSION}, id", f"pack({{ {VERSION + 1}, id"),
+        "floodgate/broker/lua/lib/tasks.lua": (f"pack({{ {VERSION}, id", f"pack({{ {VERSION + 1}, id"),
     },
 }
 """What is replaced in which file; each change stays for the tests after it."""
