@@ -134,7 +134,7 @@ def test_a_key_of_the_wrong_type_is_dropped_and_everything_goes_on(malformed: Ma
 def test_garbage_is_logged(malformed: Malformed) -> None:
     malformed.redis.zadd(malformed.keys.of("waiting", malformed.lane), {"some.garbage": 0})
     malformed.redis.rpush(malformed.keys.wake(malformed.lane), "1")
-    until(lambda: malformed.logged("garbage"))
+    until(lambda: malformed.logged("malformed"))
     malformed.answers_again()
 
 
