@@ -235,11 +235,11 @@ class TestTheTable:
         Metric("told", (4.0,)),
     )
 
-    def test_shows_the_median_the_goal_the_verdict_and_every_round(self) -> None:
+    def test_shows_the_median_the_goal_the_result_and_every_round(self) -> None:
         assert table(self.metrics, only_counts=False, met_by=0).splitlines()[2:] == [
-            "| slow   | 3 ms     | ≤ 2 ms | FAIL    | 1 3 9  |",
-            "| few    | 5        | ≥ 1    | pass    |        |",
-            "| told   | 4        |        |         |        |",
+            "| slow   | 3 ms     | ≤ 2 ms | FAIL   | 1 3 9  |",
+            "| few    | 5        | ≥ 1    | pass   |        |",
+            "| told   | 4        |        |        |        |",
         ]
 
     def test_only_a_metric_with_a_goal_can_be_missed(self) -> None:
