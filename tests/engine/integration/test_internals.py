@@ -25,12 +25,12 @@ def test_every_file_is_there() -> None:
 
 
 async def test_a_request_passes_them_in_order(floodgate: SystemFactory) -> None:
-    entered: dict[str, None] = {}
+    entered: list[str] = []
 
     def on_call(frame: FrameType, event: str, value: object) -> None:
         name = frame.f_code.co_filename
         if event == "call" and name.startswith(str(ROOT)):
-            entered.setdefault(str(Path(name).relative_to(ROOT)))
+            entered.append(str(Path(name).relative_to(ROOT)))
 
     async with floodgate(__name__) as system:
         assert (await system.get("/internals?x=1")).json() == 2  # what is imported and made for the first request
@@ -40,5 +40,5 @@ async def test_a_request_passes_them_in_order(floodgate: SystemFactory) -> None:
         finally:
             sys.setprofile(None)
     assert answer.json() == 3
-    steps = [name for name in FILES if name.endswith(".py")]
-    assert [name for name in entered if name in steps] == steps
+    steps = iter(entered)  # the loops of the background come in between
+    assert [name for name in FILES if name.endswith(".py") and name not in steps] == []

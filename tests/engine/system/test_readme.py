@@ -27,6 +27,7 @@ import psutil
 import pytest
 
 from floodgate.broker.keys import CATALOGUE
+from floodgate.operations.environment import variable
 from floodgate.operations.settings import Settings
 from floodgate.testing import SystemFactory
 
@@ -251,7 +252,7 @@ def test_every_file_the_documents_name_is_there() -> None:
 
 
 def test_the_settings_the_readme_names_have_the_defaults_it_says() -> None:
-    defaults = {name.upper(): field.default for name, field in Settings.model_fields.items()}
+    defaults = {variable(name): field.default for name, field in Settings.model_fields.items()}
     rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| ([\d, ]+) \|", README, re.MULTILINE)
     said = {
         name: int(value) for names, values in rows for name, value in zip(_names(names), _values(values), strict=True)
