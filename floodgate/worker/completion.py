@@ -68,7 +68,7 @@ class CompletionBatcher:
                 task.flow,
                 task.inbox,
                 task.budget_ms,
-                ended.run_ms,
+                ended.reply.run_ms,
                 ended.in_time,
                 wanted,
                 reply,

@@ -105,7 +105,6 @@ class Ended:
 
     run: Run
     reply: TaskReply
-    run_ms: int
     in_time: bool
 
 
@@ -226,7 +225,7 @@ class Executor:
         wait_ms = max(0, round(run.task.budget_ms - run.left_s * 1000))
         reply = TaskReply(run.task_id, outcome, result.status, result.headers, result.body, wait_ms, run_ms)
         in_time = outcome is not TaskOutcome.EXPIRED and run.context.seconds_left > 0
-        self._completions.add(Ended(run, reply, run_ms, in_time))
+        self._completions.add(Ended(run, reply, in_time))
 
     async def _result(self, run: Run) -> SerializedResult:
         try:
