@@ -130,7 +130,7 @@ class GatewayApp(FastAPI):
 
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[Any]:
-        self._check_paths()  # here and not in `join`: routes may have been added since
+        self.check_paths()  # here and not in `join`: routes may have been added since
         engine = self.engine = GatewayRuntime(self.settings, self.registry)  # after the fork: names are drawn here
         stop = asyncio.Event()
         running = supervision.start(engine.run(stop))
@@ -197,7 +197,7 @@ class GatewayApp(FastAPI):
             if given.isdisjoint(error.__mro__):
                 handlers[error] = handler
 
-    def _check_paths(self) -> None:
+    def check_paths(self) -> None:
         """Raise `ConfigurationError` for a user's route that one of the engine's hides: same method, same path."""
         own = {
             (method, _shape(route.path)): route.path

@@ -44,9 +44,10 @@ def notes(environ: Mapping[str, str], fields: Iterable[str]) -> Iterator[str]:
     if links := sorted(name for name in environ if name.startswith(PREFIX) and _is_link(name, environ[name])):
         yield f"ignored, since they describe a Service of Kubernetes: {', '.join(links)}"
     for field in fields:
-        old, new = RENAMED.get(field.upper(), field.upper()), variable(field)
-        if old != new and old in environ and new not in environ and not ADDRESS.match(environ[old]):
-            yield f"{old} is not read any more: its name is {new}"
+        new = variable(field)
+        for name in {field.upper(), RENAMED.get(field.upper(), field.upper())} - {new}:
+            if name in environ and new not in environ and not ADDRESS.match(environ[name]):
+                yield f"{name} is not read: the name of the setting is {new}"
 
 
 def _is_link(name: str, value: str) -> bool:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
 
 from pydantic import ValidationError
 
@@ -16,6 +19,8 @@ from floodgate.errors import ConfigurationError, FloodgateError
 from floodgate.operations.settings import Settings, faults
 from floodgate.worker.arguments import handler_calls
 from floodgate.worker.resources import Resources
+
+ENGINE = str(Path(__file__).parents[1])
 
 
 def declared() -> int:
@@ -30,9 +35,27 @@ def declared() -> int:
     try:
         registry = discover(settings)
         check_times(settings, registry)
-        importlib.import_module("gateway_app.main").build()
+        app = importlib.import_module("gateway_app.main").build()
+        if not hasattr(app, "check_paths"):
+            raise ConfigurationError("gateway_app/main.py: build() has to return what join() returned")
+        app.check_paths()
         handler_calls(registry, Resources([]))
     except FloodgateError as error:
         print(error, file=sys.stderr)
         return 1
+    except Exception as error:
+        print(
+            *traceback.format_exception(type(error), error, _users_part(error.__traceback__)), sep="", file=sys.stderr
+        )
+        return 1
     return 0
+
+
+def _users_part(frames: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without what leads to the user's module: the engine's frames, and those of the import."""
+    while frames is not None:
+        name = frames.tb_frame.f_code.co_filename
+        if not (name.startswith((ENGINE, "<frozen")) or name == importlib.__file__):
+            break
+        frames = frames.tb_next
+    return frames

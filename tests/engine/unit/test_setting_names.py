@@ -95,6 +95,6 @@ def test_make_up_names_the_variables_that_are_set_under_an_old_name(
     monkeypatch.setenv("WORKER_PLACES", "3")
     warn_of_old_names(NAMES)
     assert sorted(line.partition("| ")[2] for line in capsys.readouterr().out.splitlines()) == [
-        "DRAIN_S is not read any more: its name is FLOODGATE_DRAIN_S",
-        "WORKER_PLACES is not read any more: its name is FLOODGATE_WORKER_CONCURRENCY",
+        "DRAIN_S is not read: the name of the setting is FLOODGATE_DRAIN_S",
+        "WORKER_PLACES is not read: the name of the setting is FLOODGATE_WORKER_CONCURRENCY",
     ]

@@ -115,8 +115,8 @@ def test_an_old_name_without_its_new_one_is_a_line_and_sets_nothing(monkeypatch:
     for name, value in (old | {"REDIS_URL": ""}).items():
         monkeypatch.setenv(name, value)
     assert sorted(notes(old, Settings.model_fields)) == [
-        "DRAIN_S is not read any more: its name is FLOODGATE_DRAIN_S",
-        "WORKER_PLACES is not read any more: its name is FLOODGATE_WORKER_CONCURRENCY",
+        "DRAIN_S is not read: the name of the setting is FLOODGATE_DRAIN_S",
+        "WORKER_PLACES is not read: the name of the setting is FLOODGATE_WORKER_CONCURRENCY",
     ]
     assert (Settings().worker_concurrency, Settings().drain_s, Settings().lease_s) == (100, 30, 3)
 
