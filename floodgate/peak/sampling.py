@@ -111,7 +111,8 @@ def _starter(port: int, running: Mapping[int, psutil.Process], names: Mapping[in
             listens = each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port
             if listens and each.pid is not None and each.pid in running:
                 line = _line(each.pid, running)
-                return [pid for pid in line if names[pid] is not None or STARTER in _command(running[pid])][-1:][0]
+                ours = [pid for pid in line if names[pid] is not None or STARTER in _command(running[pid])]
+                return ours[-1] if ours else 0  # another program's port: there is nothing to show
     return 0
 
 

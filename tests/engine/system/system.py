@@ -28,6 +28,7 @@ from redis import Redis
 
 from floodgate.broker.keys import Keys
 from floodgate.run.embedded_server import EmbeddedServer
+from floodgate.run.processes import with_parent_death_signal
 from tests.engine.leaks import leaks
 from tests.engine.system import forking
 
@@ -135,6 +136,8 @@ class System:
     directory: Path
     env: Mapping[str, str]
     apps: list[App] = field(default_factory=list)
+    as_programs: bool = False
+    """Started by their command lines, by which some programs know them; else as forks, which is quicker."""
 
     def gateway(self, *, wait: bool = True, factory: str = "gateway_app.main:build", **env: str) -> App:
         return self._start(factory, wait, env)
@@ -174,12 +177,26 @@ class System:
         port = free_port()
         arguments = ["--factory", factory, "--port", str(port), "--log-level", "warning"]
         log = self.directory / f"{factory.partition('_')[0]}-{len(self.apps)}.log"
-        process = forking.start(arguments, {**os.environ, **self.env, **env}, log)
+        given = {**os.environ, **self.env, **env}
+        start = self._program if self.as_programs else forking.start
+        process: Process = start(arguments, given, log)
         app = App(process, f"http://127.0.0.1:{port}", log)
         self.apps.append(app)
         if wait:
             await_ready(app)
         return app
+
+    def _program(self, arguments: list[str], env: Mapping[str, str], log: Path) -> Process:
+        command = [sys.executable, "-m", "uvicorn", *arguments]
+        with log.open("wb") as file:
+            return subprocess.Popen(
+                with_parent_death_signal(command, signal.SIGKILL),
+                cwd=ROOT,
+                env=env,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
 
 
 @contextlib.contextmanager

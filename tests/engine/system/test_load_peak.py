@@ -38,6 +38,7 @@ def running(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) ->
     with system(
         directory, server.url, f"load{os.getpid()}", handlers=HANDLERS, FLOODGATE_WORKER_CONCURRENCY="4"
     ) as started:
+        started.as_programs = True  # peak knows them by their command lines
         worker = started.worker(wait=False)
         started.gateway()
         await_ready(worker)
