@@ -129,6 +129,7 @@ async def ask(system: System, method: str, path: str) -> tuple[int, float, float
     return answer.status_code, began_s, time.monotonic() - began_s
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
 async def test_the_replica_takes_over_and_every_request_is_answered(watched: Watched, fault: str) -> None:

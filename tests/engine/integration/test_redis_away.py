@@ -105,6 +105,7 @@ async def test_while_redis_is_away_refusals_are_prompt(own_server: EmbeddedServe
             await answered_within(system, 1)
 
 
+@pytest.mark.slow
 async def test_a_freeze_too_short_to_matter_refuses_nobody(own_server: EmbeddedServer) -> None:
     async with SystemFactory(own_server.url, "short")(__name__) as system:
 

@@ -115,6 +115,7 @@ async def test_an_answer_is_counted_on_both_sides_with_its_times(
     assert balance(scrape(gateway.url)) == 0
 
 
+@pytest.mark.slow
 async def test_a_full_route_refuses_by_the_queue_and_from_memory(
     client: httpx.AsyncClient, gateway: App, counting: System
 ) -> None:
