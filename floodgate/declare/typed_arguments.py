@@ -62,8 +62,8 @@ class TypedArguments:
         """Render the arguments that are given; raises `ValueError` for those that do not fit or have no JSON form."""
         try:
             plain = self._plain(arguments)
-        except ValueError:  # no instance of its annotation: perhaps something that validation makes one of
-            arguments = self._validated(arguments)
+        except ValueError:  # one is no instance of its annotation: perhaps something that validation makes one of
+            arguments = {name: self._fitting(name, value) for name, value in arguments.items()}
             plain = self._plain(arguments)
         return to_json({name: _unhidden(arguments[name], plain[name]) for name in arguments})
 
@@ -75,12 +75,18 @@ class TypedArguments:
             raise RequestValidationError(error.errors()) from error
         return {name: given[name] if name in given else field.get_default() for name, field in self.fields.items()}
 
-    def _validated(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _fitting(self, name: str, value: Any) -> Any:
+        """Return a value that fits as it is: validation would decode what stands for itself here, such as base64."""
+        adapter: TypeAdapter[Any] = TypeAdapter(_type(self.fields[name].field_info))
         try:
-            return self._adapter.validate_python(arguments)
-        except ValidationError as error:
-            faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-            raise ValueError("; ".join(faults)) from error
+            adapter.dump_python(value, mode="json", by_alias=False, round_trip=True, warnings="error")
+        except ValueError:
+            try:
+                return adapter.validate_python(value)
+            except ValidationError as error:
+                faults = (f"{'.'.join(map(str, (name, *fault['loc'])))}: {fault['msg']}" for fault in error.errors())
+                raise ValueError("; ".join(faults)) from error
+        return value
 
     def _plain(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         given: Any = arguments
@@ -103,7 +109,7 @@ def _unhidden(value: Any, plain: Any) -> Any:
     A field that was not set is left out, so that it is not set on arrival either.
     """
     if isinstance(value, SecretStr | SecretBytes | Secret):
-        return to_jsonable_python(value.get_secret_value())
+        return _shown(value.get_secret_value())
     if isinstance(value, RootModel):
         return _unhidden(value.root, plain)
     if isinstance(plain, list) and isinstance(value, list | tuple | Set) and len(value) == len(plain):
@@ -127,9 +133,14 @@ def _unhidden(value: Any, plain: Any) -> Any:
         elif name in plain:
             plain[name] = _unhidden(item, plain[name])
         elif field.exclude or field.exclude_if:
-            plain[name] = _unhidden(item, to_jsonable_python(item))
+            plain[name] = _shown(item)
     extra = getattr(value, "model_extra", None) or {}
     return plain | {name: _unhidden(item, plain[name]) for name, item in extra.items() if name in plain}
+
+
+def _shown(value: Any) -> Any:
+    """Return the JSON form of what a serializer hides or leaves out as a whole."""
+    return _unhidden(value, to_jsonable_python(value, by_alias=False, round_trip=True))
 
 
 def _is_tag(field: FieldInfo) -> bool:

@@ -15,7 +15,7 @@ from fastapi import Body, Cookie, Header, Path, Query
 from fastapi.exceptions import RequestValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, Secret, SecretStr, field_validator
+from pydantic import BaseModel, Field, Secret, SecretStr, field_validator
 
 from floodgate.declare.registry import Registry
 from floodgate.declare.typed_arguments import TYPED
@@ -217,6 +217,33 @@ async def test_secrets_arrive_as_secrets_wherever_they_stand() -> None:
         got = await sent_through(annotation, value)
         assert got == value
         assert "s3cret" not in repr(got)
+
+
+class Hides(BaseModel):
+    """A model that is hidden whole, with names of its own for fields and a secret among them."""
+
+    number: int = Field(alias="theNumber")
+    password: SecretStr
+
+
+class Holding(BaseModel):
+    left_out: Hides = Field(exclude=True)
+    secret: Secret[Hides]
+
+
+async def test_what_is_hidden_whole_arrives_with_its_aliases_and_secrets() -> None:
+    value = Hides(theNumber=1, password=SecretStr("s3cret"))
+    got = await sent_through(Annotated[Holding, Body()], Holding(left_out=value, secret=Secret(value)))
+    assert got.left_out == value
+    assert got.secret.get_secret_value() == value
+
+
+async def test_bytes_stay_as_they_are_beside_a_value_that_validation_makes_something_of() -> None:
+    async def both(day: date, raw: Annotated[bytes, Body()]) -> None: ...
+
+    handler = handler_of(both)
+    payload = CallCodec(handler).payload({"day": "2026-01-02", "raw": b"abcd"}, "id", None, RequestOptions(1000))
+    assert await arrived(handler, payload) == {"day": date(2026, 1, 2), "raw": b"abcd"}
 
 
 def test_no_request_can_pretend_to_be_a_call() -> None:
