@@ -177,7 +177,7 @@ class GatewayApp(FastAPI):
         self._add_default_handlers()
         self.middleware_stack = self.build_middleware_stack()
         on_error = self.exception_handlers.get(Exception, self.exception_handlers.get(500))
-        self._layers = ErrorsLast(self.middleware_stack, on_error)
+        self._layers = ErrorsLast(self.middleware_stack, on_error, debug=self.debug)
 
     def _is_traced(self) -> bool:
         now_s = time.monotonic()
@@ -220,6 +220,16 @@ class GatewayApp(FastAPI):
         self._leaving = True
         if self.engine is not None:
             self.engine.begin_drain()
+
+    @property
+    def started_engine(self) -> GatewayRuntime:
+        """Return the engine; raises `ConfigurationError` where the lifespan has not run."""
+        if self.engine is None:
+            raise ConfigurationError(
+                "this application was not started: run its lifespan, in a test by `with TestClient(app)`, where it is "
+                "mounted by `async with app.router.lifespan_context(app)` in the outer application's lifespan"
+            )
+        return self.engine
 
     async def collect_metrics(self) -> Snapshot:
         """Return what `/-/metrics` shows."""

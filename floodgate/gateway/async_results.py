@@ -114,7 +114,7 @@ async def _find(request: Request, task_id: str) -> Response:
     """Return the handler's answer once it is there, until then 202 with the state; 404 when neither is known."""
     record = record_of(request.scope)
     try:
-        found = await request.app.engine.results.find(task_id)
+        found = await request.app.started_engine.results.find(task_id)
     except FloodgateError:
         return respond(Outcome(failure=Failure.UNAVAILABLE), record.request_id)
     if found is None:
@@ -129,7 +129,7 @@ async def _end(request: Request, task_id: str) -> Response:
     """Cancel the task, or drop its result: 204; 404 when neither is there."""
     record = record_of(request.scope)
     try:
-        ended = await request.app.engine.results.end(task_id)
+        ended = await request.app.started_engine.results.end(task_id)
     except FloodgateError:
         return respond(Outcome(failure=Failure.UNAVAILABLE), record.request_id)
     return Response(status_code=204) if ended else unknown_task(record.request_id)

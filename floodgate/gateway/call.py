@@ -85,7 +85,7 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
     options = codec.options_reader.options(request, caller, honor_prefer=False)
     payload = codec.payload(arguments, record.request_id, caller, options)
     leaving = await _leaving(request)
-    dispatcher: Dispatcher = request.app.engine.dispatcher
+    dispatcher: Dispatcher = request.app.started_engine.dispatcher
     meter, rate_limiter, route = dispatcher.metrics.of(codec.handler), dispatcher.rate_limiter, codec.handler.route
     meter.offered()
     answer = rate_limiter.over_rate(route) or rate_limiter.cached(route, options)

@@ -184,10 +184,10 @@ class ErrorsLast:
     Where anything else than FastAPI's own layers stands before it, nothing is left out.
     """
 
-    def __init__(self, stack: ASGIApp, on_error: ExceptionHandler | None) -> None:
+    def __init__(self, stack: ASGIApp, on_error: ExceptionHandler | None, debug: bool) -> None:
         self._stack = stack
         self._first = _past_layers_of_fastapi(stack)
-        self._errors = ServerErrorMiddleware(_raise, handler=on_error)
+        self._errors = ServerErrorMiddleware(_raise, handler=on_error, debug=debug)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or "fastapi.telemetry" in scope:
@@ -196,10 +196,11 @@ class ErrorsLast:
         try:
             await self._first(scope, receive, send)
         except Exception as error:
-            if self._first is self._stack or record_of(scope).started:
+            if self._first is self._stack:
                 raise
             scope[_ERROR] = error
-            await self._errors(scope, receive, send)
+            # The user's handler hears of an error after the answer has begun, too; what it returns goes nowhere.
+            await self._errors(scope, receive, _drop if record_of(scope).started else send)
 
 
 def _past_layers_of_fastapi(stack: ASGIApp) -> ASGIApp:
@@ -209,6 +210,10 @@ def _past_layers_of_fastapi(stack: ASGIApp) -> ASGIApp:
             return stack
         app = app.app  # type: ignore[attr-defined]
     return app
+
+
+async def _drop(message: Message) -> None:
+    pass
 
 
 async def _raise(scope: Scope, receive: Receive, send: Send) -> None:

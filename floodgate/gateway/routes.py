@@ -102,7 +102,7 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
     most_s = max(handler.timeout_s, body_s) if route.body_field is not None else None
 
     async def refused(request: Request, record: RequestRecord) -> Outcome | None:
-        dispatcher: Dispatcher = request.app.engine.dispatcher
+        dispatcher: Dispatcher = request.app.started_engine.dispatcher
         rate_limiter = dispatcher.rate_limiter
         record.meter = dispatcher.metrics.of(handler)
         record.meter.offered()
@@ -159,7 +159,7 @@ def _endpoint(handler: Handler) -> Any:
         request: Request = arguments[_REQUEST]
         record = record_of(request.scope)
         payload = await payload_builder.payload(request, handler.level_of(arguments))
-        dispatcher: Dispatcher = request.app.engine.dispatcher
+        dispatcher: Dispatcher = request.app.started_engine.dispatcher
         answer = await dispatcher.dispatch(handler, payload, request.receive)
         record.note(answer)
         return respond(answer, record.request_id, request.scope.get("root_path", ""))

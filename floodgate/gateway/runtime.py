@@ -100,7 +100,8 @@ class GatewayRuntime:
 
     def begin_drain(self) -> None:
         """Say not ready, end kept-alive connections; answer whoever still waits when the drain is over."""
-        self._loop.call_soon_threadsafe(self._begin_drain)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._begin_drain)
 
     def _begin_drain(self) -> None:
         if not self.draining:

@@ -80,7 +80,8 @@ class WorkerRuntime:
 
     def begin_drain(self) -> None:
         """Start to leave; may be called twice, from any context of the loop's thread."""
-        self._loop.call_soon_threadsafe(self._draining.set)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._draining.set)
 
     async def run(self) -> None:
         """Open the resources, work until the drain has ended, close them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import warnings
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
@@ -246,3 +247,78 @@ async def test_a_mounted_application_is_told_where_a_call_works(beside: System) 
     install(app, beside.settings, beside.registry)
     with pytest.raises(LookupError, match="belongs to a mounted application"):
         await under_test_client(app, lambda client: client.get("/sub/calls"))
+
+
+async def test_an_application_that_was_not_started_says_how_it_is(beside: System) -> None:
+    outer = FastAPI()
+    outer.mount("/sub", install(FastAPI(), beside.settings, beside.registry))
+    with pytest.raises(ConfigurationError, match="was not started: run its lifespan"):
+        await under_test_client(outer, lambda client: client.get("/sub/static"))
+
+
+async def test_mounted_it_is_started_by_the_outer_lifespan(beside: System) -> None:
+    app = install(FastAPI(), beside.settings, beside.registry)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with app.router.lifespan_context(app):
+            yield
+
+    outer = FastAPI(lifespan=lifespan)
+    outer.mount("/sub", app)
+    assert await under_test_client(outer, lambda client: client.get("/sub/quick/1").json()) == 1
+
+
+async def test_an_error_in_the_user_s_lifespan_ends_that_start_alone(beside: System) -> None:
+    failing = ["at the start", "", "at the end", ""]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        now = failing.pop(0)
+        if now == "at the start":
+            raise LookupError(now)
+        yield
+        if now:
+            raise LookupError(now)
+
+    app = install(FastAPI(lifespan=lifespan), beside.settings, beside.registry)
+    for error in [*failing]:
+        with pytest.raises(LookupError, match=error) if error else contextlib.nullcontext():
+            assert await under_test_client(app, lambda client: client.get("/static").json()) == "queued"
+        assert isinstance(app, GatewayApp)
+        app.begin_drain()  # its loop is closed by now
+
+
+@pytest.mark.parametrize("debug", [False, True])
+async def test_the_user_s_last_error_handler_hears_of_all_errors_and_debug_shows_them(
+    beside: System, debug: bool
+) -> None:
+    app, heard = FastAPI(debug=debug), []
+
+    @app.exception_handler(Exception)
+    async def hears(request: Request, error: Exception) -> Response:
+        heard.append(str(error))
+        return PlainTextResponse("mine", 500)
+
+    @app.get("/at-once")
+    async def at_once() -> None:
+        raise ValueError("at once")
+
+    @app.get("/late")
+    async def late() -> Response:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"begun"
+            raise ValueError("late")
+
+        return StreamingResponse(parts())
+
+    def ask(client: TestClient) -> list[str]:
+        return [client.get(path, headers={"accept": "text/plain"}).text for path in ("/at-once", "/late")]
+
+    install(app, beside.settings, beside.registry)
+    first, second = await under_test_client(app, ask, raise_server_exceptions=False)
+    assert second == "begun"
+    if debug:
+        assert "ValueError: at once" in first
+    else:
+        assert (first, heard) == ("mine", ["at once", "late"])
