@@ -70,14 +70,16 @@ class WorkerDirectory:
 
     async def refresh(self) -> bool:
         """Look once; return whether this process's declaration is still there. Raises `Unavailable`."""
-        first = self._registry.handlers[0].route if self._registry.handlers else ""
+        routes = {handler.route.encode() for handler in self._registry.handlers}
+        first = self._registry.handlers[0].route if routes else ""
         with redis_errors():
             async with asyncio.timeout(2), self._client.pipeline(transaction=False) as pipe:
                 pipe.time()  # the first refresh may come before any script has told the time
                 pipe.hgetall(self._keys.contracts())
                 pipe.smembers(self._keys.lanes())
+                pipe.smembers(self._keys.routes())
                 pipe.hexists(self._keys.statistics(first), "limit")
-                at, contracts, lanes, declared = await pipe.execute()
+                at, contracts, lanes, reaped, declared = await pipe.execute()
                 self._clock.observe(_ms(at))
                 names = sorted(lane.decode("ascii", "replace") for lane in lanes)
                 pipe.time()
@@ -92,7 +94,7 @@ class WorkerDirectory:
         live = {lane.partition(":")[0] for lane in self._served} - {self._registry.release_digest}
         self._others = {contract: shapes for contract, shapes in read_contracts(contracts).items() if contract in live}
         self._say_disagreements()
-        return bool(declared) or not first
+        return not routes or (bool(declared) and routes <= reaped)
 
     def _say_disagreements(self) -> None:
         found = self._registry.disagreements(self._others)

@@ -101,11 +101,12 @@ def test_garbage_that_would_let_too_many_run_is_dropped_by_reap(queue: Queue) ->
 
 @pytest.mark.leaves_garbage
 def test_keys_of_a_wrong_type_heal_while_tasks_are_due(queue: Queue) -> None:
-    for name in (queue.keys.parked(ROUTE), queue.keys.of("waiting", LANE), queue.keys.of("clock", POOL)):
+    keys = queue.keys
+    for name in (keys.parked(ROUTE), keys.slots(ROUTE), keys.of("waiting", LANE), keys.of("clock", POOL)):
         bounded(queue).admit("1", "2", "3", "4", budget_ms=1500)
         queue.client.set(name, "garbage")
         queue.pass_time(3000, alive=[WORKER])
-        assert queue.slots() == set(), name
+        assert queue.slots() == queue.tasks() == set(), name
         assert queue.codes("5", budget_ms=1500) == [0], name
         queue.pass_time(3000, alive=[WORKER])
 

@@ -173,3 +173,12 @@ def test_a_reply_of_another_envelope_version_is_dropped_and_logged(malformed: Ma
     said = f"envelope version {VERSION + 1}"
     until(lambda: any(said in str(line.get("reason")) for line in malformed.gateway.lines()))
     malformed.answers_again()
+
+
+def test_routes_that_are_lost_are_declared_again(malformed: Malformed) -> None:
+    """Without them `reap` would end no lease and free no slot."""
+    key, redis = malformed.keys.routes(), malformed.redis
+    routes = {handler.route.encode() for handler in discover(Settings(handlers=EDGE_HANDLERS)).handlers}
+    for lost in (routes, [max(routes)]):
+        redis.srem(key, *lost)
+        until(lambda: routes <= redis.smembers(key), 4)
