@@ -85,6 +85,10 @@ def install(
         raise ConfigurationError("join() was called for this application before; call it once, in build()")
     if app.middleware_stack is not None:
         raise ConfigurationError("join() came after the first request; call it in build(), before the server starts")
+    names = (name for name in (*GatewayApp.__annotations__, *vars(GatewayApp)) if not name.startswith("_"))
+    if taken := [name for name in names if hasattr(app, name)]:
+        listed = ", ".join(f"app.{name}" for name in taken)
+        raise ConfigurationError(f"join() needs {listed} for itself; put what is yours into app.state")
     plain, app.router.routes[:] = list(app.router.routes), []
     identity = Identity(identify)
     index = add_routes(app, registry, identity, settings.body_s, security)
@@ -103,6 +107,10 @@ class GatewayApp(FastAPI):
     """What an application becomes by `join`: it has an engine, and a drain that begins at the signal."""
 
     engine: GatewayRuntime | None
+    identity: Identity
+    call_codecs: CallCodecs
+    settings: Settings
+    registry: Registry
     shutdown_delay_s: float
     """How long it goes on taking requests after `begin_drain`, for balancers to notice."""
     collects_by_time = True

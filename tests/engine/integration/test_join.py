@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import warnings
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
@@ -322,3 +323,11 @@ async def test_the_user_s_last_error_handler_hears_of_all_errors_and_debug_shows
         assert "ValueError: at once" in first
     else:
         assert (first, heard) == ("mine", ["at once", "late"])
+
+
+async def test_nothing_of_the_user_s_is_overwritten(beside: System) -> None:
+    app: Any = FastAPI()
+    app.settings = app.engine = "mine"
+    with pytest.raises(ConfigurationError, match=re.escape("app.engine, app.settings for itself")):
+        install(app, beside.settings, beside.registry)
+    assert app.settings == app.engine == "mine"
