@@ -33,6 +33,7 @@ class WorkerDirectory:
         self._keys = keys
         self._clock = clock
         self._registry = registry
+        self._routes = {handler.route.encode() for handler in registry.handlers}
         self.names: list[str] = []
         """All lanes there were at the last refresh, of every release."""
         self._others: dict[str, dict[str, str]] = {}
@@ -70,8 +71,7 @@ class WorkerDirectory:
 
     async def refresh(self) -> bool:
         """Look once; return whether this process's declaration is still there. Raises `Unavailable`."""
-        routes = {handler.route.encode() for handler in self._registry.handlers}
-        first = self._registry.handlers[0].route if routes else ""
+        first = self._registry.handlers[0].route if self._routes else ""
         with redis_errors():
             async with asyncio.timeout(2), self._client.pipeline(transaction=False) as pipe:
                 pipe.time()  # the first refresh may come before any script has told the time
@@ -94,7 +94,7 @@ class WorkerDirectory:
         live = {lane.partition(":")[0] for lane in self._served} - {self._registry.release_digest}
         self._others = {contract: shapes for contract, shapes in read_contracts(contracts).items() if contract in live}
         self._say_disagreements()
-        return not routes or (bool(declared) and routes <= reaped)
+        return not self._routes or (bool(declared) and self._routes <= reaped)
 
     def _say_disagreements(self) -> None:
         found = self._registry.disagreements(self._others)

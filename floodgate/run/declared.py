@@ -33,7 +33,7 @@ def declared() -> int:
         print(*faults(error), sep="\n", file=sys.stderr)
         return 1
     try:
-        registry = discover(settings)
+        registry = discover(settings)  # `build` does it, too: here a mistake is shown without the way through it
         check_times(settings, registry)
         app = importlib.import_module("gateway_app.main").build()
         if not hasattr(app, "check_paths"):

@@ -199,6 +199,19 @@ class System:
             )
 
 
+def run_module(module: str, *arguments: str, limit_s: float, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m module` in the checkout to its end; what it prints is kept."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=limit_s,
+        check=False,
+    )
+
+
 @contextlib.contextmanager
 def system(
     directory: Path, redis_url: str, namespace: str, handlers: str = EDGE_HANDLERS, **env: str

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,22 +19,14 @@ from benchmarks.statistics import Metric, missed, table
 from benchmarks.testbed import ACCESS_LOG, BARE, App, app
 from benchmarks.wrk import WrkFailed, load
 from floodgate.run.embedded_server import EmbeddedServer
+from tests.engine.system.system import run_module
 
-ROOT = Path(__file__).parents[3]
 LIMIT_S = 150
 SCRIPT = "for i = 1, 50 do redis.call('INCR', KEYS[1]) end"
 
 
 def bench(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks.bench", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    return run_module("benchmarks.bench", *arguments, limit_s=LIMIT_S, **env)
 
 
 @pytest.mark.wrk

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import struct
@@ -13,22 +12,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.capacity_parts import PARTS, Part
+from tests.engine.system.system import ROOT, run_module
 
-ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/performance.md"
 LIMIT_S = 90
 
 
 def capacity(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks.capacity", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    return run_module("benchmarks.capacity", *arguments, limit_s=LIMIT_S, **env)
 
 
 @pytest.mark.wrk

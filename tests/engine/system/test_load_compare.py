@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,16 +11,15 @@ import pytest
 from benchmarks.arrivals import Request, read_records
 from benchmarks.compare import BASE_PER_S, SPIKE_PER_S, Timing, measure
 from benchmarks.statistics import in_time
+from tests.engine.system.system import ROOT, run_module
 
-ROOT = Path(__file__).parents[3]
 LIMIT_S = 90
 
 
 @pytest.mark.locust
 @pytest.mark.timeout(LIMIT_S + 5)
 def test_the_same_spike_ends_one_and_is_carried_by_the_other(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.compare", "--short", "--directory", str(tmp_path)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    ran = run_module("benchmarks.compare", "--short", "--directory", str(tmp_path), limit_s=LIMIT_S)
 
     # A busy machine makes the spike unsound (2), but not the difference.
     assert ran.returncode in (0, 2), ran.stdout + ran.stderr

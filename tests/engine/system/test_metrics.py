@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -18,27 +18,11 @@ CONCURRENCY = 2
 
 
 @pytest.fixture(scope="module")
-def counting(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def edge(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One gateway, and one worker that runs two tasks at once."""
     with served(server, tmp_path_factory, worker_concurrency=CONCURRENCY) as running:
         until(lambda: scrape(running.apps[0].url)("workers") == 1)  # lanes are learnt once a second
         yield running
-
-
-@pytest.fixture
-def gateway(counting: System) -> App:
-    return counting.apps[0]
-
-
-@pytest.fixture
-def worker(counting: System) -> App:
-    return counting.apps[1]
-
-
-@pytest.fixture
-async def client(gateway: App) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=15) as opened:
-        yield opened
 
 
 class Moves:
@@ -117,7 +101,7 @@ async def test_an_answer_is_counted_on_both_sides_with_its_times(
 
 @pytest.mark.slow
 async def test_a_full_route_refuses_by_the_queue_and_from_memory(
-    client: httpx.AsyncClient, gateway: App, counting: System
+    client: httpx.AsyncClient, gateway: App, edge: System
 ) -> None:
     route = {"method": "GET", "route": "/narrow"}
     # The slower a route is known to be, the longer a refusal is remembered.
@@ -129,7 +113,7 @@ async def test_a_full_route_refuses_by_the_queue_and_from_memory(
     assert (during("running", **route), during("limit", **route)) == (CONCURRENCY, 5)
     assert during("requests_open") == balance(during) == 5
     assert during("concurrency_used", kind="async") == during("concurrency", kind="async") == CONCURRENCY
-    assert scrape(counting.apps[1].url)("worker_concurrency_used", kind="async") == CONCURRENCY
+    assert scrape(edge.apps[1].url)("worker_concurrency_used", kind="async") == CONCURRENCY
     refused = [await client.get("/narrow?tag=refused&seconds=0") for _ in range(4)]
     assert {answer.status_code for answer in refused} == {503}
     assert {answer.status_code for answer in await asyncio.gather(*held)} == {200}
@@ -177,7 +161,7 @@ async def test_a_failure_is_counted_on_both_sides(client: httpx.AsyncClient, gat
 
 
 async def test_a_client_that_leaves_is_counted_and_its_handler_is_stopped(
-    gateway: App, worker: App, counting: System
+    gateway: App, worker: App, edge: System
 ) -> None:
     gateway_moves = Moves(gateway)
     gateway_moves("requests_ended_total", 1, route="/sleep", outcome="client_left")
@@ -186,7 +170,7 @@ async def test_a_client_that_leaves_is_counted_and_its_handler_is_stopped(
     worker_moves = Moves(worker)
     worker_moves("tasks_ended_total", 1, route="/sleep", outcome="stopped")
     async with gateway_moves, worker_moves:
-        await leave(gateway, "/sleep?tag=gone&seconds=5", lambda: counting.noted("gone") == ["start"])
+        await leave(gateway, "/sleep?tag=gone&seconds=5", lambda: edge.noted("gone") == ["start"])
 
 
 async def test_what_never_came_to_the_queue_and_what_is_not_queued_are_apart(

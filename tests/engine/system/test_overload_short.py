@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import csv
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.engine.system.system import run_module
+
 LIMIT_S = 150
 
 
 def overload(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks.overload", "--directory", str(directory), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    return run_module("benchmarks.overload", "--directory", str(directory), *arguments, limit_s=LIMIT_S)
 
 
 @pytest.mark.slow
