@@ -28,7 +28,7 @@ from floodgate.declare.registry import Registry
 from floodgate.errors import ConfigurationError
 from floodgate.gateway import connections
 from floodgate.gateway.async_results import add_task_routes
-from floodgate.gateway.call import ERROR_HANDLERS, CallCodecs
+from floodgate.gateway.call import ANSWERED, CallCodecs, answer_error
 from floodgate.gateway.connections import LargeAnswers, return_large_blocks
 from floodgate.gateway.identity import Identify, Identity
 from floodgate.gateway.middleware import HEADER, ErrorsLast, RequestMiddleware, record_of
@@ -201,9 +201,7 @@ class GatewayApp(FastAPI):
         if 500 not in handlers:
             handlers.setdefault(Exception, _on_bug)
         given = {key for key in handlers if key is not Exception}
-        for error, handler in ERROR_HANDLERS.items():
-            if given.isdisjoint(error.__mro__):
-                handlers[error] = handler
+        handlers.update({error: answer_error for error in ANSWERED if given.isdisjoint(error.__mro__)})
 
     def check_paths(self) -> None:
         """Raise `ConfigurationError` for a user's route that one of the engine's hides: same method, same path."""
