@@ -26,7 +26,7 @@ from floodgate.declare.reply import Reply
 from floodgate.declare.typed_arguments import TYPED, TypedArguments, dependant_of
 from floodgate.errors import HTTPError
 from floodgate.gateway.dispatch import Dispatcher
-from floodgate.gateway.identity import caller_of, record_for
+from floodgate.gateway.identity import OutOfTime, caller_of, record_for, within
 from floodgate.gateway.outcomes import CallError, DeadlineExceeded, Failure, HandlerFailed, Outcome
 from floodgate.gateway.payload import Payload
 from floodgate.gateway.rate_limit import RateLimited
@@ -69,14 +69,10 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
         raise LookupError("this request belongs to a mounted application; `call` works from the gateway's own routes")
     codec = call_codecs.find(function)
     record = record_for(request)
-    limit = asyncio.timeout(codec.handler.timeout_s)
     try:
-        async with limit:
-            caller = await caller_of(request)
-    except TimeoutError:
-        if limit.expired():
-            raise DeadlineExceeded(codec.handler, Outcome(failure=Failure.DEADLINE_EXCEEDED)) from None
-        raise
+        caller = await within(codec.handler.timeout_s, caller_of(request))
+    except OutOfTime:
+        raise DeadlineExceeded(codec.handler, Outcome(failure=Failure.DEADLINE_EXCEEDED)) from None
     options = codec.options_reader.options(request, caller, honor_prefer=False)
     payload = codec.payload(arguments, record.request_id, caller, options)
     leaving = await _leaving(request)

@@ -6,7 +6,6 @@ came. Who asks is found out first, before the body is read. Must not know Redis.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -28,7 +27,7 @@ from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler, Registry
 from floodgate.declare.typed_arguments import dependant_of
 from floodgate.gateway.dispatch import Dispatcher
-from floodgate.gateway.identity import Identity, within
+from floodgate.gateway.identity import Identity, OutOfTime, within
 from floodgate.gateway.middleware import RequestRecord, record_of
 from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.gateway.payload import PayloadBuilder, in_time, limited
@@ -109,12 +108,9 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
         # The cheapest refusal first: over the rate, not even `identify` is asked.
         if over := rate_limiter.over_rate(handler.route):
             return over
-        limit = asyncio.timeout(handler.timeout_s)
         try:
-            record.caller = await within(limit, identity(request))
-        except TimeoutError:
-            if not limit.expired():
-                raise
+            record.caller = await within(handler.timeout_s, identity(request))
+        except OutOfTime:
             return Outcome(failure=Failure.DEADLINE_EXCEEDED)
         record.options = options_reader.options(request, record.caller)
         if record.options.async_response and rate_limiter.results_full:
