@@ -83,8 +83,8 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
     by_memory = answer is not None
     if answer is None:
         answer = await dispatcher.dispatch(codec.handler, payload, leaving)
-    meter.called(answer, by_memory)
     record.note(answer)
+    meter.settled(record.outcome, by_memory, record.wait_ms, record.run_ms)
     return _result(codec, answer)
 
 

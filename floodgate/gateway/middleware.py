@@ -136,8 +136,8 @@ class RequestMiddleware:
             raise
         finally:
             total_s = time.monotonic() - started_s
-            if record.meter is not None:
-                record.meter.ended(record, total_s)
+            if (meter := record.meter) is not None:
+                meter.ended(record.status, record.outcome, record.by_memory, record.wait_ms, record.run_ms, total_s)
             else:
                 self._gateway.count_other(record.status)
             _write(scope, record, total_s)
