@@ -12,11 +12,11 @@ import math
 import time
 from typing import Any
 
-from floodgate.broker.clock import RedisClock
-from floodgate.broker.connection import Client, redis_errors
+from floodgate.broker.connection import redis_errors
 from floodgate.broker.decoding import number, read_contracts
-from floodgate.broker.keys import Keys, lane_of
-from floodgate.declare.registry import OTHER_PROJECT, Handler, Registry
+from floodgate.broker.keys import lane_of
+from floodgate.declare.registry import OTHER_PROJECT, Handler
+from floodgate.gateway.context import GatewayContext
 from floodgate.operations.logs import fields
 
 log = logging.getLogger("floodgate.gateway")
@@ -25,15 +25,15 @@ log = logging.getLogger("floodgate.gateway")
 class WorkerDirectory:
     """Knows which lanes are served, as of the last `refresh`."""
 
-    def __init__(self, client: Client, keys: Keys, clock: RedisClock, registry: Registry, registration_ms: int) -> None:
-        self._registration_s = registration_ms / 1000
+    def __init__(self, context: GatewayContext) -> None:
+        self._client = context.client
+        self._keys = context.keys
+        self._clock = context.clock
+        self._registry = context.registry
+        self._registration_s = context.settings.registration_ms / 1000
         self._interrupted_s = -math.inf
         self._grace = False
-        self._client = client
-        self._keys = keys
-        self._clock = clock
-        self._registry = registry
-        self._routes = {handler.route.encode() for handler in registry.handlers}
+        self._routes = {handler.route.encode() for handler in context.registry.handlers}
         self.names: list[str] = []
         """All lanes there were at the last refresh, of every release."""
         self._others: dict[str, dict[str, str]] = {}
