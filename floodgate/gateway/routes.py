@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from copy import copy
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
@@ -96,7 +95,7 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
     Who asks is found out before the body is read; a dependency would be too late.
     The stacks that FastAPI opens for dependencies stay closed: a handler has none.
     """
-    validated = route.get_route_handler() if handler.signature.parameters else _without_validation(route.endpoint)
+    validated = route.get_route_handler() if handler.signature.parameters else _without_validation(route)
     options_reader = OptionsReader(handler)
     most_s = max(handler.timeout_s, body_s) if route.body_field is not None else None
 
@@ -140,12 +139,8 @@ def _sending(responding: Respond) -> ASGIApp:
     return serve
 
 
-def _without_validation(endpoint: Any) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        response: Response = await endpoint(**{_REQUEST: request})
-        return response
-
-    return answer
+def _without_validation(route: APIRoute) -> Callable[[Request], Awaitable[Response]]:
+    return lambda request: route.endpoint(**{_REQUEST: request})
 
 
 def _endpoint(handler: Handler) -> Any:
@@ -200,24 +195,16 @@ def _document(app: FastAPI, security: SecurityBase) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A route that is found by its path; `respond` returns its response and sends nothing."""
-
-    route: APIRoute
-    respond: Respond
-
-
 class StaticRouteIndex(BaseRoute):
     """The queued routes without path parameters by method and path, for `FastPath`."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[str, str], Known] = {}
+        self.known: dict[tuple[str, str], tuple[APIRoute, Respond]] = {}
 
     def add(self, method: str, path: str, route: APIRoute, respond: Respond) -> None:
         """Answer this path by this route; one with path parameters is left to the router."""
         if "{" not in path:
-            self.known.setdefault((method, path), Known(route, respond))
+            self.known.setdefault((method, path), (route, respond))
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match only what `FastPath` hands over: instrumentation asks for a route's path, and has to find the route."""
@@ -258,11 +245,11 @@ class FastPath:
         if found is None or scope.get("root_path") or "fastapi.telemetry" in scope:
             await self._app(scope, receive, send)
             return
-        route = found.route
+        route, respond = found
         scope["endpoint"], scope["route"], scope["path_params"] = route.endpoint, route, {}
         scope["fastapi_middleware_astack"] = _NO_STACK
         try:
-            response = await found.respond(scope, receive, send)
+            response = await respond(scope, receive, send)
         except Exception as error:
             scope[_RAISED] = error
             await self._app(scope, receive, send)

@@ -38,7 +38,8 @@ class WorkerDirectory:
         """All lanes there were at the last refresh, of every release."""
         self._others: dict[str, dict[str, str]] = {}
         self._served: set[str] = set()
-        self._disagreed: set[tuple[str, str]] = set()
+        self.disagreed: set[tuple[str, str]] = set()
+        """Contract and label of each route that its workers see differently."""
         self._other_projects: set[str] = set()
 
     def lane(self, handler: Handler, level: int) -> str:
@@ -63,11 +64,6 @@ class WorkerDirectory:
     def strands(self) -> bool:
         """Tell whether a lane without workers has lost them: within a registration of an interruption it may not."""
         return not self._grace and time.monotonic() - self._interrupted_s >= self._registration_s
-
-    @property
-    def disagreed(self) -> bool:
-        """Tell whether workers of another contract see a route differently."""
-        return bool(self._disagreed)
 
     async def refresh(self) -> bool:
         """Look once; return whether this process's declaration is still there. Raises `Unavailable`."""
@@ -98,12 +94,12 @@ class WorkerDirectory:
 
     def _say_disagreements(self) -> None:
         found = self._registry.disagreements(self._others)
-        for contract, label in sorted(found - self._disagreed):
+        for contract, label in sorted(found - self.disagreed):
             log.warning(
                 "workers disagree about a route: none of its tasks goes to them",
                 extra=fields(route=label, contract=contract),
             )
-        self._disagreed = found
+        self.disagreed = found
         other_projects = self._registry.other_projects(self._others)
         for contract in sorted(other_projects - self._other_projects):
             log.error(OTHER_PROJECT, extra=fields(contract=contract))
