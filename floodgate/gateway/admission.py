@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -218,12 +218,16 @@ class AdmissionBatcher:
 
     def _set_away(self) -> None:
         self._is_away = True
-        self._refuse_all()
+        self._refuse(self._local)
+        self._local.clear()
+        self._some.clear()
 
     def _batch(self) -> list[tuple[PendingRequest, AdmitRequest]]:
         batch: list[tuple[PendingRequest, AdmitRequest]] = []
         size = 0
-        self._refuse_old()
+        oldest_s = time.monotonic() - MOST_WAIT_S
+        while self._local and self._local[0].arrived_s < oldest_s:
+            self._refuse([self._local.popleft()])
         while self._local and len(batch) < BATCH_TASKS and size < BATCH_BYTES:
             pending = self._local.popleft()
             if pending.cancelled:  # before it was sent: there is nothing to take back
@@ -277,7 +281,7 @@ class AdmissionBatcher:
             reply = await self._pipeline.run(call, CALL_S)
         except StoreFull:
             self._metrics.admits.failed()
-            self._refuse(batch, Failure.UNAVAILABLE)
+            self._refuse([pending for pending, _ in batch])
         except Unavailable as error:
             self._metrics.admits.failed()
             # It may have been admitted, so it is neither sent again nor refused: the reconciler finds out which.
@@ -297,7 +301,7 @@ class AdmissionBatcher:
     def _settle(self, batch: list[tuple[PendingRequest, AdmitRequest]], reply: AdmitReply) -> None:
         self._clock.observe(reply.now_ms)
         if reply.stale:  # it ran past its `valid_until`, and has changed nothing
-            self._refuse(batch, Failure.UNAVAILABLE)
+            self._refuse([pending for pending, _ in batch])
             return
         for (pending, _), result in zip(batch, reply.results, strict=True):
             if result.code is AdmitCode.ADMITTED:
@@ -316,19 +320,9 @@ class AdmissionBatcher:
                     pending.handler.route, pending.payload.options, answer, result.remember_ms / 1000
                 )
 
-    def _refuse(self, batch: list[tuple[PendingRequest, AdmitRequest]], failure: Failure) -> None:
-        for pending, _ in batch:
-            pending.settle(Outcome(failure=failure))
-
-    def _refuse_old(self) -> None:
-        oldest_s = time.monotonic() - MOST_WAIT_S
-        while self._local and self._local[0].arrived_s < oldest_s:
-            self._local.popleft().settle(Outcome(failure=Failure.UNAVAILABLE))
-
-    def _refuse_all(self) -> None:
-        while self._local:
-            self._local.popleft().settle(Outcome(failure=Failure.UNAVAILABLE))
-        self._some.clear()
+    def _refuse(self, requests: Iterable[PendingRequest]) -> None:
+        for pending in requests:
+            pending.settle(Outcome(failure=Failure.UNAVAILABLE))
 
 
 @functools.lru_cache(maxsize=1024)
