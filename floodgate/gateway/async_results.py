@@ -64,7 +64,7 @@ class AsyncResults:
             return False
         async with self._turn():
             # In this order: a task that ends between the two calls leaves a result, which the second one drops.
-            (code,) = (await run(self._client, cancel(self._keys, [task_id]))).results
+            (code,) = await run(self._client, cancel(self._keys, [task_id]))
             dropped = await run(self._client, discard(self._keys, task_id))
         return code is not CancelCode.UNKNOWN or dropped
 

@@ -141,14 +141,14 @@ class Dispatcher:
             try:
                 # What runs already is left to its worker: with `running` it would be told to stop.
                 call = cancel(self._context.keys, [pending.id for pending in waiting], running=False)
-                reply = await run(self._context.client, call)
+                codes = await run(self._context.client, call)
             except BaseException:
                 for pending in waiting:
                     pending.moving = False
                     if pending.accept_on_admit:
                         pending.accept()
                 raise
-            for pending, code in zip(waiting, reply.results, strict=True):
+            for pending, code in zip(waiting, codes, strict=True):
                 pending.moving = False
                 if code is CancelCode.REMOVED and not pending.answer.done():
                     self._admit_again(pending)

@@ -1,6 +1,6 @@
 """Which lane a route's tasks go to: the rolling-deploy rule of the protocol.
 
-The own contract's pool where a worker serves it, else any pool whose digest of
+The own release's pool where a worker serves it, else any pool whose digest of
 that route equals the own. Looked up once a second, never per request.
 """
 
@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from floodgate.broker.connection import redis_errors
-from floodgate.broker.decoding import number, read_contracts
+from floodgate.broker.decoding import number, read_releases
 from floodgate.broker.keys import lane_of
 from floodgate.declare.registry import OTHER_PROJECT, Handler
 from floodgate.gateway.context import GatewayContext
@@ -47,9 +47,9 @@ class WorkerDirectory:
         own = lane_of(self._registry.release_digest, handler.kind, level)
         if own in self._served:
             return own
-        for contract, shapes in self._others.items():
-            other = lane_of(contract, handler.kind, level)
-            if shapes.get(handler.route) == handler.signature_digest and other in self._served:
+        for release, digests in self._others.items():
+            other = lane_of(release, handler.kind, level)
+            if digests.get(handler.route) == handler.signature_digest and other in self._served:
                 return other
         return own
 
@@ -71,11 +71,11 @@ class WorkerDirectory:
         with redis_errors():
             async with asyncio.timeout(2), self._client.pipeline(transaction=False) as pipe:
                 pipe.time()  # the first refresh may come before any script has told the time
-                pipe.hgetall(self._keys.contracts())
+                pipe.hgetall(self._keys.releases())
                 pipe.smembers(self._keys.lanes())
                 pipe.smembers(self._keys.routes())
                 pipe.hexists(self._keys.statistics(first), "limit")
-                at, contracts, lanes, reaped, declared = await pipe.execute()
+                at, releases, lanes, reaped, declared = await pipe.execute()
                 self._clock.observe(_ms(at))
                 names = sorted(lane.decode("ascii", "replace") for lane in lanes)
                 pipe.time()
@@ -88,21 +88,21 @@ class WorkerDirectory:
         self._grace = _is_interrupted(now_ms, *map(number, reap))
         self._served = {lane for lane, top in zip(names, tops, strict=True) if top and top[0][1] > now_ms}
         live = {lane.partition(":")[0] for lane in self._served} - {self._registry.release_digest}
-        self._others = {contract: shapes for contract, shapes in read_contracts(contracts).items() if contract in live}
+        self._others = {release: digests for release, digests in read_releases(releases).items() if release in live}
         self._say_disagreements()
         return not self._routes or (bool(declared) and self._routes <= reaped)
 
     def _say_disagreements(self) -> None:
         found = self._registry.disagreements(self._others)
-        for contract, label in sorted(found - self.disagreed):
+        for release, label in sorted(found - self.disagreed):
             log.warning(
                 "workers disagree about a route: none of its tasks goes to them",
-                extra=fields(route=label, contract=contract),
+                extra=fields(route=label, release=release),
             )
         self.disagreed = found
         other_projects = self._registry.other_projects(self._others)
-        for contract in sorted(other_projects - self._other_projects):
-            log.error(OTHER_PROJECT, extra=fields(contract=contract))
+        for release in sorted(other_projects - self._other_projects):
+            log.error(OTHER_PROJECT, extra=fields(release=release))
         self._other_projects = other_projects
 
 
