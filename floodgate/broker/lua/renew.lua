@@ -18,12 +18,17 @@
 local now, consumer, register_ms, lease_ms = server_time(), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local first_lease = 5 + tonumber(ARGV[4])
 local out, moved = { now, 0, {}, {} }, false
+
+-- Nobody knows what its release makes of a route: no gateway of another release sends it tasks.
+local function unpublished(lane)
+  return call('HEXISTS', P .. 'releases', string.match(lane, '^[^:]*')) == 0
+end
 for i = 5, first_lease - 1 do
   local lane, changed = ARGV[i], 0
   if register_ms > 0 then
     changed = call('ZADD', P .. 'serving:' .. lane, now + register_ms, consumer)
     call('SADD', P .. 'lanes', lane)
-    if changed == 1 then out[2] = 1 end
+    if changed == 1 or unpublished(lane) then out[2] = 1 end
   else
     changed = call('ZREM', P .. 'serving:' .. lane, consumer)
   end
@@ -36,9 +41,6 @@ if register_ms <= 0 then
   call('RPUSH', P .. 'control:' .. consumer, 'leave')
   call('EXPIRE', P .. 'control:' .. consumer, 60)
 end
--- Without its release no gateway of another one sends it tasks, and what is stranded finds no home.
-local release = register_ms > 0 and first_lease > 5 and string.match(ARGV[5], '^[^:]*')
-if release and call('HEXISTS', P .. 'releases', release) == 0 then out[2] = 1 end
 for j = first_lease, #ARGV, 2 do
   local running, lease = P .. 'running:' .. ARGV[j], ARGV[j + 1]
   if not call('ZSCORE', running, lease) then out[3][#out[3] + 1] = lease
