@@ -52,7 +52,7 @@ class Inbox:
 
     async def check(self, pipeline: Pipeline) -> None:
         """Raise `Unavailable` where nothing can be written: reading a replica raises no error, and brings nothing."""
-        (reply,) = await pipeline.exchange([("XTRIM", self.key, "MINID", "0-1")], SLACK_S)
+        (reply,) = await pipeline.execute([("XTRIM", self.key, "MINID", "0-1")], SLACK_S)
         if isinstance(reply, Exception):
             with redis_errors():
                 raise reply
@@ -77,7 +77,7 @@ class Inbox:
             commands.append(("XTRIM", self.key, "MINID", f"{ms}-{serial + 1}"))
         commands.append(("XREAD", "COUNT", self.count, "BLOCK", BLOCK_MS, "STREAMS", self.key, "0-0"))
         try:
-            replies = await self._pipeline.exchange(commands, BLOCK_MS / 1000 + SLACK_S)
+            replies = await self._pipeline.execute(commands, BLOCK_MS / 1000 + SLACK_S)
         except TimedOut:
             self.read_less()
             raise

@@ -51,7 +51,7 @@ class QueueMetrics:
         try:
             async with asyncio.timeout(CALL_S), self._turn:
                 await self._pipeline.open()
-                replies = await self._pipeline.exchange(self._commands(), CALL_S)
+                replies = await self._pipeline.execute(self._commands(), CALL_S)
         except (Unavailable, TimeoutError, LookupError):
             found.put(UP, (), (0,))
             return found

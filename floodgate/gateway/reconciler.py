@@ -106,11 +106,11 @@ class Reconciler:
         with redis_errors():
             async with asyncio.timeout(CALL_S):
                 try:
-                    return await self._pipeline.exchange(commands, CALL_S)
+                    return await self._pipeline.execute(commands, CALL_S)
                 except TimedOut:
                     raise
                 except Unavailable:
-                    return await self._pipeline.exchange(commands, CALL_S)
+                    return await self._pipeline.execute(commands, CALL_S)
 
     async def _ask_after(self, due: Sequence[PendingRequest]) -> None:
         """A task is in the system exactly as long as it has a slot."""

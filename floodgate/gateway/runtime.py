@@ -121,7 +121,7 @@ class GatewayRuntime:
             self._ended = True
             self.dispatcher.close()
             await self._client.aclose()
-        self.metrics.process.share()
+            self.metrics.process.share()  # also after a loop that failed: what was counted is not lost with it
 
     async def collect_metrics(self) -> Snapshot:
         """Return what the processes behind this port have counted, and what Redis holds."""
