@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
@@ -34,7 +35,7 @@ def check(url: str, edits: tuple[tuple[str, str, str], ...] = (), chosen: settin
     """Run the machine on the server at `url`, which must be nobody else's: it is flushed."""
     with contextlib.closing(Redis.from_url(url)) as client, pytest.MonkeyPatch.context() as patch:
         # Hypothesis also draws numbers that stand in whatever is imported: then each set of tests had other histories.
-        patch.setattr(providers, "_get_local_constants", providers.Constants)
+        patch.setattr(providers, "_get_local_constants", Constants)
         providers.CONSTANTS_CACHE.cache.clear()
         machine = type("Machine", (QueueMachine,), {"client": client, "edits": edits})
         run_state_machine_as_test(seed(SEED)(machine), settings=chosen)
