@@ -17,7 +17,7 @@ from tests.engine.scripts.machine import QueueMachine
 
 DEBIAN = Path("/usr/bin/redis-server")
 RANDOM = settings(
-    max_examples=200,
+    max_examples=100,
     stateful_step_count=60,
     deadline=None,
     database=None,
@@ -43,9 +43,10 @@ def check(url: str, edits: tuple[tuple[str, str, str], ...] = (), chosen: settin
 
 
 @pytest.mark.timeout(240)
-def test_random_histories_keep_every_promise() -> None:
+@pytest.mark.parametrize("histories", [100, pytest.param(400, marks=pytest.mark.slow)])
+def test_random_histories_keep_every_promise(histories: int) -> None:
     with EmbeddedServer() as server:
-        check(server.url)
+        check(server.url, chosen=settings(RANDOM, max_examples=histories))
 
 
 @pytest.mark.slow
