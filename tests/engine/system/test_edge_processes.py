@@ -58,7 +58,7 @@ async def test_a_worker_takes_only_tasks_up_to_its_level(own: System) -> None:
         assert (await client.get("/dear")).json() == "dear"
 
 
-@pytest.mark.parametrize("path", ["/sleep", "/look"])
+@pytest.mark.parametrize("path", ["/sleep", pytest.param("/look", marks=pytest.mark.slow)])
 async def test_a_killed_workers_idempotent_task_is_answered_by_another(own: System, path: str) -> None:
     own.worker(wait=False)
     own.worker(wait=False)
@@ -92,7 +92,7 @@ async def test_a_killed_workers_post_is_502_within_a_lease_and_a_second_and_runs
     assert own.noted("kill") == ["start"]
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sig", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 async def test_a_worker_told_to_end_under_load_ends_its_work_and_claims_no_more(
     own: System, sig: signal.Signals
 ) -> None:
