@@ -183,9 +183,8 @@ async def test_the_replica_takes_over_and_every_request_is_answered(watched: Wat
             keys = Keys("sentinel")
             await until_async(lambda: client.hlen(keys.of("tasks")) == 0, 5)
         gets, once_each = (Counter(status for status, _, _ in some) for some in (answers, told))
-        print(
-            f"{fault}: failover after {failover_s - fault_s:.1f} s, served after {again_s - failover_s:.1f} s more; GET {dict(gets)}, POST {dict(once_each)}"
-        )
+        after = f"failover after {failover_s - fault_s:.1f} s, served after {again_s - failover_s:.1f} s more"
+        print(f"{fault}: {after}; GET {dict(gets)}, POST {dict(once_each)}")
     with contextlib.closing(Redis.from_url(new.url)) as client:
         assert leaks(client, Keys("sentinel")) == []
 
