@@ -89,6 +89,13 @@ def namespace(request: pytest.FixtureRequest, server: EmbeddedServer) -> Iterato
     assert found == []
 
 
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server that nobody else uses: it may be killed, frozen and emptied."""
+    with EmbeddedServer() as running:
+        yield running
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -20,7 +20,7 @@ from floodgate.run.processes import with_parent_death_signal
 from floodgate.testing import System, SystemFactory
 from shared import queued
 from tests.engine.leaks import leaks
-from tests.engine.system.system import until_async
+from tests.engine.system.system import free_ports, until_async
 
 NAME = "main"
 DOWN_MS = 1000
@@ -106,22 +106,13 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, free_ports: list[int]) -> Iterator[Watched]:
+def watched(tmp_path: Path) -> Iterator[Watched]:
     at_once = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
     with EmbeddedServer(args=at_once) as primary, EmbeddedServer(args=at_once) as replica:
         replica.command("REPLICAOF", "127.0.0.1", str(primary.port))
-        watched = Watched(tmp_path, (primary, replica), free_ports)
+        watched = Watched(tmp_path, (primary, replica), free_ports(3))
         yield watched
         watched.end()
-
-
-@pytest.fixture
-def free_ports() -> list[int]:
-    servers = [EmbeddedServer() for _ in range(3)]
-    ports = [server.port for server in servers]
-    for server in servers:
-        server.stop()
-    return ports
 
 
 async def ask(system: System, method: str, path: str) -> tuple[int, float, float]:

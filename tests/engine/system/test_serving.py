@@ -21,7 +21,7 @@ import pytest
 from tests.engine.system.system import Gunicorn, free_port, gunicorn, until
 from tests.engine.system.toy_app import SLOW_S
 
-DRAIN_S = 2
+DRAIN_S = 3
 GC_PERIOD_S = 0.5
 KNOTS = 20
 ROOT = Path(__file__).parents[3]
@@ -111,7 +111,7 @@ async def test_the_drain_begins_at_the_signal_and_the_open_response_completes(
 
     assert answer.status_code == 200
     assert begun_s < SLOW_S / 2
-    assert ended_s < 1
+    assert ended_s < DRAIN_S - 0.5, "it did not wait for its end"
     assert toy.process.returncode == 0
     assert toy.noted() == ["drain", "shutdown"]
 
