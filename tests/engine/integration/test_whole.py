@@ -192,8 +192,11 @@ async def test_a_request_that_is_moved_is_judged_by_what_is_left_of_its_time(
 async def test_without_a_worker_a_request_is_refused_at_once(system: System) -> None:
     await system.end_workers()
     began = time.monotonic()
-    assert failure(await system.get("/quick")) == "No worker"
+    refused = await system.get("/quick")
     assert time.monotonic() - began < 0.6
+    assert failure(refused) == "No worker"
+    assert int(refused.headers["retry-after"]) in (1, 2)
+    assert (await system.get("/-/ready")).status_code == 200
 
 
 async def test_a_freeze_of_redis_ends_no_lease(own_server: EmbeddedServer) -> None:

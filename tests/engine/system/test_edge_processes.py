@@ -30,18 +30,6 @@ def rolling(redis_url: str, namespace: str, tmp_path: Path) -> Iterator[System]:
         yield running
 
 
-async def test_no_live_worker_is_503_at_once(own: System) -> None:
-    gateway = own.gateway()
-    async with asking(gateway) as client:
-        start_s = time.monotonic()
-        response = await client.get("/ok")
-    assert time.monotonic() - start_s < 1
-    assert_problem(response, 503)
-    assert response.json()["title"] == "No worker"
-    assert int(response.headers["retry-after"]) in (1, 2)
-    assert gateway.ready
-
-
 async def warmed(client: httpx.AsyncClient, path: str) -> None:
     """Let admission learn how long a handler takes; without a sample it lets hardly any wait."""
     async with asyncio.timeout(10):
