@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -17,7 +18,6 @@ from tests.engine.scripts.machine import QueueMachine
 
 DEBIAN = Path("/usr/bin/redis-server")
 RANDOM = settings(
-    max_examples=100,
     stateful_step_count=60,
     deadline=None,
     database=None,
@@ -43,23 +43,26 @@ def check(url: str, edits: tuple[tuple[str, str, str], ...] = (), chosen: settin
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("histories", [100, pytest.param(400, marks=pytest.mark.slow)])
-def test_random_histories_keep_every_promise(histories: int) -> None:
-    with EmbeddedServer() as server:
-        check(server.url, chosen=settings(RANDOM, max_examples=histories))
-
-
-@pytest.mark.slow
-def test_random_histories_keep_every_promise_in_a_cluster_of_one_node() -> None:
-    with EmbeddedServer(cluster=True) as server:
-        check(server.url)
-
-
-@pytest.mark.redis_server
-@pytest.mark.skipif(not DEBIAN.exists(), reason="needs Debian's redis-server")
-def test_random_histories_keep_every_promise_on_redis() -> None:
-    with EmbeddedServer(binary=DEBIAN) as server:
-        check(server.url)
+@pytest.mark.parametrize(
+    ("server", "histories"),
+    [
+        pytest.param({}, 100, id="few"),
+        pytest.param({}, 400, id="many", marks=pytest.mark.slow),
+        pytest.param({"cluster": True}, 200, id="a cluster of one node", marks=pytest.mark.slow),
+        pytest.param(
+            {"binary": DEBIAN},
+            200,
+            id="Redis",
+            marks=[
+                pytest.mark.redis_server,
+                pytest.mark.skipif(not DEBIAN.exists(), reason="needs Debian's redis-server"),
+            ],
+        ),
+    ],
+)
+def test_random_histories_keep_every_promise(server: dict[str, Any], histories: int) -> None:
+    with EmbeddedServer(**server) as running:
+        check(running.url, chosen=settings(RANDOM, max_examples=histories))
 
 
 QUICK = settings(RANDOM, max_examples=160)
