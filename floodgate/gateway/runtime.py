@@ -23,6 +23,7 @@ from floodgate.declare.registry import Registry
 from floodgate.errors import FloodgateError, Unavailable
 from floodgate.gateway.admission import AdmissionBatcher, CancelBatcher
 from floodgate.gateway.async_results import AsyncResults
+from floodgate.gateway.dead_letters import DeadLetters
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.inbox import Inbox
 from floodgate.gateway.metrics import GatewayMetrics
@@ -87,6 +88,16 @@ class GatewayRuntime:
             self._admission,
             self._cancels,
             rate_limiter,
+            self.metrics,
+        )
+        self.dead_letters = DeadLetters(
+            self._client,
+            self._keys,
+            self._clock,
+            self._directory,
+            registry,
+            rate_limiter,
+            settings.result_ttl_s,
             self.metrics,
         )
         self._inbox = Inbox(self._inbox_pipeline, inbox_key, self.dispatcher, self.metrics.replies)
