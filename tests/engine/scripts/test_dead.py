@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pytest
+
 from floodgate.broker.commands import AdmitCode, AdmitRequest
 from floodgate.broker.dead_letters import Letters, StoredLetter, discard_letter, entries_within, read_letters
 from floodgate.broker.envelopes import pack_task, unpack_task
@@ -149,6 +151,16 @@ def test_a_task_that_a_crash_left_in_slots_only_is_kept_too(queue: Queue) -> Non
     queue.advance(10_000)
     queue.reap()
     assert [letter.task_id for letter in queue.dead()] == [task_id("1")]
+
+
+@pytest.mark.leaves_garbage
+def test_whatever_else_is_broken_a_lost_task_is_answered(queue: Queue) -> None:
+    for number, key in enumerate(("contracts", "reap", "dead")):
+        queue.client.delete(queue.keys.of(key))
+        queue.client.set(queue.keys.of(key), "of another type")
+        lose(queue, str(number))
+        assert (task_id(str(number)), "lost") in queue.replies()
+    assert queue.slots() == set()
 
 
 def test_they_are_read_in_pages_the_newest_first(queue: Queue) -> None:

@@ -28,14 +28,15 @@ local function add_parts(letter, blob, keeps_body)
   end
 end
 
--- `record` is what stands in `attempts` of the task, or false.
+-- `record` is what stands in `attempts` of the task, or false. The lease is gone already: whatever fails here, the task
+-- is answered.
 local function bury(id, t, record, now)
   local key, blob = P .. 'dead', call('HGET', P .. 'tasks', id)
-  local set = call('HMGET', P .. 'reap', 'dead_entries', 'dead_bodies')
+  local set = redis.pcall('HMGET', P .. 'reap', 'dead_entries', 'dead_bodies')
   local release = redis.pcall('HGET', P .. 'contracts', string.match(t.lane, '^[^:]*'))
   local letter = {
     'id', clip(id, MOST_NAME), 'attempts', used_in(record), 'workers', clip(workers_in(record), MOST_NAMES),
-    'signature', clip(digest_in(release, t.route), MOST_NAME),
+    'signature', clip(digest_in(type(release) == 'string' and release, t.route), MOST_NAME),
   }
   if #blob <= MOST_LETTER and set[2] == '1' then letter[#letter + 1], letter[#letter + 2] = 'blob', blob
   else
