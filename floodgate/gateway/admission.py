@@ -257,11 +257,11 @@ class AdmissionBatcher:
             deadline_ms,
             header,
             payload.request_id,
+            caller.id if caller else None,
             payload.path,
             payload.query,
             payload.headers,
             payload.body,
-            caller.id if caller else None,
             dict(caller.claims) if caller else {},
         )
         return AdmitRequest(kind, pending.id, deadline_ms, blob)

@@ -25,6 +25,7 @@ from floodgate.errors import FloodgateError
 from floodgate.gateway.admission import AdmissionBatcher, CancelBatcher
 from floodgate.gateway.async_results import AsyncResults
 from floodgate.gateway.context import GatewayContext
+from floodgate.gateway.dead_letters import DeadLetters
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.inbox import Inbox
 from floodgate.gateway.metrics import GatewayMetrics
@@ -77,6 +78,7 @@ class GatewayRuntime:
         self._cancels = CancelBatcher(context)
         self._admission = AdmissionBatcher(context, self._admit_pipeline, self._directory, self._cancels)
         self.dispatcher = Dispatcher(context, self._directory, self.results, self._admission, self._cancels)
+        self.dead_letters = DeadLetters(context, self._directory)
         inbox_key = self._keys.inbox(context.process)
         self._inbox = Inbox(self._inbox_pipeline, inbox_key, self.dispatcher, self.metrics.replies)
         self._reconciler = Reconciler(Pipeline(self._pool), self._keys, self._inbox, self.dispatcher)
