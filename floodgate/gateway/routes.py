@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from copy import copy
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.datastructures import Default
+from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from pydantic import Field
@@ -77,14 +78,41 @@ def add_routes(
         )
         route = app.router.routes[-1]
         assert isinstance(route, APIRoute)
+        if handler.stream is not None:
+            _document_stream(route, handler)
         responding = _responding(handler, identity, route, body_s)
         route.app = _sending(responding)
         index.add(handler.method, handler.path, route, responding)
     return index
 
 
+def _document_stream(route: APIRoute, handler: Handler) -> None:
+    """Let a route be documented as the generator that it stands for: by what FastAPI finds out about one."""
+
+    async def items(**_: Any) -> Any:
+        yield
+
+    item, untyped = handler.result, inspect.Signature.empty
+    returned = untyped if item is untyped else AsyncIterable[item]  # type: ignore[valid-type]
+    items.__signature__ = _signature(handler).replace(return_annotation=returned)  # type: ignore[attr-defined]
+    found = APIRoute(
+        handler.path,
+        items,
+        methods=[handler.method],
+        name=route.name,
+        response_class=handler.response_class or Default(JSONResponse),
+        generate_unique_id_function=route.generate_unique_id_function,
+    )
+    route.is_sse_stream, route.is_json_stream = found.is_sse_stream, found.is_json_stream
+    route.stream_item_type, route.stream_item_field = found.stream_item_type, found.stream_item_field
+
+
 def _result(handler: Handler) -> dict[str, Any]:
     media_type = handler.presentation.media_type
+    if handler.stream is not None:
+        chosen = handler.response_class or StreamingResponse
+        own = chosen if media_type is None else type("Own", (chosen,), {"media_type": media_type})
+        return {"response_class": own, "response_model": None}
     model = None if handler.result in (inspect.Signature.empty, type(None)) else handler.result
     if media_type is None:
         return {"response_model": model}
