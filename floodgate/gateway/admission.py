@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 from floodgate.broker.clock import RedisClock
 from floodgate.broker.commands import AdmissionClass, AdmitCode, AdmitReply, AdmitRequest, admit, cancel
@@ -87,6 +88,8 @@ class PendingRequest:
     """`Prefer: respond-async`: its client is told of the admission at once."""
     wait_ms: int = 0
     """Predicted at the admission."""
+    stream: Any = None
+    """Its streamed answer, which has begun; `answer` is the end of it then."""
     counted: bool = False
     """Its admission is in the metrics; it may be admitted again, in another lane."""
 
@@ -153,6 +156,7 @@ class AdmissionBatcher:
         rate_limiter: RateLimiter,
         result_ttl_s: int,
         metrics: GatewayMetrics,
+        window_bytes: int,
     ) -> None:
         self._pipeline = pipeline
         self._keys = keys
@@ -163,6 +167,7 @@ class AdmissionBatcher:
         self._rate_limiter = rate_limiter
         self._result_ttl_s = result_ttl_s
         self._metrics = metrics
+        self._window_bytes = window_bytes
         self._local: deque[PendingRequest] = deque()
         self._some = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -263,6 +268,9 @@ class AdmissionBatcher:
         inbox = f"={self._result_ttl_s}={self._inbox}" if options.async_response else self._inbox
         kind, header = _constant(handler.route, handler.attempts, pending.lane, inbox, options)
         deadline_ms = self._clock.at_ms(pending.deadline_s)
+        stream: tuple[int, ...] = ()
+        if handler.stream_s is not None:
+            stream = self._clock.at_ms(pending.arrived_s + handler.stream_s), self._window_bytes
         blob = join_task(
             deadline_ms,
             header,
@@ -273,6 +281,7 @@ class AdmissionBatcher:
             payload.body,
             caller.id if caller else None,
             dict(caller.claims) if caller else {},
+            *stream,
         )
         return AdmitRequest(kind, pending.id, deadline_ms, blob)
 

@@ -27,6 +27,7 @@ from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, lost
 from floodgate.gateway.payload import Payload
 from floodgate.gateway.rate_limit import RateLimiter
 from floodgate.gateway.request_options import RequestOptions
+from floodgate.gateway.streaming import Streams
 from floodgate.gateway.worker_directory import WorkerDirectory
 
 Receive = Callable[[], Awaitable[Any]]
@@ -50,6 +51,7 @@ class Dispatcher:
         cancels: CancelBatcher,
         rate_limiter: RateLimiter,
         metrics: GatewayMetrics,
+        streams: Streams,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -59,6 +61,8 @@ class Dispatcher:
         self._cancels = cancels
         self.rate_limiter = rate_limiter
         self.metrics = metrics
+        self.streams = streams
+        streams.table = self
         self._loop = asyncio.get_running_loop()
         self._pending: dict[str, PendingRequest] = {}
         self._process = process
@@ -84,11 +88,22 @@ class Dispatcher:
         try:
             found = await answer
             return await self._fetch(pending) if found.kept else found
+        except BaseException:
+            if pending.stream is not None:
+                self.streams.end(pending.stream)
+            raise
         finally:
             watch.end()
-            del self._pending[pending.id]
-            if not _is_settled_by_queue(pending):
-                self._cancel(pending)
+            if pending.stream is None:  # else it is there until its stream has ended
+                del self._pending[pending.id]
+                if not _is_settled_by_queue(pending):
+                    self._cancel(pending)
+
+    def end_stream(self, pending: PendingRequest) -> None:
+        """Forget a request whose answer was streamed; cancel its task unless it has ended."""
+        del self._pending[pending.id]
+        if not _is_settled_by_queue(pending):
+            self._cancel(pending)
 
     def deliver(self, reply: TaskReply) -> bool:
         """Hand a reply to its request; False when nobody waits for it."""
@@ -102,6 +117,8 @@ class Dispatcher:
             pending.settle(Outcome(accepted=pending.id, kept=True))
         elif reply.outcome is TaskOutcome.DONE:
             pending.settle(Outcome(reply=reply, predicted_ms=pending.wait_ms))
+        elif reply.outcome is TaskOutcome.CHUNK:
+            self.streams.take(pending, reply)
         else:
             pending.settle(Outcome(reply=reply, failure=FAILURE_OF[reply.outcome], predicted_ms=pending.wait_ms))
         return True

@@ -25,6 +25,7 @@ from starlette.datastructures import URLPath
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from floodgate.broker.envelopes import StreamReply
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler, Registry
 from floodgate.declare.typed_arguments import dependant_of
@@ -35,6 +36,7 @@ from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.gateway.payload import PayloadBuilder, in_time, limited
 from floodgate.gateway.request_options import OptionsReader
 from floodgate.gateway.responses import documented, respond
+from floodgate.gateway.streaming import StreamResponse
 
 Respond = Callable[[Scope, Receive, Send], Awaitable[Response]]
 
@@ -182,6 +184,7 @@ def _without_validation(endpoint: Any) -> Callable[[Request], Awaitable[Response
 
 def _endpoint(handler: Handler) -> Any:
     payload_builder = PayloadBuilder(handler)
+    streams = handler.stream is not None
 
     async def endpoint(**arguments: Any) -> Response:
         request: Request = arguments[_REQUEST]
@@ -190,6 +193,8 @@ def _endpoint(handler: Handler) -> Any:
         dispatcher: Dispatcher = request.app.started_engine.dispatcher
         answer = await dispatcher.dispatch(handler, payload, request.receive)
         record.note(answer)
+        if streams and isinstance(answer.reply, StreamReply) and answer.reply.status:
+            return StreamResponse(dispatcher.streams, handler, answer, record.request_id)
         return respond(answer, record.request_id, request.scope.get("root_path", ""))
 
     endpoint.__name__ = handler.name

@@ -29,6 +29,7 @@ from floodgate.gateway.metrics import GatewayMetrics
 from floodgate.gateway.queue_metrics import QueueMetrics
 from floodgate.gateway.rate_limit import RateLimiter
 from floodgate.gateway.reconciler import Reconciler
+from floodgate.gateway.streaming import Streams
 from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics import Snapshot
@@ -77,6 +78,10 @@ class GatewayRuntime:
             rate_limiter,
             settings.result_ttl_s,
             self.metrics,
+            settings.stream_window_bytes,
+        )
+        self._streams = Streams(
+            Pipeline(self._pool), self._keys, process, settings.stream_window_bytes, self.metrics
         )
         self.dispatcher = Dispatcher(
             process,
@@ -88,6 +93,7 @@ class GatewayRuntime:
             self._cancels,
             rate_limiter,
             self.metrics,
+            self._streams,
         )
         self._inbox = Inbox(self._inbox_pipeline, inbox_key, self.dispatcher, self.metrics.replies)
         self._reconciler = Reconciler(Pipeline(self._pool), self._keys, inbox_key, self._inbox, self.dispatcher)
@@ -125,6 +131,7 @@ class GatewayRuntime:
                 group.create_task(self._admission.run()),
                 group.create_task(self._inbox.run()),
                 group.create_task(self._cancels.run()),
+                group.create_task(self._streams.run()),
                 group.create_task(self._reconciler.run()),
                 group.create_task(self._refresh_forever()),
                 group.create_task(

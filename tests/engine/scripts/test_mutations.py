@@ -34,6 +34,7 @@ from tests.engine.scripts import (
     test_running,
     test_runs,
     test_stranded,
+    test_streams,
     test_tenants,
     test_turns,
 )
@@ -59,6 +60,7 @@ MODULES = {
     "dead": test_dead,
     "leases": test_leases,
     "holders": test_holders,
+    "streams": test_streams,
     "reap": test_reap,
 }
 ALSO_BY_HISTORIES = (

@@ -35,6 +35,8 @@ EXAMPLES: dict[str, Callable[[int, int], calls.Call[Any]]] = {
     "complete": lambda i, _: calls.complete(
         KEYS, [calls.Completion("l", "i", "r", "l", "f", "b", 1, 1, True, True, b"")] * i
     ),
+    "emit": lambda i, _: calls.emit(KEYS, [calls.Emission("l", "i", "r", "b", 0, b"")] * i),
+    "acknowledge": lambda i, j: calls.acknowledge(KEYS, "p", {str(n): n for n in range(i)}, ["id"] * j),
     "renew": lambda i, j: calls.renew(
         KEYS, consumer="c", register_ms=1, lease_ms=1, lanes=["l"] * i, leases=[("r", "l")] * j
     ),
