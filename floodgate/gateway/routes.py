@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from floodgate.broker.envelopes import StreamReply
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler, Registry
+from floodgate.declare.streaming import StreamFormat
 from floodgate.declare.typed_arguments import dependant_of
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.identity import Identity, within
@@ -78,16 +79,19 @@ def add_routes(
         )
         route = app.router.routes[-1]
         assert isinstance(route, APIRoute)
+        responding = _responding(handler, identity, route, body_s)
         if handler.stream is not None:
             _document_stream(route, handler)
-        responding = _responding(handler, identity, route, body_s)
         route.app = _sending(responding)
         index.add(handler.method, handler.path, route, responding)
     return index
 
 
 def _document_stream(route: APIRoute, handler: Handler) -> None:
-    """Let a route be documented as the generator that it stands for: by what FastAPI finds out about one."""
+    """Let a route be documented as the generator that it stands for: by what FastAPI finds out about one.
+
+    Called when its request handler is made: FastAPI's would iterate what our endpoint returns.
+    """
 
     async def items(**_: Any) -> Any:
         yield
@@ -110,8 +114,11 @@ def _document_stream(route: APIRoute, handler: Handler) -> None:
 def _result(handler: Handler) -> dict[str, Any]:
     media_type = handler.presentation.media_type
     if handler.stream is not None:
-        chosen = handler.response_class or StreamingResponse
-        own = chosen if media_type is None else type("Own", (chosen,), {"media_type": media_type})
+        if handler.stream is not StreamFormat.BYTES:  # these are documented below, and not by their class
+            return {"response_class": StreamingResponse, "response_model": None}
+        assert handler.response_class is not None
+        media_type = media_type or handler.response_class.media_type
+        own = type("Own", (StreamingResponse,), {"media_type": media_type})
         return {"response_class": own, "response_model": None}
     model = None if handler.result in (inspect.Signature.empty, type(None)) else handler.result
     if media_type is None:
