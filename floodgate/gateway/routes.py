@@ -78,9 +78,9 @@ def add_routes(
         )
         route = app.router.routes[-1]
         assert isinstance(route, APIRoute)
-        if handler.stream is not None:
-            _document_stream(route, handler)
         responding = _responding(handler, identity, route, body_s)
+        if handler.stream is not None:  # afterwards: FastAPI would take the endpoint for the generator itself
+            _document_stream(route, handler)
         route.app = _sending(responding)
         index.add(handler.method, handler.path, route, responding)
     return index
@@ -127,7 +127,7 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
     Who asks is found out before the body is read; a dependency would be too late.
     The stacks that FastAPI opens for dependencies stay closed: a handler has none.
     """
-    validated = route.get_route_handler() if handler.signature.parameters else _without_validation(route.endpoint)
+    validated = _validating(handler, route) if handler.signature.parameters else _without_validation(route.endpoint)
     options_reader = OptionsReader(handler)
     most_s = max(handler.timeout_s, body_s) if route.body_field is not None else None
 
@@ -164,6 +164,17 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
         return await validated(request)
 
     return responding
+
+
+def _validating(handler: Handler, route: APIRoute) -> Callable[[Request], Awaitable[Response]]:
+    """Return FastAPI's handler of a route; by a class of streams it would take the endpoint for the generator."""
+    shown = route.response_class
+    if handler.stream is not None:
+        route.response_class = Response
+    try:
+        return route.get_route_handler()
+    finally:
+        route.response_class = shown
 
 
 def _sending(responding: Respond) -> ASGIApp:

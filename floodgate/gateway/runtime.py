@@ -80,9 +80,7 @@ class GatewayRuntime:
             self.metrics,
             settings.stream_window_bytes,
         )
-        self._streams = Streams(
-            Pipeline(self._pool), self._keys, process, settings.stream_window_bytes, self.metrics
-        )
+        self._streams = Streams(Pipeline(self._pool), self._keys, process, settings.stream_window_bytes, self.metrics)
         self.dispatcher = Dispatcher(
             process,
             self._client,

@@ -28,11 +28,11 @@ from floodgate.operations.settings import Settings
 from floodgate.worker.arguments import HandlerCall, handler_calls
 from floodgate.worker.completion import CompletionBatcher
 from floodgate.worker.consumer import BLOCK_S, SLACK_S, Consumer
+from floodgate.worker.emitter import Emitter
 from floodgate.worker.executor import Executor
 from floodgate.worker.heartbeat import Heartbeat
 from floodgate.worker.metrics import WorkerMetrics
 from floodgate.worker.resources import Resources
-from floodgate.worker.streaming import Emitter
 
 log = logging.getLogger("floodgate.worker")
 

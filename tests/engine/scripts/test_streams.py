@@ -5,25 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from floodgate.broker import commands as calls
-from floodgate.broker.commands import CancelCode, EmitCode
+from floodgate.broker import stream_commands as streams
+from floodgate.broker.commands import CancelCode
+from floodgate.broker.stream_commands import EmitCode
 from tests.engine.queueing import BUDGET_MS, LEASE_MS, ROUTE, WORKER, Queue, lease, task_id
 
 HOUR_MS = 3_600_000
 W2 = "w2.a.4"
 
 
-def emission(queue: Queue, name: str = "1", *, first: bool = True, chunk: bytes | None = None) -> calls.Emission:
+def emission(queue: Queue, name: str = "1", *, first: bool = True, chunk: bytes | None = None) -> streams.Emission:
     """Return a part of a task that is held since its first claim; the whole stream may take an hour."""
     id = task_id(name)
     data = b"done " + id.encode() if chunk is None else chunk
-    return calls.Emission(lease(name), id, ROUTE, "box", queue.now_ms + HOUR_MS if first else 0, data)
+    return streams.Emission(lease(name), id, ROUTE, "box", queue.now_ms + HOUR_MS if first else 0, data)
 
 
-def emit(queue: Queue, *emissions: calls.Emission) -> list[tuple[EmitCode, int]]:
-    return [(r.code, r.acknowledged) for r in queue.send(calls.emit(queue.keys, emissions)).results]
+def emit(queue: Queue, *emissions: streams.Emission) -> list[tuple[EmitCode, int]]:
+    return [(r.code, r.acknowledged) for r in queue.send(streams.emit(queue.keys, emissions)).results]
 
 
-def codes(queue: Queue, *emissions: calls.Emission) -> list[EmitCode]:
+def codes(queue: Queue, *emissions: streams.Emission) -> list[EmitCode]:
     return [code for code, _ in emit(queue, *emissions)]
 
 
@@ -120,7 +122,7 @@ def test_a_task_that_is_lost_begins_no_stream(queue: Queue) -> None:
 
 def test_who_asks_hears_how_much_is_taken(queue: Queue) -> None:
     running(queue, "1", "2")
-    queue.send(calls.acknowledge(queue.keys, "box", {task_id("1"): 300, task_id("2"): 7}))
+    queue.send(streams.acknowledge(queue.keys, "box", {task_id("1"): 300, task_id("2"): 7}))
     asks = [emission(queue, name, first=False, chunk=b"") for name in ("1", "2")]
     assert emit(queue, *asks) == [(EmitCode.HELD, 300), (EmitCode.HELD, 7)]
     assert queue.replies() == []
@@ -128,8 +130,8 @@ def test_who_asks_hears_how_much_is_taken(queue: Queue) -> None:
 
 def test_a_stream_that_has_ended_is_forgotten_and_the_rest_within_a_minute(queue: Queue) -> None:
     running(queue, "1", "2")
-    queue.send(calls.acknowledge(queue.keys, "box", {task_id("1"): 300, task_id("2"): 7}))
-    queue.send(calls.acknowledge(queue.keys, "box", {task_id("2"): 9}, [task_id("1")]))
+    queue.send(streams.acknowledge(queue.keys, "box", {task_id("1"): 300, task_id("2"): 7}))
+    queue.send(streams.acknowledge(queue.keys, "box", {task_id("2"): 9}, [task_id("1")]))
     asks = [emission(queue, name, first=False, chunk=b"") for name in ("1", "2")]
     assert [taken for _, taken in emit(queue, *asks)] == [0, 9]
     assert 0 < queue.client.ttl(queue.keys.of("acknowledged", "box")) <= 60
@@ -137,7 +139,7 @@ def test_a_stream_that_has_ended_is_forgotten_and_the_rest_within_a_minute(queue
 
 def test_thousands_of_streams_are_acknowledged_in_one_call(queue: Queue) -> None:
     ids = [task_id(str(n)) for n in range(3000)]
-    queue.send(calls.acknowledge(queue.keys, "box", {id: n + 1 for n, id in enumerate(ids)}))
+    queue.send(streams.acknowledge(queue.keys, "box", {id: n + 1 for n, id in enumerate(ids)}))
     assert queue.client.hget(queue.keys.of("acknowledged", "box"), ids[-1]) == b"3000"
-    queue.send(calls.acknowledge(queue.keys, "box", {}, ids))
+    queue.send(streams.acknowledge(queue.keys, "box", {}, ids))
     assert queue.client.exists(queue.keys.of("acknowledged", "box")) == 0
