@@ -25,7 +25,8 @@ class EmitCode(IntEnum):
 class Emission:
     """A part of a run's streamed answer; with `chunk` empty it only asks how things stand.
 
-    `until_ms` comes with the first part: from then on it is the task's deadline, and its attempts are used up.
+    `until_ms` and `head_ms`, how long it took, come with the first part: from then on the first is the task's
+    deadline, and its attempts are used up.
     """
 
     lease: str
@@ -33,6 +34,7 @@ class Emission:
     route: str
     inbox: str
     until_ms: int
+    head_ms: int
     chunk: bytes
 
 

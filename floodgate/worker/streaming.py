@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import decimal
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, closing
@@ -166,16 +167,19 @@ class Stream:
             number=self._number,
             run=self.run.lease,
         )
-        return self._emission(pack_reply(reply), self.run.task.stream_until_ms if first else 0)
+        if not first:
+            return self._emission(pack_reply(reply))
+        head_ms = round((time.monotonic() - self.run.started_s) * 1000)
+        return self._emission(pack_reply(reply), self.run.task.stream_until_ms, head_ms)
 
     def question(self) -> Emission:
         """Return what only asks how much of the stream is taken."""
-        return self._emission(b"", 0)
+        return self._emission(b"")
 
-    def _emission(self, chunk: bytes, until_ms: int) -> Emission:
+    def _emission(self, chunk: bytes, until_ms: int = 0, head_ms: int = 0) -> Emission:
         self.in_flight = True
         task = self.run.task
-        return Emission(self.run.lease, self.run.task_id, task.route, task.inbox, until_ms, chunk)
+        return Emission(self.run.lease, self.run.task_id, task.route, task.inbox, until_ms, head_ms, chunk)
 
     @property
     def has_more(self) -> bool:

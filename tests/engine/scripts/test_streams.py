@@ -14,11 +14,13 @@ HOUR_MS = 3_600_000
 W2 = "w2.a.4"
 
 
-def emission(queue: Queue, name: str = "1", *, first: bool = True, chunk: bytes | None = None) -> streams.Emission:
+def emission(
+    queue: Queue, name: str = "1", *, first: bool = True, chunk: bytes | None = None, head_ms: int = 100
+) -> streams.Emission:
     """Return a part of a task that is held since its first claim; the whole stream may take an hour."""
     id = task_id(name)
     data = b"done " + id.encode() if chunk is None else chunk
-    return streams.Emission(lease(name), id, ROUTE, "box", queue.now_ms + HOUR_MS if first else 0, data)
+    return streams.Emission(lease(name), id, ROUTE, "box", queue.now_ms + HOUR_MS if first else 0, head_ms, data)
 
 
 def emit(queue: Queue, *emissions: streams.Emission) -> list[tuple[EmitCode, int]]:
@@ -143,3 +145,57 @@ def test_thousands_of_streams_are_acknowledged_in_one_call(queue: Queue) -> None
     assert queue.client.hget(queue.keys.of("acknowledged", "box"), ids[-1]) == b"3000"
     queue.send(streams.acknowledge(queue.keys, "box", {}, ids))
     assert queue.client.exists(queue.keys.of("acknowledged", "box")) == 0
+
+
+def test_the_time_to_the_head_and_that_of_holding_a_place_are_measured_apart(queue: Queue) -> None:
+    running(queue, "1", "2")
+    codes(queue, emission(queue, "1", head_ms=100), emission(queue, "2", head_ms=300))
+    assert queue.statistics()["head_ms"] == 200
+    assert "mean_ms" not in queue.statistics()
+    queue.complete(lease("1"), run_ms=4000, streamed=True)
+    assert queue.statistics()["mean_ms"] == 4000
+    assert queue.statistics()["head_ms"] == 200
+
+
+def test_a_repeated_head_is_measured_once(queue: Queue) -> None:
+    running(queue, "1", "2")
+    first = emission(queue, "1", head_ms=100)
+    codes(queue, first)
+    codes(queue, first, emission(queue, "2", head_ms=300))
+    assert queue.statistics()["head_ms"] == 200
+
+
+def test_a_stream_whose_client_left_says_how_long_places_are_held(queue: Queue) -> None:
+    running(queue, "1")
+    codes(queue, emission(queue))
+    queue.cancel(task_id("1"))
+    queue.complete(lease("1"), run_ms=4000, sample=False, streamed=True)
+    assert queue.statistics()["mean_ms"] == 4000
+
+
+def test_who_waits_for_a_place_that_is_held_long_waits_for_its_head_only(queue: Queue) -> None:
+    """Ten places are held for 20 s each, so one comes free every 2 s; the head alone has to be in time."""
+    queue.declare(100, started_ms=queue.now_ms)
+    queue.measured(head_ms=100, mean_ms=20_000, samples=20)
+    assert queue.admitted(10, budget_ms=10_000) == 10
+    queue.claim(free=10)
+    queue.pass_time(18_000, alive=[WORKER], leases=[lease(str(n)) for n in range(10)])
+    assert queue.admitted(10, first=10, budget_ms=10_000) == 1
+
+
+def test_nobody_waits_while_no_stream_should_end(queue: Queue) -> None:
+    queue.declare(100, started_ms=queue.now_ms)
+    queue.measured(head_ms=100, mean_ms=20_000, samples=20)
+    assert queue.admitted(10, budget_ms=10_000) == 10
+    queue.claim(free=10)
+    queue.pass_time(10_000, alive=[WORKER], leases=[lease(str(n)) for n in range(10)])
+    assert queue.admitted(10, first=10, budget_ms=10_000) == 0
+
+
+def test_before_a_stream_has_ended_nobody_waits_for_a_place(queue: Queue) -> None:
+    queue.declare(100, started_ms=queue.now_ms)
+    assert queue.admitted(10, budget_ms=2000) == 10
+    queue.claim(free=10)
+    codes(queue, *(emission(queue, str(n)) for n in range(10)))
+    queue.pass_time(60_000, alive=[WORKER], leases=[lease(str(n)) for n in range(10)])
+    assert queue.admitted(10, first=10, budget_ms=2000) == 0

@@ -37,7 +37,7 @@ EXAMPLES: dict[str, Callable[[int, int], calls.Call[Any]]] = {
     "complete": lambda i, _: calls.complete(
         KEYS, [calls.Completion("l", "i", "r", "l", "f", "b", 1, 1, True, True, b"")] * i
     ),
-    "emit": lambda i, _: streams.emit(KEYS, [streams.Emission("l", "i", "r", "b", 0, b"")] * i),
+    "emit": lambda i, _: streams.emit(KEYS, [streams.Emission("l", "i", "r", "b", 0, 0, b"")] * i),
     "acknowledge": lambda i, j: streams.acknowledge(KEYS, "p", {str(n): n for n in range(i)}, ["id"] * j),
     "renew": lambda i, j: calls.renew(
         KEYS, consumer="c", register_ms=1, lease_ms=1, lanes=["l"] * i, leases=[("r", "l")] * j
