@@ -141,7 +141,7 @@ class Completion:
     """The end of one run.
 
     An empty `inbox` or `reply` answers nobody; `in_time`: ended before its deadline, whatever the outcome; `sample`
-    says whether `run_ms` counts; `failed`: the handler raised.
+    says whether `run_ms` counts; `failed`: the handler raised; `streamed`: its head was in time.
     """
 
     lease: str
@@ -156,37 +156,7 @@ class Completion:
     sample: bool
     reply: bytes
     failed: bool = False
-
-
-class EmitCode(IntEnum):
-    """What `emit` says of one run; `lua/emit.lua` has the same."""
-
-    GONE = 0  # its lease ended, or moved on: nothing was written
-    HELD = 1
-    UNWANTED = 2  # nobody waits any more
-
-
-@dataclass(frozen=True, slots=True)
-class Emission:
-    """A part of a run's streamed answer; with `chunk` empty it only asks how things stand.
-
-    `until_ms` comes with the first part: from then on it is the task's deadline, and its attempts are used up.
-    """
-
-    lease: str
-    id: str
-    route: str
-    inbox: str
-    until_ms: int
-    chunk: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class EmitResult:
-    """`acknowledged`: how many bytes of the stream its client has taken, as far as Redis knows."""
-
-    code: EmitCode
-    acknowledged: int
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +211,8 @@ class ReapReply:
     more: bool
 
 
-_CLASS, _COMPLETION, _RELEASED, _EMISSION = (
-    attrgetter(*(field.name for field in fields(record))) for record in (AdmissionClass, Completion, Released, Emission)
+_CLASS, _COMPLETION, _RELEASED = (
+    attrgetter(*(field.name for field in fields(record))) for record in (AdmissionClass, Completion, Released)
 )
 """The fields of a record in their order, which is that of the script's arguments."""
 
@@ -325,24 +295,6 @@ def complete(keys: Keys, reports: Sequence[Completion]) -> Call[BatchReply[bool]
     """End runs with their replies; may be repeated blindly."""
     args = _all(_COMPLETION, reports)
     return Call(SCRIPTS["complete"], keys.prefix, args, _batch(len(reports), lambda held: held == 1))
-
-
-def emit(keys: Keys, emissions: Sequence[Emission]) -> Call[BatchReply[EmitResult]]:
-    """Send parts of streamed answers; may be repeated blindly."""
-
-    def read(reply: object) -> BatchReply[EmitResult]:
-        now_ms, malformed, *given = numbers(reply, 2, 2 * len(emissions))
-        results = [EmitResult(code_of(EmitCode, given[i]), given[i + 1]) for i in range(0, len(given), 2)]
-        return BatchReply(now_ms, malformed, tuple(results))
-
-    return Call(SCRIPTS["emit"], keys.prefix, _all(_EMISSION, emissions), read)
-
-
-def acknowledge(keys: Keys, process: str, totals: Mapping[str, int], ended: Sequence[str] = ()) -> Call[int]:
-    """Say how many bytes of each stream the clients of a gateway process have taken in all; reads as now_ms."""
-    pairs: list[Argument] = [part for pair in totals.items() for part in pair]
-    args = (process, len(totals), *pairs, *ended)
-    return Call(SCRIPTS["acknowledge"], keys.prefix, args, lambda reply: numbers(reply, 2, 0)[0])
 
 
 def renew(

@@ -80,7 +80,7 @@ def add_routes(
         route = app.router.routes[-1]
         assert isinstance(route, APIRoute)
         responding = _responding(handler, identity, route, body_s)
-        if handler.stream is not None:
+        if handler.stream is not None:  # afterwards: FastAPI would take the endpoint for the generator itself
             _document_stream(route, handler)
         route.app = _sending(responding)
         index.add(handler.method, handler.path, route, responding)
@@ -88,10 +88,7 @@ def add_routes(
 
 
 def _document_stream(route: APIRoute, handler: Handler) -> None:
-    """Let a route be documented as the generator that it stands for: by what FastAPI finds out about one.
-
-    Called when its request handler is made: FastAPI's would iterate what our endpoint returns.
-    """
+    """Let a route be documented as the generator that it stands for: by what FastAPI finds out about one."""
 
     async def items(**_: Any) -> Any:
         yield
@@ -114,7 +111,9 @@ def _document_stream(route: APIRoute, handler: Handler) -> None:
 def _result(handler: Handler) -> dict[str, Any]:
     media_type = handler.presentation.media_type
     if handler.stream is not None:
-        if handler.stream is not StreamFormat.BYTES:  # these are documented below, and not by their class
+        if (
+            handler.stream is not StreamFormat.BYTES
+        ):  # by that of events FastAPI would take the endpoint for the generator
             return {"response_class": StreamingResponse, "response_model": None}
         assert handler.response_class is not None
         media_type = media_type or handler.response_class.media_type

@@ -16,10 +16,10 @@ from typing import Protocol
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
-from floodgate.broker.commands import acknowledge
 from floodgate.broker.envelopes import StreamReply, TaskReply
 from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Pipeline
+from floodgate.broker.stream_commands import acknowledge
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError
 from floodgate.gateway.admission import PendingRequest
@@ -54,8 +54,10 @@ class Table(Protocol):
 class IncomingStream:
     """What has arrived of one stream, and how much of it the client has taken."""
 
-    __slots__ = ("chunks", "ends_s", "has_ended", "is_still", "is_writing", "moved_s", "number", "pending", "pings", "run", "sent_s",
-                 "taken", "told", "wake", "writer")  # fmt: skip
+    __slots__ = (
+        *("chunks", "ends_s", "has_ended", "is_still", "is_writing", "moved_s", "number", "pending", "pings"),
+        *("run", "sent_s", "taken", "told", "wake", "writer"),
+    )
 
     def __init__(self, pending: PendingRequest, run: str, now_s: float) -> None:
         self.pending = pending
@@ -89,7 +91,9 @@ class IncomingStream:
 class Streams:
     """The streams of one gateway process."""
 
-    def __init__(self, pipeline: Pipeline, keys: Keys, process: str, window_bytes: int, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self, pipeline: Pipeline, keys: Keys, process: str, window_bytes: int, metrics: GatewayMetrics
+    ) -> None:
         self.window_bytes = window_bytes
         self._pipeline = pipeline
         self._keys = keys

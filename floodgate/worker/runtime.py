@@ -20,6 +20,7 @@ from floodgate.broker.connection import connect
 from floodgate.broker.eviction import Eviction
 from floodgate.broker.keys import Keys, group_of, lane_of
 from floodgate.broker.reaper import reap_forever
+from floodgate.broker.repair import repair_forever
 from floodgate.declare.registry import ExecutorKind, Registry
 from floodgate.errors import FloodgateError, WorkerFailed
 from floodgate.operations.logs import fields
@@ -28,11 +29,11 @@ from floodgate.operations.settings import Settings
 from floodgate.worker.arguments import HandlerCall, handler_calls
 from floodgate.worker.completion import CompletionBatcher
 from floodgate.worker.consumer import BLOCK_S, SLACK_S, Consumer
+from floodgate.worker.emitter import Emitter
 from floodgate.worker.executor import Executor
 from floodgate.worker.heartbeat import Heartbeat
 from floodgate.worker.metrics import WorkerMetrics
 from floodgate.worker.resources import Resources
-from floodgate.worker.streaming import Emitter
 
 log = logging.getLogger("floodgate.worker")
 
@@ -125,6 +126,7 @@ class WorkerRuntime:
             claims = [group.create_task(consumer.run(), name=consumer.name) for consumer in self._consumers]
             loops = [
                 group.create_task(reap_forever(self._client, self._keys, self._settings, log, self.metrics.reaps)),
+                group.create_task(repair_forever(self._client, self._keys, log, self.metrics.reaps)),
                 group.create_task(self.metrics.process.run()),
                 group.create_task(self._completions.run()),
                 group.create_task(self._emitter.run()),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -22,8 +24,15 @@ from shared import queued
 
 KIB = 1024
 WINDOW_BYTES = 64 * KIB
+OnFirst = Callable[[], Awaitable[None]]
 SEEN: Counter[str] = Counter()
 """What handlers did, by their own word."""
+
+
+class Received(NamedTuple):
+    text: str
+    whole: bool
+    """It came to its end, as far as HTTP tells."""
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +127,7 @@ async def served(system: System) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def system(floodgate: SystemFactory) -> AsyncGenerator[System]:
-    async with floodgate(__name__, lease_s=1, stream_window_bytes=WINDOW_BYTES) as running:
+    async with floodgate(__name__, lease_s=2, stream_window_bytes=WINDOW_BYTES) as running:
         yield running
 
 
@@ -146,6 +155,20 @@ async def idle(system: System) -> None:
                 await asyncio.sleep(0.01)
 
 
+async def read(client: httpx.AsyncClient, path: str, on_first: OnFirst | None = None, **params: Any) -> Received:
+    """Read a stream to its end, or to where it breaks; `on_first` happens once something has come."""
+    found, whole = "", False
+    with contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError):
+        async with client.stream("GET", path, params=params) as answer:
+            assert answer.status_code == 200
+            async for text in answer.aiter_text():
+                if on_first is not None and not found:
+                    await on_first()
+                found += text
+            whole = True
+    return Received(found, whole)
+
+
 def numbers(body: str) -> list[int]:
     return [int(line) for line in body.splitlines()]
 
@@ -158,6 +181,7 @@ async def test_all_items_arrive_once_in_their_order(client: httpx.AsyncClient, n
     assert numbers(answer.text) == list(range(n))
 
 
+@pytest.mark.slow
 async def test_items_arrive_while_the_handler_goes_on(client: httpx.AsyncClient) -> None:
     began_s = time.monotonic()
     async with client.stream("GET", "/count", params={"n": 3, "pause_s": 1}) as answer:
@@ -167,6 +191,7 @@ async def test_items_arrive_while_the_handler_goes_on(client: httpx.AsyncClient)
         assert [line async for line in lines] == ["1", "2"]
 
 
+@pytest.mark.slow
 async def test_the_head_is_the_first_item_s(client: httpx.AsyncClient) -> None:
     began_s = time.monotonic()
     async with client.stream("GET", "/head", params={"after_s": 1}) as answer:
@@ -184,25 +209,21 @@ async def test_before_the_head_all_is_as_ever(client: httpx.AsyncClient) -> None
 
 @pytest.mark.parametrize("n", [1, 20])
 async def test_an_error_after_the_head_is_told_and_breaks_the_stream(client: httpx.AsyncClient, n: int) -> None:
-    with pytest.raises(httpx.RemoteProtocolError):
-        async with client.stream("GET", "/events", params={"n": n, "fails": True}) as answer:
-            assert answer.headers["content-type"].startswith("text/event-stream")
-            received = ""
-            async for text in answer.aiter_text():
-                received += text
+    received, whole = await read(client, "/events", n=n, fails=True)
+    assert not whole
     data = "".join(f"data: {i}\n\n" for i in range(n))
     assert received.startswith(f"{data}event: problem\ndata: {{")
     assert "too late" not in received
     assert '"status":500' in received
 
 
+@pytest.mark.slow
 async def test_the_time_of_the_whole_ends_a_stream(client: httpx.AsyncClient) -> None:
     began_s = time.monotonic()
-    with pytest.raises(httpx.RemoteProtocolError):
-        async with client.stream("GET", "/events", params={"n": 1, "lasts_s": 20}) as answer:
-            received = "".join([text async for text in answer.aiter_text()])
+    received, whole = await read(client, "/events", n=1, lasts_s=20)
+    assert not whole
+    assert '"status":504' in received
     assert 3.5 < time.monotonic() - began_s < 7
-    assert "received" not in locals() or '"status":504' in received
 
 
 async def test_a_client_that_leaves_stops_the_generator(client: httpx.AsyncClient, system: System) -> None:
@@ -213,6 +234,7 @@ async def test_a_client_that_leaves_stops_the_generator(client: httpx.AsyncClien
     await idle(system)
 
 
+@pytest.mark.slow
 async def test_one_that_waits_for_its_window_stops_as_well(client: httpx.AsyncClient, system: System) -> None:
     async with client.stream("GET", "/bytes", params={"n": 10_000, "size": 64 * KIB}) as answer:
         assert answer.status_code == 200
@@ -222,16 +244,14 @@ async def test_one_that_waits_for_its_window_stops_as_well(client: httpx.AsyncCl
     await idle(system)
 
 
+@pytest.mark.slow
 async def test_a_reader_that_stands_still_holds_the_generator_back_and_is_cut(client: httpx.AsyncClient) -> None:
     async with client.stream("GET", "/bytes", params={"n": 10_000, "size": 16 * KIB}):
-        await asyncio.sleep(0.6)
-        yielded = SEEN["bytes"]
-        # What the system's own buffers take is not under way any more.
-        assert yielded < 12_000 * KIB
-        assert await until("ended") < 4
-        assert SEEN["bytes"] <= yielded + 2 * WINDOW_BYTES
+        assert await until("ended", limit_s=10) > 0.5
+    assert SEEN["bytes"] < 20_000 * KIB  # which the system's own buffers take, and a window
 
 
+@pytest.mark.slow
 async def test_an_item_larger_than_the_window_goes_alone(client: httpx.AsyncClient) -> None:
     answer = await client.get("/bytes", params={"n": 5, "size": 3 * WINDOW_BYTES})
     assert len(answer.content) == 15 * WINDOW_BYTES
@@ -239,6 +259,7 @@ async def test_an_item_larger_than_the_window_goes_alone(client: httpx.AsyncClie
     assert len(answer.content) == 2000 * KIB
 
 
+@pytest.mark.slow
 async def test_what_never_waits_lets_others_have_the_loop(client: httpx.AsyncClient) -> None:
     async with asyncio.TaskGroup() as group:
         long = group.create_task(client.get("/count", params={"n": 60_000}))
@@ -249,11 +270,13 @@ async def test_what_never_waits_lets_others_have_the_loop(client: httpx.AsyncCli
     assert numbers(long.result().text) == list(range(60_000))
 
 
+@pytest.mark.slow
 async def test_a_sync_generator_runs_in_its_thread(client: httpx.AsyncClient) -> None:
     for n in (0, 1, 30_000):
         assert numbers((await client.get("/thread", params={"n": n})).text) == list(range(n))
 
 
+@pytest.mark.slow
 async def test_a_sync_generator_stops_at_its_next_yield(client: httpx.AsyncClient, system: System) -> None:
     async with client.stream("GET", "/thread", params={"n": 100, "pause_s": 0.2}) as answer:
         assert await anext(answer.aiter_lines()) == "0"
@@ -262,30 +285,29 @@ async def test_a_sync_generator_stops_at_its_next_yield(client: httpx.AsyncClien
     await idle(system)
 
 
+@pytest.mark.slow
 async def test_a_lost_worker_breaks_its_streams(client: httpx.AsyncClient, system: System) -> None:
-    with pytest.raises(httpx.RemoteProtocolError):
-        async with client.stream("GET", "/count", params={"n": 1000, "pause_s": 0.1}) as answer:
-            async for _ in answer.aiter_lines():
-                if system.workers:
-                    worker = system.workers.pop()
-                    system._left.append(worker)
-                    worker.die()
+    async def die() -> None:
+        worker = system.workers.pop()
+        system._left.append(worker)
+        worker.die()
+
+    assert not (await read(client, "/count", die, n=1000, pause_s=0.1)).whole
     await idle(system)
 
 
+@pytest.mark.slow
 async def test_redis_emptied_breaks_the_streams(client: httpx.AsyncClient, system: System) -> None:
-    with pytest.raises(httpx.RemoteProtocolError):
-        async with client.stream("GET", "/count", params={"n": 1000, "pause_s": 0.05}) as answer:
-            lines = answer.aiter_lines()
-            assert await anext(lines) == "0"
-            async with Redis.from_url(system.settings.redis) as redis:
-                for key in await redis.keys(f"{Keys(system.settings.namespace).prefix}*"):
-                    await redis.delete(key)
-            async with asyncio.timeout(8):
-                async for _ in lines:
-                    pass
+    async def empty() -> None:
+        async with Redis.from_url(system.settings.redis) as redis:
+            for key in await redis.keys(f"{Keys(system.settings.namespace).prefix}*"):
+                await redis.delete(key)
+
+    async with asyncio.timeout(8):
+        assert not (await read(client, "/count", empty, n=1000, pause_s=0.05)).whole
 
 
+@pytest.mark.slow
 async def test_lost_connections_lose_no_item(client: httpx.AsyncClient, system: System) -> None:
     async def cut() -> None:
         async with Redis.from_url(system.settings.redis) as redis:
@@ -301,24 +323,24 @@ async def test_lost_connections_lose_no_item(client: httpx.AsyncClient, system: 
     assert numbers(answer.text) == list(range(300))
 
 
+@pytest.mark.slow
 async def test_many_streams_at_once(client: httpx.AsyncClient, system: System) -> None:
     answers = await asyncio.gather(*(client.get("/count", params={"n": 20, "pause_s": 0.02}) for _ in range(60)))
     assert all(numbers(answer.text) == list(range(20)) for answer in answers)
     await idle(system)
 
 
+@pytest.mark.slow
 async def test_a_leaving_gateway_cuts_what_does_not_end(client: httpx.AsyncClient, system: System) -> None:
-    with pytest.raises(httpx.RemoteProtocolError):
-        async with client.stream("GET", "/waits") as answer:
-            lines = answer.aiter_lines()
-            assert await anext(lines) == "1"
-            assert system.app.engine is not None
-            system.app.engine.dispatcher.give_up()
-            async for _ in lines:
-                pass
+    async def leave() -> None:
+        assert system.app.engine is not None
+        system.app.engine.dispatcher.give_up()
+
+    assert await read(client, "/waits", leave) == ("1\n", False)
     assert await until("ended") < 1
 
 
+@pytest.mark.slow
 async def test_a_leaving_worker_ends_its_streams(client: httpx.AsyncClient, system: System) -> None:
     async with client.stream("GET", "/count", params={"n": 20, "pause_s": 0.05}) as answer:
         lines = answer.aiter_lines()
@@ -327,15 +349,19 @@ async def test_a_leaving_worker_ends_its_streams(client: httpx.AsyncClient, syst
         assert [int(line) async for line in lines] == list(range(1, 20))
 
 
+@pytest.mark.slow
 async def test_http_1_0_gets_a_reset_instead_of_an_end(client: httpx.AsyncClient) -> None:
     url = client.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(b"GET /events?n=2&fails=true HTTP/1.0\r\nHost: x\r\n\r\n")
-    with pytest.raises(ConnectionResetError):
-        async with asyncio.timeout(5):
+    is_reset = False
+    async with asyncio.timeout(5):
+        try:
             while await reader.read(1000):
                 pass
-            raise AssertionError("a clean end")
+        except ConnectionResetError:
+            is_reset = True
+    assert is_reset
     writer.close()
 
 

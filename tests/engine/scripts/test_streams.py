@@ -5,25 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from floodgate.broker import commands as calls
-from floodgate.broker.commands import CancelCode, EmitCode
+from floodgate.broker import stream_commands as streams
+from floodgate.broker.commands import CancelCode
+from floodgate.broker.stream_commands import EmitCode
 from tests.engine.queueing import BUDGET_MS, LEASE_MS, ROUTE, WORKER, Queue, lease, task_id
 
 HOUR_MS = 3_600_000
 W2 = "w2.a.4"
 
 
-def emission(queue: Queue, name: str = "1", *, first: bool = True, chunk: bytes | None = None) -> calls.Emission:
+def emission(
+    queue: Queue, name: str = "1", *, first: bool = True, chunk: bytes | None = None, head_ms: int = 100
+) -> streams.Emission:
     """Return a part of a task that is held since its first claim; the whole stream may take an hour."""
     id = task_id(name)
     data = b"done " + id.encode() if chunk is None else chunk
-    return calls.Emission(lease(name), id, ROUTE, "box", queue.now_ms + HOUR_MS if first else 0, data)
+    return streams.Emission(lease(name), id, ROUTE, "box", queue.now_ms + HOUR_MS if first else 0, head_ms, data)
 
 
-def emit(queue: Queue, *emissions: calls.Emission) -> list[tuple[EmitCode, int]]:
-    return [(r.code, r.acknowledged) for r in queue.send(calls.emit(queue.keys, emissions)).results]
+def emit(queue: Queue, *emissions: streams.Emission) -> list[tuple[EmitCode, int]]:
+    return [(r.code, r.acknowledged) for r in queue.send(streams.emit(queue.keys, emissions)).results]
 
 
-def codes(queue: Queue, *emissions: calls.Emission) -> list[EmitCode]:
+def codes(queue: Queue, *emissions: streams.Emission) -> list[EmitCode]:
     return [code for code, _ in emit(queue, *emissions)]
 
 
@@ -120,7 +124,7 @@ def test_a_task_that_is_lost_begins_no_stream(queue: Queue) -> None:
 
 def test_who_asks_hears_how_much_is_taken(queue: Queue) -> None:
     running(queue, "1", "2")
-    queue.send(calls.acknowledge(queue.keys, "box", {task_id("1"): 300, task_id("2"): 7}))
+    queue.send(streams.acknowledge(queue.keys, "box", {task_id("1"): 300, task_id("2"): 7}))
     asks = [emission(queue, name, first=False, chunk=b"") for name in ("1", "2")]
     assert emit(queue, *asks) == [(EmitCode.HELD, 300), (EmitCode.HELD, 7)]
     assert queue.replies() == []
@@ -128,8 +132,8 @@ def test_who_asks_hears_how_much_is_taken(queue: Queue) -> None:
 
 def test_a_stream_that_has_ended_is_forgotten_and_the_rest_within_a_minute(queue: Queue) -> None:
     running(queue, "1", "2")
-    queue.send(calls.acknowledge(queue.keys, "box", {task_id("1"): 300, task_id("2"): 7}))
-    queue.send(calls.acknowledge(queue.keys, "box", {task_id("2"): 9}, [task_id("1")]))
+    queue.send(streams.acknowledge(queue.keys, "box", {task_id("1"): 300, task_id("2"): 7}))
+    queue.send(streams.acknowledge(queue.keys, "box", {task_id("2"): 9}, [task_id("1")]))
     asks = [emission(queue, name, first=False, chunk=b"") for name in ("1", "2")]
     assert [taken for _, taken in emit(queue, *asks)] == [0, 9]
     assert 0 < queue.client.ttl(queue.keys.of("acknowledged", "box")) <= 60
@@ -137,7 +141,61 @@ def test_a_stream_that_has_ended_is_forgotten_and_the_rest_within_a_minute(queue
 
 def test_thousands_of_streams_are_acknowledged_in_one_call(queue: Queue) -> None:
     ids = [task_id(str(n)) for n in range(3000)]
-    queue.send(calls.acknowledge(queue.keys, "box", {id: n + 1 for n, id in enumerate(ids)}))
+    queue.send(streams.acknowledge(queue.keys, "box", {id: n + 1 for n, id in enumerate(ids)}))
     assert queue.client.hget(queue.keys.of("acknowledged", "box"), ids[-1]) == b"3000"
-    queue.send(calls.acknowledge(queue.keys, "box", {}, ids))
+    queue.send(streams.acknowledge(queue.keys, "box", {}, ids))
     assert queue.client.exists(queue.keys.of("acknowledged", "box")) == 0
+
+
+def test_the_time_to_the_head_and_that_of_holding_a_place_are_measured_apart(queue: Queue) -> None:
+    running(queue, "1", "2")
+    codes(queue, emission(queue, "1", head_ms=100), emission(queue, "2", head_ms=300))
+    assert queue.statistics()["head_ms"] == 200
+    assert "mean_ms" not in queue.statistics()
+    queue.complete(lease("1"), run_ms=4000, streamed=True)
+    assert queue.statistics()["mean_ms"] == 4000
+    assert queue.statistics()["head_ms"] == 200
+
+
+def test_a_repeated_head_is_measured_once(queue: Queue) -> None:
+    running(queue, "1", "2")
+    first = emission(queue, "1", head_ms=100)
+    codes(queue, first)
+    codes(queue, first, emission(queue, "2", head_ms=300))
+    assert queue.statistics()["head_ms"] == 200
+
+
+def test_a_stream_whose_client_left_says_how_long_places_are_held(queue: Queue) -> None:
+    running(queue, "1")
+    codes(queue, emission(queue))
+    queue.cancel(task_id("1"))
+    queue.complete(lease("1"), run_ms=4000, sample=False, streamed=True)
+    assert queue.statistics()["mean_ms"] == 4000
+
+
+def test_who_waits_for_a_place_that_is_held_long_waits_for_its_head_only(queue: Queue) -> None:
+    """Ten places are held for 20 s each, so one comes free every 2 s; the head alone has to be in time."""
+    queue.declare(100, started_ms=queue.now_ms)
+    queue.measured(head_ms=100, mean_ms=20_000, samples=20)
+    assert queue.admitted(10, budget_ms=10_000) == 10
+    queue.claim(free=10)
+    queue.pass_time(18_000, alive=[WORKER], leases=[lease(str(n)) for n in range(10)])
+    assert queue.admitted(10, first=10, budget_ms=10_000) == 1
+
+
+def test_nobody_waits_while_no_stream_should_end(queue: Queue) -> None:
+    queue.declare(100, started_ms=queue.now_ms)
+    queue.measured(head_ms=100, mean_ms=20_000, samples=20)
+    assert queue.admitted(10, budget_ms=10_000) == 10
+    queue.claim(free=10)
+    queue.pass_time(10_000, alive=[WORKER], leases=[lease(str(n)) for n in range(10)])
+    assert queue.admitted(10, first=10, budget_ms=10_000) == 0
+
+
+def test_before_a_stream_has_ended_nobody_waits_for_a_place(queue: Queue) -> None:
+    queue.declare(100, started_ms=queue.now_ms)
+    assert queue.admitted(10, budget_ms=2000) == 10
+    queue.claim(free=10)
+    codes(queue, *(emission(queue, str(n)) for n in range(10)))
+    queue.pass_time(60_000, alive=[WORKER], leases=[lease(str(n)) for n in range(10)])
+    assert queue.admitted(10, first=10, budget_ms=2000) == 0

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from floodgate.broker import commands as calls
+from floodgate.broker import stream_commands as streams
 from floodgate.broker.commands import AdmitCode
-from floodgate.broker.keys import Keys
+from floodgate.broker.keys import CATALOGUE, Keys
+from floodgate.broker.repair import repair
 from floodgate.broker.scripts import LUA, SCRIPTS, assemble
 
 KEYS = Keys("shop")
@@ -35,8 +37,8 @@ EXAMPLES: dict[str, Callable[[int, int], calls.Call[Any]]] = {
     "complete": lambda i, _: calls.complete(
         KEYS, [calls.Completion("l", "i", "r", "l", "f", "b", 1, 1, True, True, b"")] * i
     ),
-    "emit": lambda i, _: calls.emit(KEYS, [calls.Emission("l", "i", "r", "b", 0, b"")] * i),
-    "acknowledge": lambda i, j: calls.acknowledge(KEYS, "p", {str(n): n for n in range(i)}, ["id"] * j),
+    "emit": lambda i, _: streams.emit(KEYS, [streams.Emission("l", "i", "r", "b", 0, 0, b"")] * i),
+    "acknowledge": lambda i, j: streams.acknowledge(KEYS, "p", {str(n): n for n in range(i)}, ["id"] * j),
     "renew": lambda i, j: calls.renew(
         KEYS, consumer="c", register_ms=1, lease_ms=1, lanes=["l"] * i, leases=[("r", "l")] * j
     ),
@@ -44,6 +46,7 @@ EXAMPLES: dict[str, Callable[[int, int], calls.Call[Any]]] = {
     "release": lambda i, _: calls.release(KEYS, [calls.Released("l", "i", "r", True)] * i),
     "reclaim": lambda i, _: calls.reclaim(KEYS, consumer="c", last_serial=1, known=["l"] * i),
     "reap": lambda _i, _j: calls.reap(KEYS, lease_ms=1, period_ms=1),
+    "repair": lambda i, _: repair(KEYS, period_ms=1, catalogue=CATALOGUE[:i]),
     "poll": lambda _i, _j: calls.poll(KEYS, "id"),
     "discard": lambda _i, _j: calls.discard(KEYS, "id"),
 }
