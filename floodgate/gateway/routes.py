@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from floodgate.broker.envelopes import StreamReply
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler, Registry
+from floodgate.declare.streaming import StreamFormat
 from floodgate.declare.typed_arguments import dependant_of
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.identity import Identity, within
@@ -110,8 +111,13 @@ def _document_stream(route: APIRoute, handler: Handler) -> None:
 def _result(handler: Handler) -> dict[str, Any]:
     media_type = handler.presentation.media_type
     if handler.stream is not None:
-        chosen = handler.response_class or StreamingResponse
-        own = chosen if media_type is None else type("Own", (chosen,), {"media_type": media_type})
+        if (
+            handler.stream is not StreamFormat.BYTES
+        ):  # by that of events FastAPI would take the endpoint for the generator
+            return {"response_class": StreamingResponse, "response_model": None}
+        assert handler.response_class is not None
+        media_type = media_type or handler.response_class.media_type
+        own = type("Own", (StreamingResponse,), {"media_type": media_type})
         return {"response_class": own, "response_model": None}
     model = None if handler.result in (inspect.Signature.empty, type(None)) else handler.result
     if media_type is None:
@@ -127,7 +133,7 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
     Who asks is found out before the body is read; a dependency would be too late.
     The stacks that FastAPI opens for dependencies stay closed: a handler has none.
     """
-    validated = _validating(handler, route) if handler.signature.parameters else _without_validation(route.endpoint)
+    validated = route.get_route_handler() if handler.signature.parameters else _without_validation(route.endpoint)
     options_reader = OptionsReader(handler)
     most_s = max(handler.timeout_s, body_s) if route.body_field is not None else None
 
@@ -164,17 +170,6 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
         return await validated(request)
 
     return responding
-
-
-def _validating(handler: Handler, route: APIRoute) -> Callable[[Request], Awaitable[Response]]:
-    """Return FastAPI's handler of a route; by a class of streams it would take the endpoint for the generator."""
-    shown = route.response_class
-    if handler.stream is not None:
-        route.response_class = Response
-    try:
-        return route.get_route_handler()
-    finally:
-        route.response_class = shown
 
 
 def _sending(responding: Respond) -> ASGIApp:

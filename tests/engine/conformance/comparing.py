@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-_EVERY_ANSWER = {"date", "server", "x-request-id"}
+_EVERY_ANSWER = {"date", "server", "x-request-id", "transfer-encoding"}
 """Headers that the HTTP server, or our gateway, adds to every answer; the reference app has no server."""
 
 
