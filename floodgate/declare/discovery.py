@@ -62,6 +62,11 @@ def check_times(settings: Settings, registry: Registry) -> None:
             "or lower timeout_s (its default is FLOODGATE_TIMEOUT_S)"
         )
     for handler in registry.handlers:
+        if handler.resumable:
+            raise ConfigurationError(
+                f"{handler.source}: {handler.name}: resumable=True is not served yet; leave it out, "
+                "and let clients ask again from the start"
+            )
         if handler.stream_s is not None and handler.stream_s > settings.drain_s:
             log.warning(
                 f"{handler.source}: {handler.name}: stream_s is {handler.stream_s:g}, and a leaving process cuts what "

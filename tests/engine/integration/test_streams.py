@@ -19,6 +19,7 @@ from starlette.responses import StreamingResponse
 
 from floodgate import HTTPError, Reply
 from floodgate.broker.keys import Keys
+from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import System, SystemFactory
 from shared import queued
 
@@ -367,3 +368,46 @@ async def test_http_1_0_gets_a_reset_instead_of_an_end(client: httpx.AsyncClient
 
 async def test_head_of_a_streamed_get_is_not_allowed(client: httpx.AsyncClient) -> None:
     assert (await client.head("/count", params={"n": 1})).status_code == 405
+
+
+@pytest.fixture
+def lasting() -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(args=("--appendonly", "yes", "--appendfsync", "always")) as running:
+        yield running
+
+
+@pytest.mark.slow
+async def test_redis_that_comes_back_with_its_data_loses_no_item(lasting: EmbeddedServer) -> None:
+    """The worker keeps what is yielded meanwhile, as far as the window allows, and goes on where it was."""
+
+    async def outage() -> None:
+        lasting.kill()
+        await asyncio.sleep(0.7)
+        lasting.start()
+
+    async with (
+        SystemFactory(lasting.url, "streams")(__name__, lease_s=5) as system,
+        served(system) as url,
+        httpx.AsyncClient(base_url=url, timeout=20) as client,
+    ):
+        received = await read(client, "/count", outage, n=60, pause_s=0.05)
+        assert received.whole
+        assert numbers(received.text) == list(range(60))
+
+
+@pytest.mark.slow
+async def test_those_that_stand_still_take_no_memory_and_no_time_of_the_others(
+    client: httpx.AsyncClient, system: System
+) -> None:
+    still = [await asyncio.open_connection(client.base_url.host, client.base_url.port, limit=1024) for _ in range(20)]
+    for _, writer in still:
+        writer.write(b"GET /bytes?n=100000&size=16384 HTTP/1.1\r\nHost: x\r\n\r\n")
+    answers = await asyncio.gather(*(client.get("/count", params={"n": 40, "pause_s": 0.02}) for _ in range(60)))
+    assert all(numbers(answer.text) == list(range(40)) for answer in answers)
+    assert await until("ended", 20, limit_s=15) >= 0
+    assert SEEN["bytes"] < 20 * 20_000 * KIB
+    async with Redis.from_url(system.settings.redis) as redis:
+        assert (await redis.info("memory"))["used_memory"] < 60_000 * KIB
+    for _, writer in still:
+        writer.close()
+    await idle(system)
