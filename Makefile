@@ -14,10 +14,11 @@ FIND_PYTHON = for p in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 
 	  echo "Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv; macOS: brew install python@3.12;"; \
 	  echo "anywhere: https://www.python.org/downloads/), or name it: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 
-.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench overload
+.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench overload \
+	init upgrade upgrade-check
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(FIND_PYTHON); echo "making $(VENV) with $$("$$p" -V)"; "$$p" -m venv $(VENV)
@@ -84,6 +85,15 @@ scale:  ## more or fewer of it while it runs: GATEWAYS=3 WORKERS=8
 
 roll:  ## replace its workers and gateways by the code as it is now, one by one, while it serves
 	@$(CONTAINERS) roll
+
+init:  ## give the project its own name: NAME=orders; DEMO=no removes the demo
+	@$(CONTAINERS) init
+
+upgrade:  ## merge another version of the engine, on a branch: TO=v0.2.0; CHECKS=no leaves out lock, check and test
+	@$(CONTAINERS) upgrade
+
+upgrade-check:  ## list the engine's files that were edited here
+	@$(CONTAINERS) upgrade_check
 
 # What is given to make (HOST=, SHAPE=, USERS=, RPS=, SECONDS=, PROCESSES=) is in the environment of the command.
 peak: $(VENV)/load.stamp  ## a peak on HOST (a running `make dev`), judged by loadtest/thresholds.toml; SHAPE=, RPS=
