@@ -8,17 +8,27 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+_OVERLAY = (
+    r"^(namespace: )[\w-]+(-(?:dev|prod))$",
+    r"(FLOODGATE_NAMESPACE=)[\w-]+(-(?:dev|prod)\])",
+    r"(\{name: )[\w-]+(-app,)",
+)
 NAMES = {
     "pyproject.toml": (r'^(name = ")[\w-]+()',),
     "docker-compose.yml": (r"^(name: )[\w-]+()", r"^( +FLOODGATE_NAMESPACE: .*:\+\?\})[\w-]+()"),
     ".env.example": (r"^(#FLOODGATE_NAMESPACE=)[\w-]+()",),
     "gateway_app/main.py": (r'(\bFastAPI\(\s*title=")[^"]*()',),
+    "deploy/kubernetes/base/app.yaml": (r"^( +image: )[\w-]+(-app)",),
+    "deploy/kubernetes/base/namespace.yaml": (r"^(  name: )[\w-]+()",),
+    "deploy/kubernetes/overlays/dev/kustomization.yaml": (*_OVERLAY,),
+    "deploy/kubernetes/overlays/prod/kustomization.yaml": (*_OVERLAY, r"(/)[\w-]+(-app, newTag)"),
     "README.md": (r"\A(# ).*()",),
 }
 """File to the places of the name in it: what stands before it and after it."""
 DEMO = ("shared/handlers/demo.py", "tests/test_demo.py")
 OF_DEMO = {
     "docker-compose.yml": r" +ORDERS_DB: .*\n",
+    "deploy/kubernetes/base/settings.env": r"# The demo's; .*\nORDERS_DB=.*\n",
     "shared/settings.py": r'from pathlib import Path\n\n|\n    orders_db: .*\n    """.*"""\n',
 }
 
