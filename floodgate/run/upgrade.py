@@ -40,6 +40,8 @@ def upgrade(to: str | None, source: str | None, checks: str | None) -> int:
             raise Refused("say to which tag, branch or commit: make upgrade TO=v0.2.0")
         if _git("status", "--porcelain"):
             raise Refused("there are changes here: commit them, or git stash -u, then this again")
+        if _git("rev-parse", "--show-prefix").strip():
+            raise Refused("the project has to be a repository of its own, not a folder of one")
         settings = _settings(source)
         before, after = _fetch(settings, settings["base"]), _fetch(settings, to)
         # A branch moves on, so its commit is recorded.

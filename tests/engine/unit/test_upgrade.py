@@ -159,7 +159,19 @@ def test_after_an_upgrade_the_next_begins_where_it_ended(project: Repository) ->
     assert project.run("upgrade_check") == (0, "upgrade | the engine is as in v0.2.0\n")
     code, said = project.upgrade("main")
     assert code == 0, said
-    assert len(project.table["tool"]["floodgate"]["base"]) == 40
+    base = project.table["tool"]["floodgate"]["base"]  # a branch moves on, so its commit
+    project.commit()
+    assert project.run("upgrade_check") == (0, f"upgrade | the engine is as in {base}\n")
+    assert re.fullmatch("[0-9a-f]{40}", base)
+
+
+def test_a_folder_of_another_repository_is_refused(project: Repository) -> None:
+    shutil.rmtree(project.path / ".git")
+    around = Repository(project.path.parent)
+    around.git("init", "--quiet")
+    around.commit()
+    code, said = project.upgrade()
+    assert (code, "a repository of its own" in said) == (1, True)
 
 
 def test_an_edit_of_the_engine_is_listed_and_kept_where_the_new_one_does_not_touch_it(project: Repository) -> None:
