@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, dict[str, str]]] = {
         {"--to": "tag, branch or commit", "--source": "the engine's repository", "--checks": "no: leave them out"},
     ),
     "upgrade_check": ("upgrade", "list the engine's files that were edited here", {"--source": "as for upgrade"}),
+    "audit": ("audit", "ask which locked packages are known to be vulnerable; 2: the database cannot be reached", {}),
     "acl": ("acl", "print the rules of the apps' user, for a Redis of your own", {"namespace": "FLOODGATE_NAMESPACE"}),
 }
 """Command to its module in `floodgate.run`, its help and its arguments. The function there has the command's name."""
