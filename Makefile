@@ -14,10 +14,11 @@ FIND_PYTHON = for p in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 
 	  echo "Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv; macOS: brew install python@3.12;"; \
 	  echo "anywhere: https://www.python.org/downloads/), or name it: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 
-.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench overload audit
+.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench overload \
+	audit init upgrade upgrade-check
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(FIND_PYTHON); echo "making $(VENV) with $$("$$p" -V)"; "$$p" -m venv $(VENV)
@@ -37,7 +38,7 @@ $(VENV)/load.stamp: requirements/load.txt | $(VENV)/run.stamp
 dev: $(VENV)/run.stamp  ## the whole system on this machine; reloads on change, Ctrl-C ends it
 	@exec $(BIN)/python -m floodgate dev
 
-MORE = redis_server or docker or haproxy or wrk or promtool or openssl or chromium or locust or slow
+MORE = redis_server or docker or haproxy or wrk or promtool or openssl or chromium or locust or kubectl or slow
 
 # Byte code is kept, whatever the shell says: else each of the processes that tests start compiles everything anew.
 test test-all: export PYTHONDONTWRITEBYTECODE =
@@ -46,7 +47,7 @@ test: $(VENV)/dev.stamp  ## every test that needs no other program
 	@$(BIN)/python -m pytest -q -n $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist loadfile --no-loadscope-reorder \
 	  -m "not ($(MORE))"
 
-test-all: $(VENV)/dev.stamp $(VENV)/load.stamp  ## those that need a program: redis-server, docker, haproxy, wrk, promtool, openssl, chromium
+test-all: $(VENV)/dev.stamp $(VENV)/load.stamp  ## those that need a program: redis-server, docker, haproxy, wrk, promtool, openssl, chromium, kubectl
 	@$(BIN)/python -m pytest -q -m "($(MORE))$(if $(WITHOUT), and not ($(WITHOUT)))"
 
 check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes
@@ -91,6 +92,15 @@ scale:  ## more or fewer of it while it runs: GATEWAYS=3 WORKERS=8
 
 roll:  ## replace its workers and gateways by the code as it is now, one by one, while it serves
 	@$(CONTAINERS) roll
+
+init:  ## give the project its own name: NAME=orders; DEMO=no removes the demo
+	@$(CONTAINERS) init
+
+upgrade:  ## merge another version of the engine, on a branch: TO=v0.2.0; CHECKS=no leaves out lock, check and test
+	@$(CONTAINERS) upgrade
+
+upgrade-check:  ## list the engine's files that were edited here
+	@$(CONTAINERS) upgrade_check
 
 # What is given to make (HOST=, SHAPE=, USERS=, RPS=, SECONDS=, PROCESSES=) is in the environment of the command.
 peak: $(VENV)/load.stamp  ## a peak on HOST (a running `make dev`), judged by loadtest/thresholds.toml; SHAPE=, RPS=

@@ -23,6 +23,13 @@ COMMANDS: dict[str, tuple[str, str, dict[str, str]]] = {
     "check": ("check", "check sizes, headers and what must never be committed", {}),
     "declared": ("declared", "build both apps without starting them, and print what is wrong", {}),
     "pin": ("pin", "pin the images to what their tags mean today", {}),
+    "init": ("init", "give the project its own name", {"--name": "its name; else NAME", "--demo": "no: remove it"}),
+    "upgrade": (
+        "upgrade",
+        "merge another version of the engine into a new branch",
+        {"--to": "tag, branch or commit", "--source": "the engine's repository", "--checks": "no: leave them out"},
+    ),
+    "upgrade_check": ("upgrade", "list the engine's files that were edited here", {"--source": "as for upgrade"}),
     "audit": ("audit", "ask which locked packages are known to be vulnerable; 2: the database cannot be reached", {}),
     "acl": ("acl", "print the rules of the apps' user, for a Redis of your own", {"namespace": "FLOODGATE_NAMESPACE"}),
 }

@@ -18,8 +18,8 @@ from floodgate.operations import environment, redis_url
 
 NAMESPACE = "floodgate"
 """Of a Redis that serves this deployment alone: `make dev` and docker-compose.yml bring one."""
-UNNAMED = f"?{NAMESPACE}"
-"""What docker-compose.yml makes of a `REDIS_URL` without a namespace: it cannot leave out its own default."""
+UNNAMED = "?"
+"""Begins what docker-compose.yml makes of a `REDIS_URL` without a namespace: it cannot leave out its own default."""
 KILL_MARGIN_S = 5
 """From the end of the drain to gunicorn's SIGKILL."""
 
@@ -126,7 +126,7 @@ class Settings(BaseModel):
     @field_validator("namespace", mode="before")
     @classmethod
     def _named(cls, value: object, info: ValidationInfo) -> object:
-        if value not in (None, "", UNNAMED):
+        if value not in (None, "") and not str(value).startswith(UNNAMED):
             return value
         if info.data.get("redis_url") is not None:
             raise ValueError("name it where REDIS_URL is set: whoever has the same one on that Redis runs your tasks")

@@ -26,7 +26,9 @@ def test_a_module_needs_nothing_installed(module: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["up", "down", "logs", "ps", "scale", "roll", "check", "pin", "acl"])
+@pytest.mark.parametrize(
+    "command", ["up", "down", "logs", "ps", "scale", "roll", "check", "pin", "acl", "init", "upgrade"]
+)
 def test_a_command_explains_itself_with_nothing_installed(command: str) -> None:
     run = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['floodgate', {command!r}, '--help']; "
     done = bare("-c", f"{run}import floodgate.__main__; floodgate.__main__.main()")

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 HIDDEN = (".venv", ".git", ".cache", "__pycache__", "loadtest", "benchmarks", "docs")
-PROGRAMS = ("redis-server", "haproxy", "wrk", "chromium", "promtool", "openssl")
+PROGRAMS = ("redis-server", "haproxy", "wrk", "chromium", "promtool", "openssl", "kubectl")
 
 
 @pytest.fixture

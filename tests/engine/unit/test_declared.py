@@ -43,10 +43,13 @@ def test_what_comes_along_is_declared(clone: Path) -> None:
 
 
 def test_a_plain_route_with_the_path_of_a_queued_one_is_named_with_both(clone: Path) -> None:
-    edit(clone / MAIN, '@app.get("/plain"', '@app.get("/sync-test"')
+    (clone / HANDLER).write_text(
+        'from shared import queued\n\n\n@queued("/twice", 1)\nasync def twice() -> None: ...\n'
+    )
+    edit(clone / MAIN, '@app.get("/plain"', '@app.get("/twice"')
     code, said = declared(clone)
     assert code == 1
-    assert said.startswith("GET /sync-test is a queued route (")
+    assert said.startswith("GET /twice is a queued route (")
     assert "give one of them another path" in said
 
 

@@ -71,7 +71,7 @@ def test_an_empty_address_is_none() -> None:
         _ = Settings.model_validate({"redis_url": ""}).redis
 
 
-@pytest.mark.parametrize("given", [{}, {"namespace": ""}, {"namespace": UNNAMED}])
+@pytest.mark.parametrize("given", [{}, {"namespace": ""}, {"namespace": f"{UNNAMED}orders"}])
 def test_on_a_redis_of_ones_own_the_namespace_is_named(given: dict[str, str]) -> None:
     with pytest.raises(ValidationError) as raised:
         Settings.model_validate({"redis_url": "redis://h:6379/0", **given})
