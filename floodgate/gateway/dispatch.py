@@ -15,18 +15,17 @@ from dataclasses import replace
 from typing import Any
 
 from floodgate.broker.commands import AdmitCode, CancelCode, cancel
-from floodgate.broker.connection import Client, run
+from floodgate.broker.connection import run
 from floodgate.broker.envelopes import TaskOutcome, TaskReply
-from floodgate.broker.keys import Keys
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError
 from floodgate.gateway.admission import AdmissionBatcher, CancelBatcher, PendingRequest, Stage
 from floodgate.gateway.async_results import AsyncResults
-from floodgate.gateway.metrics import GatewayMetrics
+from floodgate.gateway.context import GatewayContext
 from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, lost
 from floodgate.gateway.payload import Payload
-from floodgate.gateway.rate_limit import RateLimiter
 from floodgate.gateway.request_options import RequestOptions
+from floodgate.gateway.streaming import Streams
 from floodgate.gateway.worker_directory import WorkerDirectory
 
 Receive = Callable[[], Awaitable[Any]]
@@ -41,27 +40,25 @@ class Dispatcher:
 
     def __init__(
         self,
-        process: str,
-        client: Client,
-        keys: Keys,
+        context: GatewayContext,
         directory: WorkerDirectory,
         results: AsyncResults,
         admission: AdmissionBatcher,
         cancels: CancelBatcher,
-        rate_limiter: RateLimiter,
-        metrics: GatewayMetrics,
+        streams: Streams,
     ) -> None:
-        self._client = client
-        self._keys = keys
+        self._context = context
         self._directory = directory
         self._results = results
         self._admission = admission
         self._cancels = cancels
-        self.rate_limiter = rate_limiter
-        self.metrics = metrics
+        self.rate_limiter = context.rate_limiter
+        self.metrics = context.metrics
+        self.streams = streams
+        streams.table = self
         self._loop = asyncio.get_running_loop()
         self._pending: dict[str, PendingRequest] = {}
-        self._process = process
+        self._process = context.process
         self._serial = itertools.count()
         self._closed = False
 
@@ -84,11 +81,22 @@ class Dispatcher:
         try:
             found = await answer
             return await self._fetch(pending) if found.kept else found
+        except BaseException:
+            if pending.stream is not None:
+                self.streams.end(pending.stream)
+            raise
         finally:
             watch.end()
-            del self._pending[pending.id]
-            if not _is_settled_by_queue(pending):
-                self._cancel(pending)
+            if pending.stream is None:  # else it is there until its stream has ended
+                del self._pending[pending.id]
+                if not _is_settled_by_queue(pending):
+                    self._cancel(pending)
+
+    def end_stream(self, pending: PendingRequest) -> None:
+        """Forget a request whose answer was streamed; cancel its task unless it has ended."""
+        del self._pending[pending.id]
+        if not _is_settled_by_queue(pending):
+            self._cancel(pending)
 
     def deliver(self, reply: TaskReply) -> bool:
         """Hand a reply to its request; False when nobody waits for it."""
@@ -102,6 +110,8 @@ class Dispatcher:
             pending.settle(Outcome(accepted=pending.id, kept=True))
         elif reply.outcome is TaskOutcome.DONE:
             pending.settle(Outcome(reply=reply, predicted_ms=pending.wait_ms))
+        elif reply.outcome is TaskOutcome.CHUNK:
+            self.streams.take(pending, reply)
         else:
             pending.settle(Outcome(reply=reply, failure=FAILURE_OF[reply.outcome], predicted_ms=pending.wait_ms))
         return True
@@ -147,14 +157,15 @@ class Dispatcher:
                 pending.moving = True
             try:
                 # What runs already is left to its worker: with `running` it would be told to stop.
-                reply = await run(self._client, cancel(self._keys, [pending.id for pending in waiting], running=False))
+                call = cancel(self._context.keys, [pending.id for pending in waiting], running=False)
+                codes = await run(self._context.client, call)
             except BaseException:
                 for pending in waiting:
                     pending.moving = False
                     if pending.accept_on_admit:
                         pending.accept()
                 raise
-            for pending, code in zip(waiting, reply.results, strict=True):
+            for pending, code in zip(waiting, codes, strict=True):
                 pending.moving = False
                 if code is CancelCode.REMOVED and not pending.answer.done():
                     self._admit_again(pending)

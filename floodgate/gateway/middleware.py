@@ -20,7 +20,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from floodgate.declare.context import Caller
-from floodgate.gateway.connections import PIECE_BYTES, LargeAnswers, connection_of
+from floodgate.gateway.connections import PIECE_BYTES, LargeAnswers, StreamBroken, connection_of
 from floodgate.gateway.metrics import RouteMetrics
 from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.gateway.request_options import RequestOptions
@@ -59,10 +59,6 @@ class RequestRecord:
     by_memory: bool = False
     """It was refused here, without asking Redis."""
     meter: RouteMetrics | None = None
-
-    def client_left(self) -> None:
-        """Note that the client did not take its answer."""
-        self.outcome = Failure.CLIENT_LEFT.label
 
     def note(self, answer: Outcome) -> None:
         """Take over what the queue says of the request."""
@@ -115,11 +111,11 @@ class RequestMiddleware:
                 if len(message.get("body", b"")) <= PIECE_BYTES:
                     await send(message)
                 elif not await self._large_answers.send(message, send, connection, record.request_id):
-                    record.client_left()
+                    record.outcome = Failure.CLIENT_LEFT.label
             except RuntimeError:
                 if not connection.is_closed:
                     raise
-                record.client_left()
+                record.outcome = Failure.CLIENT_LEFT.label
                 connection.give_up()
 
         app = self._app
@@ -131,13 +127,16 @@ class RequestMiddleware:
         # Counted and logged in `finally`: also a request whose client left, or whose server was told to end.
         try:
             await app(scope, receive, send_with_id)
+        except StreamBroken as broken:
+            if not connection.sever(broken.reset or scope["http_version"] == "1.0"):
+                raise  # to the server, which ends the connection
         except Exception:  # Starlette answers it, further out
             record.status, record.outcome = record.status or 500, record.outcome or Failure.FAILED.label
             raise
         finally:
             total_s = time.monotonic() - started_s
-            if record.meter is not None:
-                record.meter.ended(record, total_s)
+            if (meter := record.meter) is not None:
+                meter.ended(record.status, record.outcome, record.by_memory, record.wait_ms, record.run_ms, total_s)
             else:
                 self._gateway.count_other(record.status)
             _write(scope, record, total_s)

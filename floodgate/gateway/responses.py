@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from floodgate.gateway.outcomes import Failure, Outcome, Row
+from floodgate.gateway.outcomes import Outcome, Row
 
 PROBLEM_JSON = "application/problem+json"
 _READABLE: Mapping[type, Callable[[Any], Any]] = {
@@ -70,11 +70,6 @@ async def invalid(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": jsonable_encoder(error.errors(), custom_encoder=dict(_READABLE))}, 422)
 
 
-def unexpected(request_id: str) -> Response:
-    """Return what a bug of ours looks like to a client."""
-    return problem(Failure.FAILED.row, request_id)
-
-
 def pending(task_id: str, state: str, request_id: str, root_path: str) -> Response:
     """Return 202 (RFC 7240): where the result will be, and when to look again."""
     body = Pending(id=task_id, state=state, request_id=request_id)
@@ -94,10 +89,15 @@ def head_too_large(request_id: str) -> Response:
     return response
 
 
+def problem_of(row: Row, request_id: str) -> Problem:
+    """Return the problem document of a failure."""
+    kind = REDUCED if row.status == 503 else "about:blank"
+    return Problem(type=kind, title=row.title, status=row.status, detail=row.detail, request_id=request_id)
+
+
 def problem(row: Row, request_id: str, retry_after_s: float = 0) -> Response:
     """Render a failure as a problem document."""
-    kind = REDUCED if row.status == 503 else "about:blank"
-    body = Problem(type=kind, title=row.title, status=row.status, detail=row.detail, request_id=request_id)
+    body = problem_of(row, request_id)
     headers = {} if row.retry_after_s is None else {"retry-after": str(spread(retry_after_s or row.retry_after_s))}
     return Response(body.model_dump_json(), row.status, headers, PROBLEM_JSON)
 

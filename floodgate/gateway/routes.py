@@ -6,16 +6,15 @@ came. Who asks is found out first, before the body is read. Must not know Redis.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from copy import copy
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.datastructures import Default
+from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from pydantic import Field
@@ -24,16 +23,19 @@ from starlette.datastructures import URLPath
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from floodgate.broker.envelopes import StreamReply
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler, Registry
+from floodgate.declare.streaming import StreamFormat
 from floodgate.declare.typed_arguments import dependant_of
 from floodgate.gateway.dispatch import Dispatcher
-from floodgate.gateway.identity import Identity, within
+from floodgate.gateway.identity import Identity, OutOfTime, within
 from floodgate.gateway.middleware import RequestRecord, record_of
 from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.gateway.payload import PayloadBuilder, in_time, limited
 from floodgate.gateway.request_options import OptionsReader
 from floodgate.gateway.responses import documented, respond
+from floodgate.gateway.streaming import StreamResponse
 
 Respond = Callable[[Scope, Receive, Send], Awaitable[Response]]
 
@@ -76,13 +78,45 @@ def add_routes(
         route = app.router.routes[-1]
         assert isinstance(route, APIRoute)
         responding = _responding(handler, identity, route, body_s)
+        if handler.stream is not None:  # afterwards: FastAPI would take the endpoint for the generator itself
+            _document_stream(route, handler)
         route.app = _sending(responding)
         index.add(handler.method, handler.path, route, responding)
     return index
 
 
+def _document_stream(route: APIRoute, handler: Handler) -> None:
+    """Let a route be documented as the generator that it stands for: by what FastAPI finds out about one."""
+
+    async def items(**_: Any) -> Any:
+        yield
+
+    item, untyped = handler.result, inspect.Signature.empty
+    returned = untyped if item is untyped else AsyncIterable[item]  # type: ignore[valid-type]
+    items.__signature__ = _signature(handler).replace(return_annotation=returned)  # type: ignore[attr-defined]
+    found = APIRoute(
+        handler.path,
+        items,
+        methods=[handler.method],
+        name=route.name,
+        response_class=handler.response_class or Default(JSONResponse),
+        generate_unique_id_function=route.generate_unique_id_function,
+    )
+    route.is_sse_stream, route.is_json_stream = found.is_sse_stream, found.is_json_stream
+    route.stream_item_type, route.stream_item_field = found.stream_item_type, found.stream_item_field
+
+
 def _result(handler: Handler) -> dict[str, Any]:
     media_type = handler.presentation.media_type
+    if handler.stream is not None:
+        if (
+            handler.stream is not StreamFormat.BYTES
+        ):  # by that of events FastAPI would take the endpoint for the generator
+            return {"response_class": StreamingResponse, "response_model": None}
+        assert handler.response_class is not None
+        media_type = media_type or handler.response_class.media_type
+        own = type("Own", (StreamingResponse,), {"media_type": media_type})
+        return {"response_class": own, "response_model": None}
     model = None if handler.result in (inspect.Signature.empty, type(None)) else handler.result
     if media_type is None:
         return {"response_model": model}
@@ -97,7 +131,7 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
     Who asks is found out before the body is read; a dependency would be too late.
     The stacks that FastAPI opens for dependencies stay closed: a handler has none.
     """
-    validated = route.get_route_handler() if handler.signature.parameters else _without_validation(route.endpoint)
+    validated = route.get_route_handler() if handler.signature.parameters else _without_validation(route)
     options_reader = OptionsReader(handler)
     most_s = max(handler.timeout_s, body_s) if route.body_field is not None else None
 
@@ -109,12 +143,9 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
         # The cheapest refusal first: over the rate, not even `identify` is asked.
         if over := rate_limiter.over_rate(handler.route):
             return over
-        limit = asyncio.timeout(handler.timeout_s)
         try:
-            record.caller = await within(limit, identity(request))
-        except TimeoutError:
-            if not limit.expired():
-                raise
+            record.caller = await within(handler.timeout_s, identity(request))
+        except OutOfTime:
             return Outcome(failure=Failure.DEADLINE_EXCEEDED)
         record.options = options_reader.options(request, record.caller)
         if record.options.async_response and rate_limiter.results_full:
@@ -144,16 +175,13 @@ def _sending(responding: Respond) -> ASGIApp:
     return serve
 
 
-def _without_validation(endpoint: Any) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        response: Response = await endpoint(**{_REQUEST: request})
-        return response
-
-    return answer
+def _without_validation(route: APIRoute) -> Callable[[Request], Awaitable[Response]]:
+    return lambda request: route.endpoint(**{_REQUEST: request})
 
 
 def _endpoint(handler: Handler) -> Any:
     payload_builder = PayloadBuilder(handler)
+    streams = handler.stream is not None
 
     async def endpoint(**arguments: Any) -> Response:
         request: Request = arguments[_REQUEST]
@@ -162,6 +190,8 @@ def _endpoint(handler: Handler) -> Any:
         dispatcher: Dispatcher = request.app.started_engine.dispatcher
         answer = await dispatcher.dispatch(handler, payload, request.receive)
         record.note(answer)
+        if streams and isinstance(answer.reply, StreamReply) and answer.reply.status:
+            return StreamResponse(dispatcher.streams, handler, answer, record.request_id)
         return respond(answer, record.request_id, request.scope.get("root_path", ""))
 
     endpoint.__name__ = handler.name
@@ -204,24 +234,16 @@ def _document(app: FastAPI, security: SecurityBase) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A route that is found by its path; `respond` returns its response and sends nothing."""
-
-    route: APIRoute
-    respond: Respond
-
-
 class StaticRouteIndex(BaseRoute):
     """The queued routes without path parameters by method and path, for `FastPath`."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[str, str], Known] = {}
+        self.known: dict[tuple[str, str], tuple[APIRoute, Respond]] = {}
 
     def add(self, method: str, path: str, route: APIRoute, respond: Respond) -> None:
         """Answer this path by this route; one with path parameters is left to the router."""
         if "{" not in path:
-            self.known.setdefault((method, path), Known(route, respond))
+            self.known.setdefault((method, path), (route, respond))
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match only what `FastPath` hands over: instrumentation asks for a route's path, and has to find the route."""
@@ -262,11 +284,11 @@ class FastPath:
         if found is None or scope.get("root_path") or "fastapi.telemetry" in scope:
             await self._app(scope, receive, send)
             return
-        route = found.route
+        route, respond = found
         scope["endpoint"], scope["route"], scope["path_params"] = route.endpoint, route, {}
         scope["fastapi_middleware_astack"] = _NO_STACK
         try:
-            response = await found.respond(scope, receive, send)
+            response = await respond(scope, receive, send)
         except Exception as error:
             scope[_RAISED] = error
             await self._app(scope, receive, send)

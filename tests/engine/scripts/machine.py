@@ -199,8 +199,8 @@ class QueueMachine(RuleBasedStateMachine):
     def renew(self, pick: int, other: int) -> None:
         consumer = CONSUMERS[OFTEN[pick % 5]]
         leases, held = self.heard[consumer], self.model.held(consumer)
-        contract = LANES_OF[consumer][0].partition(":")[0]
-        self.queue.publish(contract, **{f"r{ROUTES[0]}": contract, f"r{ROUTES[1]}": "agreed"})
+        release = LANES_OF[consumer][0].partition(":")[0]
+        self.queue.publish(release, **{f"r{ROUTES[0]}": release, f"r{ROUTES[1]}": "agreed"})
         reply = self.queue.register(consumer, lanes=LANES_OF[consumer], leases=sorted(leases))
         assert set(reply.gone) == leases - set(held)
         assert set(reply.cancelled) == {lease for lease in leases & set(held) if held[lease].cancelled}

@@ -94,7 +94,7 @@ async def test_a_gateway_that_is_told_to_leave_before_it_has_started_is_never_re
     redis_url: str, namespace: str
 ) -> None:
     settings = Settings(redis_url=SecretStr(redis_url), namespace=namespace)
-    app = install(FastAPI(), settings, Registry((), "contract"))
+    app = install(FastAPI(), settings, Registry((), "release"))
     assert isinstance(app, GatewayApp)
     app.begin_drain()
     async with app.router.lifespan_context(app):
