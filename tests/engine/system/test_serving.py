@@ -123,7 +123,7 @@ def test_a_second_ctrl_c_ends_a_worker_at_once(toy: Toy) -> None:
         time.sleep(0.5)
         assert toy.process.poll() is None
         toy.signal(signal.SIGINT)
-        assert until(lambda: toy.process.poll() is not None, 2) < 1
+        assert until(lambda: toy.process.poll() is not None, DRAIN_S) < DRAIN_S - 1
 
 
 def test_the_port_stays_open_for_a_while_and_then_work_has_its_whole_drain_before_it_is_cut(tmp_path: Path) -> None:
