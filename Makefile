@@ -14,7 +14,7 @@ FIND_PYTHON = for p in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 
 	  echo "Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv; macOS: brew install python@3.12;"; \
 	  echo "anywhere: https://www.python.org/downloads/), or name it: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 
-.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench overload
+.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench overload audit
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,8 +39,12 @@ dev: $(VENV)/run.stamp  ## the whole system on this machine; reloads on change, 
 
 MORE = redis_server or docker or haproxy or wrk or promtool or openssl or chromium or locust or slow
 
+# Byte code is kept, whatever the shell says: else each of the processes that tests start compiles everything anew.
+test test-all: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/dev.stamp  ## every test that needs no other program
-	@$(BIN)/python -m pytest -q -n $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist loadfile -m "not ($(MORE))"
+	@$(BIN)/python -m pytest -q -n $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist loadfile --no-loadscope-reorder \
+	  -m "not ($(MORE))"
 
 test-all: $(VENV)/dev.stamp $(VENV)/load.stamp  ## those that need a program: redis-server, docker, haproxy, wrk, promtool, openssl, chromium
 	@$(BIN)/python -m pytest -q -m "($(MORE))$(if $(WITHOUT), and not ($(WITHOUT)))"
@@ -64,6 +68,9 @@ lock: $(VENV)/dev.stamp  ## renew requirements/*.txt from requirements/*.in, and
 	@$(LOCK) -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) requirements/load.in -o requirements/load.txt
 	@$(BIN)/python -m floodgate pin
+
+audit: $(VENV)/dev.stamp  ## known vulnerabilities of the locked packages; exit code 2: not audited, no database
+	@$(BIN)/python -m floodgate audit
 
 CONTAINERS = $(FIND_PYTHON); exec "$$p" -m floodgate
 

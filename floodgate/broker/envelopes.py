@@ -26,6 +26,8 @@ VERSION = 2
 """Of both envelopes; the scripts write it too (`lib/tasks.lua`)."""
 _DEADLINE_DIGITS = 13
 _ARRAY_OF_TWO = b"\x92"
+_BIN_LENGTHS = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}
+"""Bytes that say the length of bytes, by their type."""
 _HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 RESERVED_HEADERS = frozenset({b"connection", b"content-length", b"transfer-encoding", b"x-request-id"})
 """Names that the gateway sets itself: a second one beside it would be another framing."""
@@ -75,6 +77,7 @@ class Task:
     weight: int
     budget_ms: int
     request_id: str
+    caller: str | None = None
     path: dict[str, str] = field(default_factory=dict)
     """Path parameters as they came."""
     query: str = ""
@@ -82,7 +85,6 @@ class Task:
     headers: Headers = ()
     """Those that the handler declares, and its body's type."""
     body: bytes = b""
-    caller: str | None = None
     claims: dict[str, Any] = field(default_factory=dict)
     stream_until_ms: int = 0
     """Where the answer is streamed: its deadline from its head on. Packed only where it is."""
@@ -185,6 +187,28 @@ def unpack_task(blob: bytes) -> Task:
         raise DecodeError("a task with malformed claims")
     task.headers = _pairs(task.headers) if task.headers else ()
     return task
+
+
+def unpack_path(data: bytes) -> dict[str, str]:
+    """Read the path parameters of a dead letter; what is none is left out."""
+    try:
+        path = msgpack.unpackb(data, max_ext_len=0, strict_map_key=True)
+    except Exception:  # as below
+        return {}
+    return {name: str(value) for name, value in path.items()} if isinstance(path, dict) else {}
+
+
+def unpack_beginning(data: bytes) -> tuple[Headers, bytes]:
+    """Read headers and the beginning of a body, as a dead letter has them that was cut; nothing where they are none."""
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1, max_ext_len=0)
+    unpacker.feed(data)
+    try:
+        headers = _pairs(unpacker.unpack())
+        at = unpacker.tell()
+    except Exception:  # as below, and what ends too early
+        return (), b""
+    length = _BIN_LENGTHS.get(data[at : at + 1], 0)
+    return headers, data[at + 1 + length :][: int.from_bytes(data[at + 1 : at + 1 + length])]
 
 
 def inbox_of(blob: bytes) -> str:

@@ -57,9 +57,9 @@ def emit(keys: Keys, emissions: Sequence[Emission]) -> Call[BatchReply[EmitResul
     args: tuple[Argument, ...] = tuple(value for emission in emissions for value in _EMISSION(emission))
 
     def read(reply: object) -> BatchReply[EmitResult]:
-        now_ms, malformed, *given = numbers(reply, 2, 2 * len(emissions))
+        now_ms, *given = numbers(reply, 1, 2 * len(emissions))
         results = [EmitResult(code_of(EmitCode, given[i]), given[i + 1]) for i in range(0, len(given), 2)]
-        return BatchReply(now_ms, malformed, tuple(results))
+        return BatchReply(now_ms, tuple(results))
 
     return Call(SCRIPTS["emit"], keys.prefix, args, read)
 
@@ -68,4 +68,4 @@ def acknowledge(keys: Keys, process: str, totals: Mapping[str, int], ended: Sequ
     """Say how many bytes of each stream the clients of a gateway process have taken in all; reads as now_ms."""
     pairs: list[Argument] = [part for pair in totals.items() for part in pair]
     args = (process, len(totals), *pairs, *ended)
-    return Call(SCRIPTS["acknowledge"], keys.prefix, args, lambda reply: numbers(reply, 2, 0)[0])
+    return Call(SCRIPTS["acknowledge"], keys.prefix, args, lambda reply: numbers(reply, 1, 0)[0])

@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from floodgate.broker.clock import RedisClock
 from floodgate.broker.commands import Argument
 from floodgate.broker.decoding import number
-from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Pipeline
-from floodgate.declare.registry import Handler, Registry
+from floodgate.declare.registry import Handler
 from floodgate.errors import Unavailable
+from floodgate.gateway.context import GatewayContext
 from floodgate.gateway.metrics import ROUTE
 from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.metrics import Metric, Snapshot
@@ -29,6 +28,9 @@ LIMIT = Metric("floodgate_limit", "gauge", "Tasks that may be in the system; 0 i
 WORKERS = Metric("floodgate_workers", "gauge", "Worker processes that are registered, of all releases.")
 CONCURRENCY = Metric("floodgate_concurrency", "gauge", "Tasks that they can run at once.", ("kind",))
 USED = Metric("floodgate_concurrency_used", "gauge", "Tasks of this registry's routes that run, by kind.", ("kind",))
+DEAD_LETTERS = Metric(
+    "floodgate_dead_letters", "gauge", "Tasks lost after their last attempt, of which a copy is kept."
+)
 UP = Metric("floodgate_redis_up", "gauge", "Whether Redis answered this scrape.")
 
 CALL_S = 1.0
@@ -38,13 +40,11 @@ KINDS = {"a": "async", "s": "sync"}
 class QueueMetrics:
     """Reads them for one gateway process."""
 
-    def __init__(
-        self, pipeline: Pipeline, keys: Keys, clock: RedisClock, registry: Registry, directory: WorkerDirectory
-    ) -> None:
+    def __init__(self, context: GatewayContext, pipeline: Pipeline, directory: WorkerDirectory) -> None:
+        self._keys = context.keys
+        self._clock = context.clock
+        self._handlers = context.registry.handlers
         self._pipeline = pipeline
-        self._keys = keys
-        self._clock = clock
-        self._handlers = registry.handlers
         self._directory = directory
         self._turn = asyncio.Lock()
 
@@ -54,7 +54,7 @@ class QueueMetrics:
         try:
             async with asyncio.timeout(CALL_S), self._turn:
                 await self._pipeline.open()
-                replies = await self._pipeline.exchange(self._commands(), CALL_S)
+                replies = await self._pipeline.execute(self._commands(), CALL_S)
         except (Unavailable, TimeoutError, LookupError):
             found.put(UP, (), (0,))
             return found
@@ -67,6 +67,7 @@ class QueueMetrics:
             if handler.admission.async_timeout_s is not None:
                 found.put(STRANDED, (handler.method, handler.path), (number(stranded),))
             used[handler.kind] += number(running)
+        found.put(DEAD_LETTERS, (), (number(next(rest)),))
         self._put_workers(found, [*rest], used)
         return found
 
@@ -85,6 +86,7 @@ class QueueMetrics:
         now_ms = self._clock.now_ms()
         return [
             *commands,
+            ("XLEN", keys.dead()),
             *(("ZRANGEBYSCORE", keys.serving(lane), f"({now_ms}", "+inf") for lane in self._directory.names),
         ]
 

@@ -17,14 +17,13 @@ from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
 from floodgate.broker.envelopes import StreamReply, TaskReply
-from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Pipeline
 from floodgate.broker.stream_commands import acknowledge
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError
 from floodgate.gateway.admission import PendingRequest
 from floodgate.gateway.connections import StreamBroken
-from floodgate.gateway.metrics import GatewayMetrics
+from floodgate.gateway.context import GatewayContext
 from floodgate.gateway.middleware import record_of
 from floodgate.gateway.outcomes import Failure, Outcome, lost
 from floodgate.gateway.responses import problem_of
@@ -91,14 +90,12 @@ class IncomingStream:
 class Streams:
     """The streams of one gateway process."""
 
-    def __init__(
-        self, pipeline: Pipeline, keys: Keys, process: str, window_bytes: int, metrics: GatewayMetrics
-    ) -> None:
-        self.window_bytes = window_bytes
+    def __init__(self, context: GatewayContext, pipeline: Pipeline) -> None:
+        self.window_bytes = context.settings.stream_window_bytes
         self._pipeline = pipeline
-        self._keys = keys
-        self._process = process
-        self._metrics = metrics
+        self._keys = context.keys
+        self._process = context.process
+        self._metrics = context.metrics
         self._loop = asyncio.get_running_loop()
         self._open: dict[str, IncomingStream] = {}
         self._changed: dict[str, IncomingStream] = {}
@@ -256,7 +253,7 @@ class StreamResponse(Response):
             if not stream.is_still or stream.writer is None:
                 raise
             stream.writer.uncancel()
-            record_of(scope).client_left()
+            record_of(scope).outcome = Failure.CLIENT_LEFT.label
             log.warning("a stream that nobody reads: its connection is cut", extra={"request_id": self._request_id})
             raise StreamBroken(reset=True) from None
         finally:

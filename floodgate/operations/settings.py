@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from floodgate.errors import ConfigurationError
 from floodgate.operations import environment, redis_url
@@ -26,11 +26,11 @@ KILL_MARGIN_S = 5
 log = logging.getLogger(__name__)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What the environment says; `Settings(lease_s=1)` in a test."""
 
     # A value that does not fit may be a secret all the same: errors name the setting only.
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     redis_url: SecretStr | None = Field(None, description="Redis ≥ 7.0 or Valkey ≥ 8; may hold a password")
     namespace: str = Field(
@@ -69,8 +69,9 @@ class Settings(BaseSettings):
     rate_burst: float = Field(1000, ge=1, description="how many may come at once under FLOODGATE_RATE_PER_S")
     result_ttl_s: int = Field(3600, ge=1, le=604800, description="how long the result of a 202 can be fetched")
     dead_max_bytes: int = Field(
-        16 << 20, ge=0, description="memory for copies of lost tasks, the last ones, each cut at 16 KiB"
+        16 << 20, ge=0, description="memory for dead letters, the last ones, each cut at 16 KiB"
     )
+    dead_keep_body: bool = Field(True, description="keep body, headers, query and claims in a dead letter")
 
     body_s: float = Field(
         10, gt=0, le=3600, description="how long a body may take, or its route's time-out where that is longer: 408"
@@ -102,18 +103,9 @@ class Settings(BaseSettings):
         None, description="where processes behind one port share their figures; gunicorn and `make dev` make their own"
     )
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment by `environment.given`; raises `ConfigurationError` for a name that is no setting."""
-        given = environment.given(os.environ, list(cls.model_fields))
-        return init_settings, InitSettingsSource(settings_cls, init_kwargs=dict(given))
+    def __init__(self, **given: Any) -> None:
+        """Read from the environment what is not given; raises `ConfigurationError` for a name that is no setting."""
+        super().__init__(**environment.given(os.environ, list(type(self).model_fields)) | given)
 
     @field_validator("redis_url", "ops_token", "metrics_dir", "results_bytes", mode="before")
     @classmethod

@@ -8,7 +8,7 @@
 -- ARGV[i]  id, for each
 -- ARGV[i + 1]  bytes that its client has taken
 -- ARGV[j]  id, for each that has ended
--- Returns {now, malformed}.
+-- Returns {now}.
 --
 -- Invariant: the key ends a minute after its gateway has last spoken; a gateway with streams speaks every few seconds.
 --- @include lib/prelude
@@ -16,4 +16,4 @@ local now, key, first_ended = server_time(), P .. 'acknowledged:' .. ARGV[1], 3 
 for i = 3, first_ended - 1, 2 do call('HSET', key, ARGV[i], ARGV[i + 1]) end
 for j = first_ended, #ARGV do call('HDEL', key, ARGV[j]) end
 call('EXPIRE', key, 60)
-return { now, malformed }
+return { now }

@@ -6,6 +6,7 @@
 -- KEYS[1]  prefix
 -- ARGV[1]  valid_until: past it nothing is changed, since the gateway has given this call up
 -- ARGV[2]  classes: how many follow
+-- ARGV[3]  letter: the dead letter that the one request of this call runs again, or ''
 -- ARGV[i]  route, for each class: what requests have in common is judged once
 -- ARGV[i + 1]  lane
 -- ARGV[i + 2]  flow
@@ -17,7 +18,7 @@
 -- ARGV[j + 1]  deadline
 -- ARGV[j + 2]  id
 -- ARGV[j + 3]  task, packed
--- Returns {now, stale, malformed, then per request: code, predicted wait_ms, remember_ms, retry_after_ms}.
+-- Returns {now, stale, then per request: code, predicted wait_ms, remember_ms, retry_after_ms}.
 --   stale: 1 = past valid_until
 --   remember_ms: for how long the gateway refuses others of the class without asking
 --
@@ -26,11 +27,12 @@
 -- queue has stood for a whole budget (overload), the bound falls as 1/t to two run times. Who is served before others,
 -- by tenant or priority, is judged by its own position in the turns. Times are in ms, rates in places per ms.
 --- @include lib/prelude
-local CODE = { ADMITTED = 0, PAUSED = 1, NO_WORKER = 2, LATE = 3, FULL = 4, SHARE = 5 }
+local CODE = { ADMITTED = 0, PAUSED = 1, NO_WORKER = 2, LATE = 3, FULL = 4, SHARE = 5, GONE = 6 }
 local PER_CLASS, PER_REQUEST = 7, 4
 
-local now, valid_until, first_request = server_time(), tonumber(ARGV[1]), 3 + PER_CLASS * tonumber(ARGV[2])
-if now > valid_until then return { now, 1, 0 } end
+local now, valid_until, first_request = server_time(), tonumber(ARGV[1]), 4 + PER_CLASS * tonumber(ARGV[2])
+if now > valid_until then return { now, 1 } end
+local letter = ARGV[3]
 
 -- What is read once per route, lane and tenant, and counted on while the batch is judged.
 local states, lanes, tenant_inflight = {}, {}, {}
@@ -133,7 +135,8 @@ local function estimate_wait(class)
   if class.saturated and last_completion then
     class.rate = math.max(1e-9, math.min(class.rate, most / math.max(1e-9, now - last_completion)))
   end
-  class.third_ms = math.max(0, (budget_ms - head_ms) / 3)
+  -- a hair more: rounding must not refuse what fits exactly, as one more task per place does without a sample
+  class.third_ms = math.max(0, (budget_ms - head_ms) / 3) * (1 + 1e-9)
   class.max_wait_ms = class.third_ms
   if not statistics.mean_ms and statistics.head_ms then -- no stream has ended: nobody knows when a place comes free
     class.rate = math.min(class.rate, 1 / (class.third_ms + 1))
@@ -346,8 +349,9 @@ end
 local function write(kind)
   for _, w in pairs(writes[kind]) do call('ZADD', unpack(w)) end
 end
--- Order of writes: slots, tasks, tenants, turns, waiting, clock, wake-up marker. Redis does not roll a script back, so
--- a crash at any point leaves at worst a slot that reap frees at its deadline; no task runs without one.
+-- Order of writes: slots, tasks, tenants, turns, letter, waiting, clock, wake-up marker. Redis does not roll a script
+-- back, so a crash at any point leaves at worst a slot that reap frees at its deadline; no task runs without one, and
+-- none while the letter that it runs again could be admitted once more.
 local function commit()
   if #tasks == 1 then return end
   write('slots')
@@ -359,6 +363,7 @@ local function commit()
   end
   write('turns')
   for key in pairs(writes.turns) do call('PEXPIRE', key, 7200000) end
+  if letter ~= '' then call('XDEL', P .. 'dead', letter) end
   write('waiting')
   write('clock')
   -- as signal_ready() does, of lanes that are known to have work now
@@ -386,10 +391,13 @@ local function note_statistics()
   end
 end
 
+-- Of two that run the same letter again, the second finds none.
+local function has_letter() return #redis.pcall('XRANGE', P .. 'dead', letter, letter) == 1 end
+
 -- 7. The batch --------------------------------------------------------------------------------------------------------
 
-local out, classes = { now, 0, 0 }, {}
-for i = 3, first_request - 1, PER_CLASS do
+local out, classes = { now, 0 }, {}
+for i = 4, first_request - 1, PER_CLASS do
   local class = {
     route = ARGV[i], lane = ARGV[i + 1], flow = ARGV[i + 2], weight = tonumber(ARGV[i + 3]),
     share = tonumber(ARGV[i + 4]) / 1000, budget_ms = tonumber(ARGV[i + 5]),
@@ -405,7 +413,8 @@ end
 for j = first_request, #ARGV, PER_REQUEST do
   local class, deadline, id, task = classes[tonumber(ARGV[j])], tonumber(ARGV[j + 1]), ARGV[j + 2], ARGV[j + 3]
   local state, wait_ms, remember_ms, retry_after_ms = class.state, 0, 0, 0
-  local code = class.closed or rejection(class, deadline)
+  local gone = letter ~= '' and not has_letter() and CODE.GONE
+  local code = class.closed or gone or rejection(class, deadline)
   if not code then
     local parked = state.max_running and state.unparked >= state.max_running
     add('slots', P .. 'slots:' .. class.route, deadline, id)
@@ -419,7 +428,7 @@ for j = first_request, #ARGV, PER_REQUEST do
     state.slots, state.waiting = state.slots + 1, state.waiting + 1
     wait_ms = math.max(0, math.min(class.budget_ms, class.position / class.rate))
     if class.saturated and not state.last_completions[class.sort] then state.last_completions[class.sort] = now end
-  elseif not class.closed then
+  elseif not (class.closed or gone) then
     state.refused, state.changed = state.refused + 1, true
     -- what came past its deadline says nothing of those that come in time
     remember_ms = deadline > now and state.waiting > 0 and math.min(250, state.waiting / (5 * class.rate)) or 0
@@ -431,5 +440,4 @@ for j = first_request, #ARGV, PER_REQUEST do
 end
 commit()
 note_statistics()
-out[3] = malformed
 return out

@@ -10,7 +10,7 @@
 -- ARGV[i + 4]  until_ms, with the first part: when the whole stream has to end; 0 with all others
 -- ARGV[i + 5]  head_ms, with the first part: how long it took
 -- ARGV[i + 6]  chunk, packed; '' = this run only asks
--- Returns {now, malformed, then per run: code, acknowledged}.
+-- Returns {now, then per run: code, acknowledged}.
 --   codes: 0 its lease is gone, 1 held, 2 nobody waits any more
 --   acknowledged: bytes that its client has taken
 --
@@ -19,7 +19,7 @@
 --- @include lib/presence
 local GONE, HELD, UNWANTED, PER_RUN = 0, 1, 2, 7
 local now = server_time()
-local out = { now, 0 }
+local out = { now }
 
 -- The time to the head, of which alone admission judges whether a newcomer would be in time.
 local function measure_head(t, head_ms)
@@ -62,5 +62,4 @@ for i = 1, #ARGV, PER_RUN do
   out[#out + 1] = num(call('HGET', P .. 'acknowledged:' .. inbox, id)) or 0
 end
 send_replies()
-out[2] = malformed
 return out

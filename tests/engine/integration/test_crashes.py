@@ -1,6 +1,6 @@
 """A script that ends in the middle of its writes: Redis does not take them back, so their order has to be harmless.
 
-Each script is stopped before its first call, its second, and so on to its last.
+Each script is stopped before its first call, its second, and so on to its last; in the first ring, before each third.
 What is left may be a slot until its deadline, and nothing worse.
 """
 
@@ -20,6 +20,8 @@ from tests.engine.snapshot import ids
 
 OTHER = "ba9876543210"
 MOST_RUNNING = 2
+STEP_MS = 2000
+"""Shorter than a registration, and than the gap after which leases have a grace."""
 FIRST_LINE = "local call, P = redis.call, KEYS[1]"
 STOPPED = """local calls, P = 0, KEYS[1]
 local function call(...)
@@ -75,11 +77,23 @@ def stranded(queue: Queue) -> None:
     queue.advance(1000)
 
 
+def lost(queue: Queue) -> None:
+    """Lose tasks, so that there are dead letters."""
+    queue.release(lease("1"), lease("3"), started=True)
+    queue.release(*(lease(task.id.partition(".")[2], 2) for task in queue.claim(2).tasks), started=True)
+
+
+def retried(queue: Queue) -> object:
+    letter = queue.dead()[0]
+    return queue.ask(queue.request("a", async_response=True), letter=letter.entry)
+
+
 ACTIONS: dict[str, tuple[Action, Action]] = {
     "admit": (
         lambda q: None,
         lambda q: q.ask(q.request("a", tenant="t"), q.request("b", async_response=True), q.request("c", route=OTHER)),
     ),
+    "admit of a dead letter": (lost, retried),
     "claim": (lambda q: q.complete(lease("1")), lambda q: q.claim(2)),
     "complete": (lambda q: q.cancel(task_id("3")), lambda q: q.complete(lease("1"), lease("3"))),
     "cancel": (lambda q: None, lambda q: q.cancel(task_id("1"), task_id("4"), task_id("7", OTHER))),
@@ -99,13 +113,15 @@ def client(redis_url: str) -> Iterator[Redis]:
 
 
 @pytest.mark.parametrize("script", ACTIONS)
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_script_that_stops_anywhere_costs_slots_until_their_deadline(
-    client: Redis, namespace: str, script: str
+    client: Redis, namespace: str, script: str, every: int
 ) -> None:
     prepare, action = ACTIONS[script]
-    for at in range(1, 500):
+    for at in range(1, 500, every):
         queue = filled(client, f"{namespace}x{at}")
         prepare(queue)
+        letters = len(queue.dead())
         stopped = Queue(client, f"{namespace}x{at}", ((script.partition(" ")[0], FIRST_LINE, STOPPED.format(at=at)),))
         stopped.took_over(queue)
         try:
@@ -115,14 +131,18 @@ def test_a_script_that_stops_anywhere_costs_slots_until_their_deadline(
             assert at > 4, "it was never stopped"
             recover(queue, f"{script} not stopped")
             return
+        if prepare is lost:
+            found = queue.snapshot()
+            may_run = task_id("a") in ids(found, f"waiting:{LANE}") | ids(found, f"parked:{ROUTE}")
+            assert not (len(queue.dead()) == letters and may_run), "what runs again can be run once more"
         recover(queue, f"{script} stopped at call {at}")
     raise AssertionError("it never ran to its end")
 
 
 def recover(queue: Queue, when: str) -> None:
     """Let leases and deadlines pass; then nothing is left, nobody was answered twice, and work goes on."""
-    for _ in range(20):
-        queue.pass_time(1000, alive=[WORKER])
+    for _ in range(10):
+        queue.pass_time(STEP_MS, alive=[WORKER])
         with queue.client.pipeline(transaction=False) as both:
             both.zrange(queue.keys.of("waiting", LANE), 0, -1)
             both.zcard(queue.keys.of("running", ROUTE))
