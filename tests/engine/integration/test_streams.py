@@ -7,12 +7,10 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
-import uvicorn
 from fastapi.sse import EventSourceResponse
 from redis.asyncio import Redis
 from starlette.responses import StreamingResponse
@@ -22,6 +20,7 @@ from floodgate.broker.keys import Keys
 from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import System, SystemFactory
 from shared import queued
+from tests.engine.serving import served
 
 KIB = 1024
 WINDOW_BYTES = 64 * KIB
@@ -105,25 +104,6 @@ def thread(n: int, pause_s: float = 0.0) -> Iterator[int]:
 @queued("/quick", 100)
 async def quick() -> int:
     return 1
-
-
-@asynccontextmanager
-async def served(system: System) -> AsyncIterator[str]:
-    """Serve the gateway of a system as it is served elsewhere; its lifespan runs already."""
-    server = uvicorn.Server(uvicorn.Config(system.app, port=0, lifespan="off", log_level="error"))
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    config = server.config
-    config.load()
-    server.lifespan = config.lifespan_class(config)
-    await server.startup()
-    ticking = asyncio.create_task(server.main_loop())
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await ticking
-        server.force_exit = True
-        await server.shutdown()
 
 
 @pytest.fixture
