@@ -15,6 +15,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
 from floodgate.gateway import HandlerFailed, call, join
+from floodgate.gateway.connections import StreamBroken
 from floodgate.testing import System, SystemFactory
 from shared import HTTPError, Reply, queued
 
@@ -127,3 +128,9 @@ async def test_a_caller_that_leaves_early_stops_the_handler(system: System) -> N
         while "ended" not in SEEN:
             await asyncio.sleep(0.01)
     assert len(SEEN) < 300
+
+
+async def test_the_fixture_gives_a_stream_once_it_is_whole_and_raises_where_it_breaks_off(system: System) -> None:
+    assert (await system.get("/called/lines", params={"n": 2})).text == '{"n":0}\n{"n":1}\n'
+    with pytest.raises(StreamBroken):
+        await system.get("/called/lines", params={"n": 2, "fails": True})
