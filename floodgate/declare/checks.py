@@ -186,10 +186,8 @@ def _check_stream(declaration: Declaration, signature: HandlerSignature, timeout
             f"a stream of items is {signature.stream.media_type}; leave media_type out, "
             "or yield bytes with response_class=StreamingResponse"
         )
-    if declaration.admission.async_timeout_s is not None and not options.resumable:
-        declaration.refuse(
-            "async_timeout_s on a streamed route needs a stream that can be read later; add resumable=True"
-        )
+    if declaration.admission.async_timeout_s is not None:
+        declaration.refuse("a stream is not kept for a client that comes later; leave async_timeout_s out, or return")
 
 
 def _check_presentation(declaration: Declaration, signature: HandlerSignature) -> None:

@@ -70,9 +70,8 @@ def queued(
     A generator function streams what it yields: as server-sent events with
     `response_class=EventSourceResponse`, as bytes with `StreamingResponse`, else as
     JSON Lines. `timeout_s` is then until the first item, `stream_s` (default 60) until
-    the last; a reader that takes nothing for `stream_idle_s` (default 30) is cut. With
-    `resumable=True` a client of events may come back within `resume_s` (default 30)
-    and read on where it was.
+    the last; a reader that takes nothing for `stream_idle_s` (default 30) is cut.
+    `resumable` and `resume_s` are reserved: what declares them does not start yet.
 
     Mistakes raise `DeclarationError` when the registry is built, at the start of a process.
     """

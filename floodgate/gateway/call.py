@@ -18,13 +18,14 @@ from pydantic import AliasChoices, BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from starlette.requests import ClientDisconnect, HTTPConnection
 
-from floodgate.broker.envelopes import TaskReply
+from floodgate.broker.envelopes import StreamReply, TaskReply
 from floodgate.declare.checks import is_json
 from floodgate.declare.context import Caller
 from floodgate.declare.registry import Handler, Registry
 from floodgate.declare.reply import Reply
 from floodgate.declare.typed_arguments import TYPED, TypedArguments, dependant_of
 from floodgate.errors import HTTPError
+from floodgate.gateway.call_streams import called_items, decoder
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.identity import OutOfTime, caller_of, record_for, within
 from floodgate.gateway.outcomes import CallError, DeadlineExceeded, Failure, HandlerFailed, Outcome
@@ -58,6 +59,8 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
     `request` is the one that the plain route answers: it gives id, caller, and the
     client whose leaving cancels. `arguments` are the handler's own, without context
     and resources. A `Reply` comes back as its body. Calls may run side by side.
+    Of a handler that yields, the result is an async iterator of its items, there when
+    the first one is; leave it early with `contextlib.aclosing`, which stops the handler.
 
     Raises `Refused`, `DeadlineExceeded`, `Lost` or `HandlerFailed`; what `identify` raises;
     `TypeError` for arguments that do not fit, `LookupError` for a function that is
@@ -85,12 +88,16 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
         answer = await dispatcher.dispatch(codec.handler, payload, leaving)
     record.note(answer)
     meter.settled(record.outcome, by_memory, record.wait_ms, record.run_ms)
-    return _result(codec, answer)
+    return _result(codec, answer, dispatcher)
 
 
-def _result(codec: CallCodec, answer: Outcome) -> Any:
+def _result(codec: CallCodec, answer: Outcome, dispatcher: Dispatcher) -> Any:
     if answer.failure is Failure.CLIENT_LEFT:
         raise ClientDisconnect
+    if codec.handler.stream is not None and isinstance(answer.reply, StreamReply) and 0 < answer.reply.status < 400:
+        return called_items(dispatcher.streams, codec.handler, answer, codec.decode)
+    if answer.stream is not None:
+        dispatcher.streams.end(answer.stream)
     if answer.failure is not None:
         raise answer.failure.row.raises(codec.handler, answer)
     assert answer.reply is not None
@@ -155,8 +162,6 @@ class CallCodec:
     """One handler, as a plain route calls it."""
 
     def __init__(self, handler: Handler) -> None:
-        if handler.stream is not None:
-            raise TypeError(f"{handler.label} streams; `call` is for handlers with one answer")
         self.handler = handler
         self.options_reader = OptionsReader(handler)
         self._typed = TypedArguments(dependant_of(handler))
@@ -164,6 +169,7 @@ class CallCodec:
             raise TypeError(f"{handler.label} has a parameter {OWN!r}: rename it and keep its name as alias={OWN!r}")
         empty = handler.result is inspect.Signature.empty
         self._result: TypeAdapter[Any] = TypeAdapter(Any if empty else handler.result)
+        self.decode = decoder(handler, self._result)
         for name in _one_way(handler.result):
             raise TypeError(f"the result of {handler.label} cannot be read back: {name}; use one alias for both ways")
 

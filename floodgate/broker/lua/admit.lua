@@ -138,9 +138,6 @@ local function estimate_wait(class)
   -- a hair more: rounding must not refuse what fits exactly, as one more task per place does without a sample
   class.third_ms = math.max(0, (budget_ms - head_ms) / 3) * (1 + 1e-9)
   class.max_wait_ms = class.third_ms
-  if not statistics.mean_ms and statistics.head_ms then -- no stream has ended: nobody knows when a place comes free
-    class.rate = math.min(class.rate, 1 / (class.third_ms + 1))
-  end
   local full = now - state.queued_since
   if full > budget_ms then
     class.max_wait_ms = math.max(class.max_wait_ms * budget_ms / full, math.min(class.max_wait_ms, 2 * mean_ms))
@@ -237,8 +234,21 @@ local function places_due(class)
     end
     if since + means[key] <= by then due = due + runs end
   end)
-  class.due = due
-  return due
+  class.due = class.statistics.mean_ms and due or 0
+  return class.due
+end
+
+-- A marker that lies there for a moment says of shorter runs that every consumer is busy; here it would refuse whoever
+-- comes while places are free, so these are counted.
+local function waits_too_long(class, share)
+  local lane, state, waits = lanes[class.lane], class.state, class.position
+  if class.saturated then
+    local free = math.min(lane.free or lane.concurrency - state.running, (state.max_running or 1e15) - state.running)
+    free = free - math.max(0, call('ZCARD', P .. 'waiting:' .. class.lane) - state.waiting_before)
+    waits = waits - math.max(0, free)
+  end
+  if waits <= 0 then return false end
+  return waits > share * class.max_wait_ms * class.rate or waits > share * places_due(class)
 end
 
 -- 4. Whose turn it is: start-time fair queueing -----------------------------------------------------------------------
@@ -326,7 +336,7 @@ local function rejection(class, deadline)
   -- a free place is given whatever the rule says; whoever finds nobody in the system waits for one that comes in time
   if class.position <= 0 or state.slots == 0 and (class.pool_rate or 1e15) * class.budget_ms >= 1 then return end
   local too_long = class.position > share * class.max_wait_ms * class.rate
-    or class.statistics.head_ms ~= nil and class.position > share * places_due(class)
+  if class.statistics.head_ms then too_long = waits_too_long(class, share) end
   if class.tenant and turn_of(class).sharers > 1 then
     local third, at_most = share * class.third_ms * class.rate, worst_position(class)
     class.position = position_in_turns(class)

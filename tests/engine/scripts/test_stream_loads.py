@@ -71,7 +71,7 @@ ONE_AVERAGE = {
         5,
         (
             ("admit", "  class.mean_ms = mean_ms\n", "  mean_ms = head_ms\n  class.mean_ms = mean_ms\n"),
-            ("admit", "or class.statistics.head_ms ~= nil and class.position > share * places_due(class)", ""),
+            ("admit", " or waits > share * places_due(class)", ""),
         ),
     ),
 }

@@ -25,6 +25,9 @@ START_S = 5
 pytestmark = pytest.mark.haproxy
 
 
+PAUSE_S = 0.9
+
+
 @dataclass(slots=True)
 class Toy:
     """A gateway that notes what it is asked, and does what the path says."""
@@ -55,10 +58,21 @@ class Toy:
         else:
             self.heads.append(head)
             status = 503 if path == "/refused" else 200
+        if path == "/stream":
+            await self._stream(writer)
+            return
         if path == "/cut":
             writer.transport.abort()
             raise ConnectionAbortedError
         writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok".encode())
+
+    async def _stream(self, writer: asyncio.StreamWriter) -> None:
+        """Send three parts with pauses that are shorter than `SILENCE_S`, and together longer; then break off."""
+        writer.write(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(3):
+            writer.write(b"5\r\npart\n\r\n")
+            await asyncio.sleep(PAUSE_S)
+        writer.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +114,7 @@ async def balancer(tmp_path: Path) -> AsyncIterator[Balancer]:
     path.write_text(placed(ports, [server.sockets[0].getsockname()[1] for server in servers]))
     process = subprocess.Popen(
         [program, "-db", "-f", str(path)],
-        env={**os.environ, "DRAIN_S": "30"},
+        env={**os.environ, "DRAIN_S": "30", "SILENCE_S": "2"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -237,3 +251,19 @@ async def test_every_request_has_an_id_and_a_good_one_of_the_client_stays(balanc
     assert sorted(len(found) for found in ids) == [1, 1, 1]
     assert sum(found == ["mine.1_2-3"] for found in ids) == 1
     assert sum(bool(re.fullmatch(r"[0-9a-f-]{36}", found[0])) for found in ids) == 2
+
+
+async def test_a_stream_passes_as_it_comes_for_as_long_as_it_is_not_silent_and_breaks_off_as_such(
+    balancer: Balancer,
+) -> None:
+    began_s, came_s = time.monotonic(), []
+    url = f"http://127.0.0.1:{balancer.port}/stream"
+    async with httpx.AsyncClient(timeout=10) as client, client.stream("GET", url) as answer:
+        parts = answer.aiter_raw()
+        for _ in range(3):
+            assert await anext(parts) == b"part\n"
+            came_s.append(time.monotonic() - began_s)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await anext(parts)
+    assert came_s[0] < PAUSE_S
+    assert came_s[-1] >= 2 * PAUSE_S - 0.05

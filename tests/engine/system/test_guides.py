@@ -137,7 +137,7 @@ def at(gateway: App, command: str) -> str:
 @pytest.mark.parametrize("line", curls(), ids=lambda line: line.command)
 def test_a_curl_line_prints_what_is_shown(guided: System, line: Curl) -> None:
     for output in printed(at(guided.apps[1 if line.extended else 0], line.command)):
-        assert RANDOM.sub("…", output) == RANDOM.sub("…", line.shown)
+        assert RANDOM.sub("…", output.rstrip("\n")) == RANDOM.sub("…", line.shown.rstrip("\n"))
 
 
 def test_the_tests_that_are_shown_pass(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def untravelable(x: object = None, y: Callable[[], int] = lambda: 1) -> None: ..
         (generator, ("/a", 1), {"status_code": 204}, "no body"),
         (generator, ("/a", 1), {"media_type": "text/csv"}, "response_class=StreamingResponse"),
         (async_generator, ("/a", 1), {"media_type": "a/b", "response_class": EventSourceResponse}, "event-stream"),
-        (async_generator, ("/a", 1), {"async_timeout_s": 60}, "resumable=True"),
+        (async_generator, ("/a", 1), {"async_timeout_s": 60}, "leave async_timeout_s out"),
         (generator, ("/a", 1), {"tags": "shop"}, "a list of texts"),
         (hello, ("/a", 1), {"response_class": StreamingResponse}, "response_class goes with a generator"),
         (hello, ("/a", 1), {"stream_s": 60, "resume_s": 5}, "stream_s, resume_s goes with a generator"),

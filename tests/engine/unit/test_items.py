@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -150,3 +151,39 @@ def test_only_events_have_pings_and_say_why_they_break_off() -> None:
 def test_what_a_handler_says_of_caching_is_left_alone() -> None:
     own = ((b"cache-control", b"private"),)
     assert headers_of(StreamFormat.SSE, own) == ((b"x-accel-buffering", b"no"),)
+
+
+def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap as a decorator of a user's does: it returns the generator."""
+
+    @functools.wraps(function)
+    def wrapper(*arguments: Any, **named: Any) -> Any:
+        return function(*arguments, **named)
+
+    return wrapper
+
+
+def awaited(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def wrapper() -> Any:
+        return function()
+
+    return wrapper
+
+
+def test_a_generator_below_other_decorators_streams_unless_they_have_to_be_awaited() -> None:
+    found = handler_of(traced(numbers))
+    assert (found.stream, found.kind, found.result) == (StreamFormat.JSON_LINES, "a", int)
+    assert handler_of(traced(anything)).kind == "s"
+    assert handler_of(awaited(anything)).stream is None
+
+
+def test_releases_that_send_items_in_another_form_exchange_no_tasks() -> None:
+    class Own(StreamingResponse):
+        """Bytes, too."""
+
+    forms: list[dict[str, Any]] = [{}, EVENTS, {"response_class": StreamingResponse}, {**EVENTS, "resumable": True}]
+    digests = [handler_of(anything, **form).signature_digest for form in forms]
+    assert len(set(digests)) == len(forms)
+    assert handler_of(anything, response_class=Own).signature_digest == digests[2]
+    assert handler_of(anything, stream_s=20).signature_digest == digests[0]

@@ -19,7 +19,9 @@ FILE = re.sub(CONDITION, "", FILE)
 COMPOSE = re.sub(r"^\s*#.*$", "", FILE, flags=re.MULTILINE)
 EXAMPLE = (ROOT / ".env.example").read_text()
 HAPROXY = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
-DEFAULTS = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", FILE))
+OTHERS = re.compile(r"(\$\{[A-Z_]+:-)\$\{[A-Z_]+:-([^}]*)\}\}")
+"""A default that is another variable, with the default of that one."""
+DEFAULTS = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", OTHERS.sub(r"\1\2}", FILE)))
 PASSED_ON = set(re.findall(r"^ {4,6}([A-Z_]+):$", COMPOSE, re.MULTILINE))
 SHOWN = dict(re.findall(r"^#([A-Z_]+)=(\S*)", EXAMPLE, re.MULTILINE))
 OWN = {"FLOODGATE_METRICS_DIR"}
