@@ -25,14 +25,12 @@ from tests.engine.serving import served
 KIB = 1024
 WINDOW_BYTES = 64 * KIB
 OnFirst = Callable[[], Awaitable[None]]
-SEEN: Counter[str] = Counter()
-"""What handlers did, by their own word."""
+SEEN: Counter[str] = Counter()  # what handlers did, by their own word
 
 
 class Received(NamedTuple):
     text: str
-    whole: bool
-    """It came to its end, as far as HTTP tells."""
+    whole: bool  # it came to its end, as far as HTTP tells
 
 
 @pytest.fixture(autouse=True)
@@ -79,12 +77,11 @@ async def waits() -> AsyncIterator[int]:
 
 
 @queued("/bytes", 100, stream_s=30, stream_idle_s=1, response_class=StreamingResponse)
-async def raw(n: int, size: int, then_s: float = 0.0) -> AsyncIterator[bytes]:
+async def raw(n: int, size: int) -> AsyncIterator[bytes]:
     try:
         for _ in range(n):
             SEEN["bytes"] += size
             yield b"x" * size
-        await asyncio.sleep(then_s)
     finally:
         SEEN["ended"] += 1
 
@@ -120,7 +117,6 @@ async def client(system: System) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 async def until(word: str, least: int = 1, limit_s: float = 5.0) -> float:
-    """Return how long it took a handler to have done something so often."""
     began_s = time.monotonic()
     async with asyncio.timeout(limit_s):
         while SEEN[word] < least:
@@ -236,8 +232,6 @@ async def test_a_reader_that_stands_still_holds_the_generator_back_and_is_cut(cl
 async def test_an_item_larger_than_the_window_goes_alone(client: httpx.AsyncClient) -> None:
     answer = await client.get("/bytes", params={"n": 5, "size": 3 * WINDOW_BYTES})
     assert len(answer.content) == 15 * WINDOW_BYTES
-    answer = await client.get("/bytes", params={"n": 2, "size": 1000 * KIB})
-    assert len(answer.content) == 2000 * KIB
 
 
 @pytest.mark.slow
@@ -302,13 +296,6 @@ async def test_lost_connections_lose_no_item(client: httpx.AsyncClient, system: 
     answer = await client.get("/count", params={"n": 300, "pause_s": 0.005})
     cutting.cancel()
     assert numbers(answer.text) == list(range(300))
-
-
-@pytest.mark.slow
-async def test_many_streams_at_once(client: httpx.AsyncClient, system: System) -> None:
-    answers = await asyncio.gather(*(client.get("/count", params={"n": 20, "pause_s": 0.02}) for _ in range(60)))
-    assert all(numbers(answer.text) == list(range(20)) for answer in answers)
-    await idle(system)
 
 
 @pytest.mark.slow
