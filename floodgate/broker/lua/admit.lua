@@ -127,7 +127,8 @@ local function estimate_wait(class)
   if class.saturated and last_completion then
     class.rate = math.max(1e-9, math.min(class.rate, most / math.max(1e-9, now - last_completion)))
   end
-  class.third_ms = math.max(0, (budget_ms - mean_ms) / 3)
+  -- a hair more: rounding must not refuse what fits exactly, as one more task per place does without a sample
+  class.third_ms = math.max(0, (budget_ms - mean_ms) / 3) * (1 + 1e-9)
   class.max_wait_ms = class.third_ms
   local full = now - state.queued_since
   if full > budget_ms then

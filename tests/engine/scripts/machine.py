@@ -110,8 +110,11 @@ class QueueMachine(RuleBasedStateMachine):
         for name, code in zip(names, codes, strict=True):
             full = inflight >= share * LIMITS[route] / 1000
             expected = 2 if not self.model.served(LANE_OF[route], now_ms) else 4 if full else 0
-            # the rule itself is shown by examples in test_door, test_turns and test_tenants
-            assert code == expected or (code == 3 and expected == 0 and inflight) or (code == 5 and tenant and holds)
+            # the rule itself is shown by examples in test_admission, test_estimated_wait, test_turns and test_tenants
+            # late (3) may also come of the other route, if its runs hold the places
+            runs = any(task.state is State.RUNNING for task in self.model.tasks.values())
+            late = code == 3 and expected == 0 and (inflight or runs)
+            assert code == expected or late or (code == 5 and tenant and holds)
             if code == 0:
                 inflight, holds = inflight + 1, holds + 1
                 self.model.admit(
