@@ -50,7 +50,7 @@ def test_a_run_whose_lease_is_gone_writes_nothing(queue: Queue) -> None:
     assert queue.waiting() == [task_id("1")]
     assert codes(queue, emission(queue)) == [EmitCode.GONE]
     assert queue.replies() == []
-    assert queue.client.hget(queue.keys.of("attempts"), task_id("1")) == b"1"
+    assert queue.client.hget(queue.keys.of("attempts"), task_id("1")) == f"1 {WORKER}".encode()
 
 
 def test_nothing_follows_the_end(queue: Queue) -> None:
