@@ -319,7 +319,7 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
         M("reap looks at it then", "emit", "call('ZADD', P .. 'slots:' .. route, 'XX', until_ms, id)", ""),
         M("its tenant holds it so long", "emit", "call('ZADD', inflight, 'XX', until_ms, id)", ""),
         M("a question brings no part", "emit", "if chunk ~= '' then reply", "if true then reply"),
-        M("parts arrive", "emit", "send_replies()\nout[2]", "out[2]"),
+        M("parts arrive", "emit", "send_replies()\nreturn out", "return out"),
         M("who asks hears what is taken", "emit", "'acknowledged:' .. inbox, id)) or 0", "'acknowledged:', id)) or 0"),
         M(
             "no more wait than places come free in time",

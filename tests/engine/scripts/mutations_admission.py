@@ -72,7 +72,7 @@ ADMISSION: dict[str, tuple[M, ...]] = {
             "if class.saturated and last_completion then",
             "if last_completion then",
         ),
-        M("a third of the slack", "admit", "(budget_ms - mean_ms) / 3", "(budget_ms - mean_ms) / 2"),
+        M("a third of the slack", "admit", "(budget_ms - head_ms) / 3", "(budget_ms - head_ms) / 2"),
         M("the bound falls", "admit", "class.max_wait_ms * budget_ms / full", "class.max_wait_ms"),
         M("to two run times and no further", "admit", "math.min(class.max_wait_ms, 2 * mean_ms)", "0"),
         M("overload begins after a budget", "admit", "if full > budget_ms then", "if full > 0 then"),
