@@ -96,6 +96,13 @@ def own_server() -> Iterator[EmbeddedServer]:
         yield running
 
 
+@pytest.fixture
+def lasting() -> Iterator[EmbeddedServer]:
+    """One that keeps its data in a file: killed and started again, it has them."""
+    with EmbeddedServer(args=("--appendonly", "yes", "--appendfsync", "always")) as running:
+        yield running
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

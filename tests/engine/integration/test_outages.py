@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -30,12 +29,6 @@ async def quick() -> str:
 async def slow() -> str:
     await asyncio.sleep(0.3)
     return "done"
-
-
-@pytest.fixture
-def lasting() -> Iterator[EmbeddedServer]:
-    with EmbeddedServer(args=("--appendonly", "yes", "--appendfsync", "always")) as running:
-        yield running
 
 
 async def register(system: System) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import httpx
@@ -22,6 +21,7 @@ from floodgate.broker.keys import Keys
 from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import System, SystemFactory
 from shared import queued
+from tests.engine.system.system import until_async
 
 KIB = 1024
 WINDOW_BYTES = 64 * KIB
@@ -107,14 +107,13 @@ async def quick() -> int:
     return 1
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def served(system: System) -> AsyncIterator[str]:
     """Serve the gateway of a system as it is served elsewhere; its lifespan runs already."""
     server = uvicorn.Server(uvicorn.Config(system.app, port=0, lifespan="off", log_level="error"))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    config = server.config
-    config.load()
-    server.lifespan = config.lifespan_class(config)
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
     await server.startup()
     ticking = asyncio.create_task(server.main_loop())
     try:
@@ -141,11 +140,7 @@ async def client(system: System) -> AsyncGenerator[httpx.AsyncClient]:
 
 async def until(word: str, least: int = 1, limit_s: float = 5.0) -> float:
     """Return how long it took a handler to have done something so often."""
-    began_s = time.monotonic()
-    async with asyncio.timeout(limit_s):
-        while SEEN[word] < least:
-            await asyncio.sleep(0.005)
-    return time.monotonic() - began_s
+    return await until_async(lambda: SEEN[word] >= least, limit_s)
 
 
 async def idle(system: System) -> None:
@@ -177,8 +172,7 @@ def numbers(body: str) -> list[int]:
 @pytest.mark.parametrize("n", [0, 1, 3, 5000])
 async def test_all_items_arrive_once_in_their_order(client: httpx.AsyncClient, n: int) -> None:
     answer = await client.get("/count", params={"n": n})
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "application/jsonl"
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/jsonl")
     assert numbers(answer.text) == list(range(n))
 
 
@@ -301,8 +295,7 @@ async def test_a_lost_worker_breaks_its_streams(client: httpx.AsyncClient, syste
 async def test_redis_emptied_breaks_the_streams(client: httpx.AsyncClient, system: System) -> None:
     async def empty() -> None:
         async with Redis.from_url(system.settings.redis) as redis:
-            for key in await redis.keys(f"{Keys(system.settings.namespace).prefix}*"):
-                await redis.delete(key)
+            await redis.delete(*await redis.keys(f"{Keys(system.settings.namespace).prefix}*"))
 
     async with asyncio.timeout(8):
         assert not (await read(client, "/count", empty, n=1000, pause_s=0.05)).whole
@@ -326,7 +319,7 @@ async def test_lost_connections_lose_no_item(client: httpx.AsyncClient, system: 
 
 @pytest.mark.slow
 async def test_many_streams_at_once(client: httpx.AsyncClient, system: System) -> None:
-    answers = await asyncio.gather(*(client.get("/count", params={"n": 20, "pause_s": 0.02}) for _ in range(60)))
+    answers = await asyncio.gather(*(read(client, "/count", n=20, pause_s=0.02) for _ in range(60)))
     assert all(numbers(answer.text) == list(range(20)) for answer in answers)
     await idle(system)
 
@@ -368,12 +361,6 @@ async def test_http_1_0_gets_a_reset_instead_of_an_end(client: httpx.AsyncClient
 
 async def test_head_of_a_streamed_get_is_not_allowed(client: httpx.AsyncClient) -> None:
     assert (await client.head("/count", params={"n": 1})).status_code == 405
-
-
-@pytest.fixture
-def lasting() -> Iterator[EmbeddedServer]:
-    with EmbeddedServer(args=("--appendonly", "yes", "--appendfsync", "always")) as running:
-        yield running
 
 
 @pytest.mark.slow
