@@ -83,14 +83,14 @@ def connect(settings: Settings, *, max_connections: int = 64) -> redis.Redis:
     with `aclose`.
     """
     options: dict[str, Any] = {
-        "protocol": 2,
+        "protocol": 2,  # the readers of replies expect its forms
         "decode_responses": False,
         "retry": Retry(NoBackoff(), 0),
         "socket_connect_timeout": CONNECT_S,
-        "socket_timeout": None,
+        "socket_timeout": None,  # every call has a limit of its own, and some are parked for seconds
         # redis-py refuses the option for a unix socket, which needs none.
         **({} if settings.redis.startswith("unix:") else {"socket_keepalive": True}),
-        "health_check_interval": 0,
+        "health_check_interval": 0,  # it would send PING before a call; a dead connection is seen without
         "max_connections": max_connections,
     }
     pool: Pool

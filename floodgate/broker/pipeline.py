@@ -55,7 +55,7 @@ class Pipeline:
                 self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call, unused-ignore]
             self._replies = ReplyProtocol(self._connection)
         if self._owner is not None:
-            self._opening = True
+            self._opening = True  # its commands go out on this very connection, and must not open another
             try:
                 await self._owner.on_open(self)
             except BaseException:
@@ -66,9 +66,10 @@ class Pipeline:
 
     async def close(self) -> None:
         """Drop the connection; what was under way is unknown from now on."""
+        # Taken out before the first await: nobody may send on a connection that is being closed.
         connection, self._connection, self._replies = self._connection, None, None
         if connection is not None:
-            await connection.disconnect(nowait=True)
+            await connection.disconnect(nowait=True)  # a server that hangs would never confirm it
             await self._pool.release(connection)
 
     async def execute(self, commands: Sequence[Command], timeout_s: float) -> list[object]:
@@ -144,7 +145,7 @@ class ReplyProtocol(asyncio.Protocol):
         try:
             self._transport.write(data)
             return await answer
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # its replies will still come
             self.cut = True
             raise
         finally:
@@ -159,7 +160,7 @@ class ReplyProtocol(asyncio.Protocol):
         except hiredis.ProtocolError:
             self._fail(ConnectionError("not the protocol of Redis"))
             return
-        if self._answer is None or len(found) > self._wanted:
+        if self._answer is None or len(found) > self._wanted:  # whose it is, nobody can tell any more
             self._fail(ConnectionError("a reply that nobody asked for"))
         elif len(found) == self._wanted:
             self._found = []

@@ -69,7 +69,7 @@ async def reap_forever(
             failing, more = False, reply.more
             meter.done(reply)
             _report(reply, log)
-        if not more:
+        if not more:  # else a batch was full, and the rest would wait a second per batch
             await asyncio.sleep(period)
 
 

@@ -36,6 +36,7 @@ from floodgate.operations.logs import fields
 
 log = logging.getLogger("floodgate.gateway")
 
+# Of one call: a script stops all others while it runs.
 BATCH_TASKS = 256
 BATCH_BYTES = 512 * 1024
 VALID_S = 1.0
@@ -252,6 +253,7 @@ class AdmissionBatcher:
     def _admission(self, pending: PendingRequest) -> AdmitRequest:
         handler, payload = pending.handler, pending.payload
         options, caller = payload.options, payload.caller
+        # Not before: while it waited to be sent, its workers may have been replaced.
         pending.lane = self._directory.lane(handler, payload.level)
         inbox = f"={self._context.settings.result_ttl_s}={self._inbox}" if options.async_response else self._inbox
         kind, header = _constant(handler.route, handler.attempts, pending.lane, inbox, options)
@@ -275,6 +277,7 @@ class AdmissionBatcher:
 
     async def _send(self, batch: list[tuple[PendingRequest, AdmitRequest]]) -> None:
         sent_s = time.monotonic()
+        # Before the first await: whoever leaves during the call must know that it may have been admitted.
         for pending, _ in batch:
             pending.stage, pending.asked_s = Stage.SENT, sent_s
         valid_until_ms = self._clock.now_ms() + round(VALID_S * 1000)
@@ -296,7 +299,7 @@ class AdmissionBatcher:
             for pending, _ in batch:
                 if pending.stage is Stage.SENT:
                     pending.stage = Stage.UNANSWERED
-        except FloodgateError as error:
+        except FloodgateError as error:  # a reply that cannot be read tells nobody's fate; deadlines end what is there
             self._metrics.admits.failed()
             log.error("admit was refused", extra=fields(reason=str(error)))
             for pending, _ in batch:
@@ -321,6 +324,7 @@ class AdmissionBatcher:
             else:
                 answer = Outcome(failure=FAILURE_OF[result.code], retry_after_s=result.retry_after_ms / 1000)
                 pending.settle(answer)
+                # A lost limit is answered like a lost worker.
                 if result.code is AdmitCode.NO_WORKER and self._directory.serves(pending.lane):
                     self.doubts_declaration = True
                 self._context.rate_limiter.cache(

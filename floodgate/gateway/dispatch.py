@@ -75,6 +75,7 @@ class Dispatcher:
         pending = PendingRequest(
             self._name(handler, payload.options), handler, payload, answer, now_s, deadline_s, now_s
         )
+        # Before it is submitted: from then on a reply may come, and would find nobody.
         self._pending[pending.id] = pending
         watch = DisconnectWatcher(self._loop, pending, receive)
         self._admission.submit(pending)

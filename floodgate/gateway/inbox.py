@@ -86,11 +86,11 @@ class Inbox:
                 await self._pipeline.close()
                 with redis_errors():
                     raise reply
-        self._handled = None
+        self._handled = None  # the trim of this call was carried out
         streams: Any = replies[-1]
         entries = streams[0][1] if streams else []
         self._meter.brought(len(entries))
-        if not entries:
+        if not entries:  # nothing is left that could come again
             self._early.clear()
         self.count = 1 if self.handle(entries) > LARGE_BYTES else min(BATCH, self.count * 2)
 

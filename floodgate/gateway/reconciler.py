@@ -61,6 +61,7 @@ class Reconciler:
 
     async def reconcile(self) -> None:
         """Ask once; raises `Unavailable`."""
+        # Before the first await: what is asked for from here on is the next round's.
         everyone, self._all = self._all, False
         try:
             stamp = await self._read_stamp()
@@ -68,7 +69,7 @@ class Reconciler:
             due = self._due(everyone, is_new)
             for at in range(0, len(due), BATCH):
                 await self._ask_after(due[at : at + BATCH])
-            self._stamp = stamp or self._stamp
+            self._stamp = stamp or self._stamp  # last: a round that fails has to see the change again
         except Unavailable:
             self._all = True
             for pending in self._dispatcher.waiting():
@@ -149,6 +150,7 @@ class Reconciler:
                 return False
             if not isinstance(entries, list):
                 return False
+            # Not trimmed here: only the inbox's own read knows what it has handled.
             for _, values in entries:
                 self._inbox.peek(values)
             if len(entries) < count:

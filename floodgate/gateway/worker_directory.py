@@ -78,7 +78,7 @@ class WorkerDirectory:
                 at, releases, lanes, reaped, declared = await pipe.execute()
                 self._clock.observe(_ms(at))
                 names = sorted(lane.decode("ascii", "replace") for lane in lanes)
-                pipe.time()
+                pipe.time()  # anew: the first one is as old as the whole round trip
                 pipe.hmget(self._keys.reap(), "last", "registration_grace_until", "gap")
                 for lane in names:
                     pipe.zrevrange(self._keys.serving(lane), 0, 0, withscores=True)

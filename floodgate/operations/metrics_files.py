@@ -167,6 +167,7 @@ class MetricsFiles:
             names = [*(name for name in before.folded if name not in dead), *dead][-max(KEPT_NAMES, len(dead)) :]
             series = [(sum_.metrics[name], labels) for name, found in sum_.series.items() for labels in found]
             numbers = [number for metric, labels in series for number in sum_.numbers(metric, *labels)]
+            # First the totals, then the files: cut short in between, a file that the totals name is not added again.
             self._replace(TOTALS, encode_head(series, names), numbers)
             for name in dead:
                 (self._directory / f"{name}{SNAPSHOT}").unlink()

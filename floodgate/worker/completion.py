@@ -100,7 +100,7 @@ class CompletionBatcher:
                     self._clock.observe(answer.now_ms)
                     self._metrics.completes.answered(time.monotonic() - sent_s, len(batch))
                     break
-                except DecodeError as error:
+                except DecodeError as error:  # it was carried out: a repetition would be told that the leases are gone
                     self._metrics.completes.failed()
                     log.error(
                         "the answer of complete cannot be read", extra=fields(reason=str(error), replies=len(batch))

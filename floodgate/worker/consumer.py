@@ -202,7 +202,7 @@ class Consumer:
 
     async def _park(self) -> tuple[ClaimReply, Any]:
         """Return what the claim brought, and what `BLPOP` popped."""
-        call = self._call(BLOCK_S + 1.0)
+        call = self._call(BLOCK_S + 1.0)  # it runs when the BLPOP ends
         wakes = [self._keys.wake(lane) for lane in self.lanes]
         block = ("BLPOP", self._keys.control(self.name), *wakes, str(BLOCK_S))
         popped, answer = await self._pipeline.execute([block, call.evalsha], BLOCK_S + SLACK_S)
@@ -211,6 +211,7 @@ class Consumer:
         return reply, popped
 
     def _read(self, reply: ClaimReply) -> ClaimReply:
+        # Only what was read: reclaim returns the tasks of later claims as never started.
         self._last_read, self._answered_s = self._serial, time.monotonic()
         self._clock.observe(reply.now_ms)
         return reply

@@ -179,7 +179,7 @@ class Executor:
         """Begin a run; called only while `free` is above 0."""
         caller = None if task.caller is None else Caller(task.caller, task.claims)
         run = Run(lease, task_id, task, Context(task.request_id, attempts_used + 1, left_s, caller), left_s)
-        self.runs[lease] = run
+        self.runs[lease] = run  # before the task begins: `free` has to count it at once
         run.work = self._loop.create_task(self._run(run))
 
     def stop(self, lease: str) -> bool:

@@ -102,6 +102,7 @@ class Heartbeat:
             lanes=holder.lanes,
             leases=[(route, lease) for lease, route in held.items()],
         )
+        # Given up when the next one is due, which says the same.
         reply = await run(self._client, call, self._renew_s)
         self._clock.observe(reply.now_ms)
         self._metrics.renewals.answered(time.monotonic() - sent_s, len(held))

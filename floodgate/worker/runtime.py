@@ -172,6 +172,7 @@ class WorkerRuntime:
 
     async def _drain(self, claims: Sequence[asyncio.Task[None]]) -> None:
         log.info("draining", extra=fields(running=sum(len(c.executor.runs) for c in self._consumers)))
+        # Without Redis it goes on all the same: the registration ends by itself, and reap ends the leases.
         for consumer in self._consumers:
             with contextlib.suppress(FloodgateError):
                 await consumer.leave()
@@ -186,6 +187,7 @@ class WorkerRuntime:
             with contextlib.suppress(FloodgateError):
                 await consumer.requeue()
             consumer.executor.close()
+        # Last: a run that ended in the very end of the drain has its reply under way.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_S):
                 await self._completions.flushed()

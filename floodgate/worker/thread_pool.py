@@ -47,7 +47,7 @@ class ThreadPool:
     def close(self) -> None:
         """Let idle threads end; busy ones end after their call, or with the process."""
         for _ in range(self._started):
-            self._calls.put(None)
+            self._calls.put(None)  # behind what is queued, which still runs
 
     def _start(self) -> None:
         try:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from floodgate.gateway import runtime as engine
+from floodgate.operations.metrics_files import ProcessMetrics
 from floodgate.testing import SystemFactory
 from shared import queued
 from tests.engine.system.system import until_async
@@ -39,9 +40,20 @@ async def test_a_gateway_whose_engine_fails_answers_at_once_and_leaves(
         await fails.wait()
         raise ZeroDivisionError("a mistake in a loop")
 
+    shared: list[ProcessMetrics] = []
+    share = ProcessMetrics.share
+
+    def noting(metrics: ProcessMetrics) -> None:
+        share(metrics)
+        if fails.is_set():
+            shared.append(metrics)
+
     monkeypatch.setattr(engine, "reap_forever", reap_until_it_fails)
+    monkeypatch.setattr(ProcessMetrics, "share", noting)
     async with floodgate(__name__, lease_s=1) as system:
         assert system.app.ready
+        assert system.app.engine is not None
+        gateway = system.app.engine.metrics.process
         waiting = asyncio.create_task(system.get("/slow?seconds=5"))
         await asyncio.sleep(0.3)
         began_s = time.monotonic()
@@ -51,3 +63,4 @@ async def test_a_gateway_whose_engine_fails_answers_at_once_and_leaves(
         assert (await system.get("/-/ready")).status_code == 503
         assert time.monotonic() - began_s < 1
         await until_async(lambda: raised == [signal.SIGTERM])
+        await until_async(lambda: gateway in shared)

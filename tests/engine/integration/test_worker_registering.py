@@ -66,6 +66,18 @@ async def test_a_release_is_declared_although_a_call_is_lost(
     assert lost.is_set()
 
 
+async def test_a_release_that_is_lost_while_its_worker_stays_is_published_again(
+    floodgate: SystemFactory, redis_url: str, namespace: str
+) -> None:
+    key = Keys(namespace).releases()
+    async with floodgate(__name__, lease_s=1) as system, Redis.from_url(redis_url) as client, asyncio.timeout(10):
+        while not await client.hexists(key, system.registry.release_digest):
+            await asyncio.sleep(0.05)
+        await client.delete(key)
+        while not await client.hexists(key, system.registry.release_digest):
+            await asyncio.sleep(0.05)
+
+
 async def test_a_completion_that_overtakes_a_renewal_is_no_lost_lease(
     floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -56,9 +56,9 @@ class Malformed:
         kind = next(kind for kind in CATALOGUE if kind.name == name)
         if not kind.per:
             return f"{self.keys.prefix}{name}"
-        if name == "inbox":
+        if kind.per == "process":
             found: bytes = next(self.redis.scan_iter(f"{self.keys.prefix}inbox:*"))
-            return found.decode()
+            return found.decode().replace(":inbox:", f":{name}:")
         serving: Any = self.redis.zrange(self.keys.serving(self.lane), 0, 0)
         consumer = serving[0].decode()
         route = self.handler.route
