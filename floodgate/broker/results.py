@@ -28,7 +28,6 @@ class Progress(IntEnum):
 class PollReply:
     """`result` is there when the task has ended."""
 
-    now_ms: int
     progress: Progress
     result: bytes
 
@@ -37,15 +36,15 @@ def poll(keys: Keys, id: str) -> Call[PollReply]:
     """Ask how far a task is that nobody waits for on a connection, and for its result."""
 
     def read(reply: object) -> PollReply:
-        *first, result = list_of(reply, 3, 3)
-        now_ms, progress = numbers(first, 2)
+        progress, result = list_of(reply, 2, 2)
+        (code,) = numbers([progress], 1)
         if not isinstance(result, bytes):
             raise DecodeError("a result that is no text")
-        return PollReply(now_ms, code_of(Progress, progress), result)
+        return PollReply(code_of(Progress, code), result)
 
     return Call(SCRIPTS["poll"], keys.prefix, (id,), read)
 
 
 def discard(keys: Keys, task_id: str) -> Call[bool]:
     """Delete a kept result; reads as whether it was there."""
-    return Call(SCRIPTS["discard"], keys.prefix, (task_id,), lambda reply: numbers(reply, 2, 0)[1] == 1)
+    return Call(SCRIPTS["discard"], keys.prefix, (task_id,), lambda reply: numbers(reply, 1, 0) == [1])

@@ -16,19 +16,17 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from floodgate.broker.clock import RedisClock
 from floodgate.broker.commands import AdmissionClass, AdmitCode, AdmitRequest, AdmitResult, Call, admit
-from floodgate.broker.connection import Client, run
+from floodgate.broker.connection import run
 from floodgate.broker.dead_letters import StoredLetter, discard_letter, read_letter, read_letters
 from floodgate.broker.envelopes import Task, pack_task
 from floodgate.broker.keys import Keys, async_flow_of
 from floodgate.declare.head import SHARES, UNDECLARED_SHARE, UNDECLARED_WEIGHT, WEIGHTS
-from floodgate.declare.registry import Handler, Registry
+from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError, StoreFull
 from floodgate.gateway.admission import VALID_S
-from floodgate.gateway.metrics import GatewayMetrics
+from floodgate.gateway.context import GatewayContext
 from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome
-from floodgate.gateway.rate_limit import RateLimiter
 from floodgate.gateway.worker_directory import WorkerDirectory
 
 T = TypeVar("T")
@@ -83,26 +81,16 @@ class Page(BaseModel):
 class DeadLetters:
     """The dead letters of one namespace, as one gateway process sees them."""
 
-    def __init__(
-        self,
-        client: Client,
-        keys: Keys,
-        clock: RedisClock,
-        directory: WorkerDirectory,
-        registry: Registry,
-        rate_limiter: RateLimiter,
-        result_ttl_s: int,
-        metrics: GatewayMetrics,
-    ) -> None:
-        self._client = client
-        self._keys = keys
-        self._clock = clock
+    def __init__(self, context: GatewayContext, directory: WorkerDirectory) -> None:
+        self._client = context.client
+        self._keys = context.keys
+        self._clock = context.clock
         self._directory = directory
-        self._release = registry.release_digest
-        self._handlers = {handler.route: handler for handler in registry.handlers}
-        self._rate_limiter = rate_limiter
-        self._result_ttl_s = result_ttl_s
-        self._metrics = metrics
+        self._release = context.registry.release_digest
+        self._handlers = {handler.route: handler for handler in context.registry.handlers}
+        self._rate_limiter = context.rate_limiter
+        self._result_ttl_s = context.settings.result_ttl_s
+        self._metrics = context.metrics
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def list(self, *, before: str = "", most: int = PAGE) -> Page:
@@ -134,7 +122,7 @@ class DeadLetters:
         if outcome is None:
             outcome = await self._admit(handler, task, letter.entry)
         meter.offered()
-        meter.called(outcome, by_memory)
+        meter.settled(outcome.outcome, by_memory, 0, 0)
         if outcome.accepted:
             self._metrics.admitted(handler)
         return outcome

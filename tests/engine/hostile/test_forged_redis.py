@@ -154,7 +154,7 @@ class Forger:
     def name(self) -> None:
         """Forge lanes, releases, consumers, gateways, messages and letters."""
         text = self.random.choice(["a:b:c", ":", "", "\xff", "x" * 5000, f"{self.lane}x", "a=b c=d"])
-        self.redis.hset(self.keys.contracts(), text, f"{self.handler.route}={text} =")
+        self.redis.hset(self.keys.releases(), text, f"{self.handler.route}={text} =")
         self.redis.sadd(self.keys.lanes(), text[:100])
         self.redis.zadd(self.keys.serving(self.lane), {f"{text[:50]}-5.a.9": time.time() * 1000 + 500})
         self.redis.zadd(self.keys.of("gateways"), {text[:50]: self.random.choice([0, 1e300])})

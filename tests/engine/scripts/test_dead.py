@@ -155,7 +155,7 @@ def test_a_task_that_a_crash_left_in_slots_only_is_kept_too(queue: Queue) -> Non
 
 @pytest.mark.leaves_garbage
 def test_whatever_else_is_broken_a_lost_task_is_answered(queue: Queue) -> None:
-    for number, key in enumerate(("contracts", "reap", "dead")):
+    for number, key in enumerate(("releases", "reap", "dead")):
         queue.client.delete(queue.keys.of(key))
         queue.client.set(queue.keys.of(key), "of another type")
         lose(queue, str(number))

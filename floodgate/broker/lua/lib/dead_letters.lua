@@ -33,7 +33,7 @@ end
 local function bury(id, t, record, now)
   local key, blob = P .. 'dead', call('HGET', P .. 'tasks', id)
   local set = redis.pcall('HMGET', P .. 'reap', 'dead_entries', 'dead_bodies')
-  local release = redis.pcall('HGET', P .. 'contracts', string.match(t.lane, '^[^:]*'))
+  local release = redis.pcall('HGET', P .. 'releases', string.match(t.lane, '^[^:]*'))
   local letter = {
     'id', clip(id, MOST_NAME), 'attempts', used_in(record), 'workers', clip(workers_in(record), MOST_NAMES),
     'signature', clip(digest_in(type(release) == 'string' and release, t.route), MOST_NAME),
