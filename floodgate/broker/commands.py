@@ -128,7 +128,7 @@ class Completion:
     """The end of one run.
 
     An empty `inbox` or `reply` answers nobody; `in_time`: ended before its deadline, whatever the outcome; `sample`
-    says whether `run_ms` counts; `failed`: the handler raised.
+    says whether `run_ms` counts; `failed`: the handler raised; `streamed`: its head was in time.
     """
 
     lease: str
@@ -143,6 +143,7 @@ class Completion:
     sample: bool
     reply: bytes
     failed: bool = False
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

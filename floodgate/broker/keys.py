@@ -23,6 +23,7 @@ CONTROL_S = 60
 DEAD_S = 7 * 24 * 3600
 INFLIGHT_S = 7200
 RESULT_S = 7 * 24 * 3600
+ACKNOWLEDGED_S = 60
 REPAIR_S = 60
 """Times to live that the scripts set; at most this."""
 
@@ -78,6 +79,9 @@ CATALOGUE = (
     KeyPattern("control", "consumer", "list", "ids to stop, or leave", "time", CONTROL_S),
     KeyPattern("clock", "pool", "zset", "flow → finish tag; '' → virtual time", "reap, when nothing waits"),
     KeyPattern("inbox", "process", "stream", "replies, field r", "time", INBOX_S),
+    KeyPattern(
+        "acknowledged", "process", "hash", "id → bytes of its stream that its client has taken", "time", ACKNOWLEDGED_S
+    ),
     KeyPattern(
         "result", "task", "string", "the reply of a task that nobody waits for on a connection", "time", RESULT_S
     ),

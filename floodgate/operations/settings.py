@@ -82,6 +82,13 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(1 << 20, ge=0, description="of a request; above it: 413")
     max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")
 
+    stream_flush_s: float = Field(
+        0.05, ge=0.001, le=1, description="how long a worker gathers what its streams yield before it sends it"
+    )
+    stream_window_bytes: int = Field(
+        256 * 1024, ge=1024, description="of one stream, what may be under way that its client has not taken"
+    )
+
     allow_eviction: bool = Field(False, description="be ready with a Redis that throws keys away when it is full")
     unsent_bytes: int = Field(
         64 << 20,

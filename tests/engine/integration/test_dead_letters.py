@@ -13,6 +13,7 @@ import pytest
 from fastapi import Header
 from redis.asyncio import Redis
 
+from floodgate.broker.envelopes import pack_task, unpack_task
 from floodgate.broker.keys import Keys
 from floodgate.errors import FloodgateError
 from floodgate.gateway.dead_letters import DeadLetter, DeadLetters, NoSuchLetter, NotRetryable
@@ -197,6 +198,20 @@ async def test_a_handlers_exception_and_what_ran_out_of_time_are_no_letters(lost
     async with lost.system.lost(reading):
         assert (await lost.system.get("/reads")).status_code == 200
     assert (await lost.letters.list()).count == 0
+
+
+async def test_the_answer_of_a_stream_cannot_be_kept_so_it_is_not_retried(
+    lost: Lost, redis_url: str, namespace: str
+) -> None:
+    await lost.lose()
+    async with Redis.from_url(redis_url) as client:
+        stored: Any = await client.xrange(Keys(namespace).of("dead"))
+        ((_, fields),) = stored
+        task = dataclasses.replace(unpack_task(fields[b"blob"]), stream_until_ms=1)
+        await client.xadd(Keys(namespace).of("dead"), {**fields, b"blob": pack_task(task)})
+    streamed = (await lost.letters.list()).letters[0]
+    with pytest.raises(NotRetryable, match="its answer is a stream"):
+        await lost.letters.retry(streamed.error_id)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 
 from floodgate.broker import commands as calls
 from floodgate.broker import dead_letters, results
+from floodgate.broker import stream_commands as streams
 from floodgate.broker.commands import AdmitCode
 from floodgate.broker.keys import CATALOGUE, Keys
 from floodgate.broker.repair import repair
@@ -37,6 +38,8 @@ EXAMPLES: dict[str, Callable[[int, int], calls.Call[Any]]] = {
     "complete": lambda i, _: calls.complete(
         KEYS, [calls.Completion("l", "i", "r", "l", "f", "b", 1, 1, True, True, b"")] * i
     ),
+    "emit": lambda i, _: streams.emit(KEYS, [streams.Emission("l", "i", "r", "b", 0, 0, b"")] * i),
+    "acknowledge": lambda i, j: streams.acknowledge(KEYS, "p", {str(n): n for n in range(i)}, ["id"] * j),
     "renew": lambda i, j: calls.renew(
         KEYS, consumer="c", register_ms=1, lease_ms=1, lanes=["l"] * i, leases=[("r", "l")] * j
     ),
