@@ -327,7 +327,7 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
             "or class.statistics.head_ms ~= nil and class.position > share * places_due(class)",
             "",
         ),
-        M("a repeated head counts once", "emit", "if (num(attempts_of(id)) or 0) < t.attempts then", "if true then"),
+        M("a repeated head counts once", "emit", "if used_in(attempts_of(id)) < t.attempts then", "if true then"),
         M("only the head has to be in time", "admit", "(budget_ms - head_ms) / 3", "(budget_ms - mean_ms) / 3"),
         M(
             "the pace is that of holding",
