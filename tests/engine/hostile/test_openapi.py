@@ -38,8 +38,11 @@ OWN_STATUSES: dict[str, Collection[int]] = {
     "/errors/ours": {401},
     "/errors/fastapis": range(200, 600),
     "/errors/unsendable": {409},
+    "/streams/reply": {202},
 }
 """By operation, what a handler answers of its own that its declaration does not say: FastAPI asks for no more."""
+BROKEN = {"/streams/lines-misannotated"}
+"""Streams that their handler breaks after the head."""
 TELLTALE = re.compile(rb"Traceback|site-packages|floodgate[/.](gateway|worker|broker|declare)|redis\.exc|\.py\\b")
 """What only the text of an exception has."""
 OF_HANDLERS = re.compile(r"/handlers/\w+\.py|floodgate/worker/serialization\.py")
@@ -81,7 +84,11 @@ def test_every_answer_is_accounted_for(running: System, chosen: int) -> None:
         def answered(request: HostileRequest) -> None:
             if time.monotonic() > ends_s:
                 return
-            response = send(client, request)
+            try:
+                response = send(client, request)
+            except httpx.RemoteProtocolError:
+                assert request.template in BROKEN
+                return
             statuses[response.status_code] += 1
             declared = document["paths"][request.template][request.method.lower()]["responses"]
             allowed = {int(status) for status in declared} | ALWAYS | set(OWN_STATUSES.get(request.template, ()))
