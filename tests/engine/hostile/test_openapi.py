@@ -27,8 +27,9 @@ SEED = 20261125
 LASTS_S = 22.0
 """Of each seed and document: all of them are less than two minutes."""
 MOST_GROWTH = 96 << 20
-ALWAYS = {400, 404, 405, 408, 413, 422, 429, 431, 503, 504}
-"""Statuses of FastAPI and the engine that no handler has to declare. 404: a path parameter that is another path."""
+ALWAYS = {307, 400, 404, 405, 408, 413, 422, 429, 431, 503, 504}
+"""Statuses of FastAPI and the engine that no handler has to declare. 404, and 307 to it without a slash: a path
+parameter that makes another path."""
 OWN_STATUSES: dict[str, Collection[int]] = {
     "/orders": {409},
     "/replies/typed": {201},
