@@ -77,7 +77,7 @@ def read_letter(keys: Keys, entry: str) -> Call[Letters]:
 
 def discard_letter(keys: Keys, entry: str) -> Call[bool]:
     """Delete a letter; reads as whether it was there. Raises `ValueError` for what is no entry."""
-    return Call(SCRIPTS["discard_letter"], keys.prefix, (_entry(entry),), lambda reply: numbers(reply, 2, 0)[1] == 1)
+    return Call(SCRIPTS["discard_letter"], keys.prefix, (_entry(entry),), lambda reply: numbers(reply, 1, 0) == [1])
 
 
 def _entry(text: str) -> str:
@@ -87,11 +87,11 @@ def _entry(text: str) -> str:
 
 
 def _read(reply: object) -> Letters:
-    parts = list_of(reply, 2)
-    _, count = numbers(parts[:2], 2)
-    if (len(parts) - 2) % (1 + _FIELDS):
+    parts = list_of(reply, 1)
+    (count,) = numbers(parts[:1], 1)
+    if (len(parts) - 1) % (1 + _FIELDS):
         raise DecodeError("letters of another length")
-    pages = [_letter(parts[at : at + 1 + _FIELDS]) for at in range(2, len(parts), 1 + _FIELDS)]
+    pages = [_letter(parts[at : at + 1 + _FIELDS]) for at in range(1, len(parts), 1 + _FIELDS)]
     return Letters(count, tuple(pages))
 
 

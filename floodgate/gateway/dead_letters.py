@@ -81,11 +81,7 @@ class Page(BaseModel):
 class DeadLetters:
     """The dead letters of one namespace, as one gateway process sees them."""
 
-    def __init__(
-        self,
-        context: GatewayContext,
-        directory: WorkerDirectory,
-    ) -> None:
+    def __init__(self, context: GatewayContext, directory: WorkerDirectory) -> None:
         self._client = context.client
         self._keys = context.keys
         self._clock = context.clock
@@ -195,6 +191,8 @@ class DeadLetters:
             raise NotRetryable(f"{handler.label}: not all of it was kept ({letter.size_bytes} bytes)")
         if letter.task is None:
             raise NotRetryable(f"{handler.label}: it cannot be read")
+        if letter.task.stream_until_ms:
+            raise NotRetryable(f"{handler.label}: its answer is a stream, which nobody would read")
         own = letter.task.lane.partition(":")[0] == self._release
         if not own and letter.signature != handler.signature_digest:
             raise NotRetryable(f"{handler.label}: its parameters or its result have changed since")

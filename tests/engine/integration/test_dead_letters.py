@@ -13,6 +13,7 @@ import pytest
 from fastapi import Header
 from redis.asyncio import Redis
 
+from floodgate.broker.envelopes import pack_task, unpack_task
 from floodgate.broker.keys import Keys
 from floodgate.errors import FloodgateError
 from floodgate.gateway.dead_letters import DeadLetter, DeadLetters, NoSuchLetter, NotRetryable
@@ -68,7 +69,7 @@ class Lost:
 @pytest.fixture
 async def lost(floodgate: SystemFactory) -> Any:
     book: Counter[str] = Counter()
-    async with floodgate(__name__, overrides={open_book: lambda: book}, lease_s=0.5) as system:
+    async with floodgate(__name__, overrides={open_book: lambda: book}) as system:
         yield Lost(system, book)
 
 
@@ -103,6 +104,7 @@ async def test_twice_retried_at_once_is_one_run(lost: Lost) -> None:
     assert lost.book == {"tea": 2}
 
 
+@pytest.mark.slow
 async def test_a_retry_that_is_lost_is_a_letter_again(lost: Lost) -> None:
     letter = await lost.lose()
     async with lost.system.lost(order):
@@ -114,6 +116,7 @@ async def test_a_retry_that_is_lost_is_a_letter_again(lost: Lost) -> None:
     assert found.letters[0].request_id == letter.request_id
 
 
+@pytest.mark.slow
 async def test_a_storm_of_retries_is_refused_like_any_other_and_leaves_the_letters(lost: Lost) -> None:
     errors = [(await lost.lose(str(number))).error_id for number in range(2)]
     async with lost.system.full(order):
@@ -197,6 +200,21 @@ async def test_a_handlers_exception_and_what_ran_out_of_time_are_no_letters(lost
     assert (await lost.letters.list()).count == 0
 
 
+async def test_the_answer_of_a_stream_cannot_be_kept_so_it_is_not_retried(
+    lost: Lost, redis_url: str, namespace: str
+) -> None:
+    await lost.lose()
+    async with Redis.from_url(redis_url) as client:
+        stored: Any = await client.xrange(Keys(namespace).of("dead"))
+        ((_, fields),) = stored
+        task = dataclasses.replace(unpack_task(fields[b"blob"]), stream_until_ms=1)
+        await client.xadd(Keys(namespace).of("dead"), {**fields, b"blob": pack_task(task)})
+    streamed = (await lost.letters.list()).letters[0]
+    with pytest.raises(NotRetryable, match="its answer is a stream"):
+        await lost.letters.retry(streamed.error_id)
+
+
+@pytest.mark.slow
 @pytest.mark.leaves_garbage
 async def test_forged_letters_are_shown_as_what_they_are_and_never_run(
     lost: Lost, redis_url: str, namespace: str

@@ -87,7 +87,7 @@ async def test_a_head_that_takes_too_long_ends_its_connection(port: int, beginni
 async def test_a_drip_keeps_no_connection_open(port: int) -> None:
     async with connected(port) as (reader, writer), asyncio.timeout(10):
         writer.write(GET + b"X: ")
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # the latter is uvloop's, of a connection that was cut
             while not reader.at_eof():
                 writer.write(b"a")
                 await writer.drain()
@@ -116,7 +116,7 @@ async def test_what_never_ends_is_cut(port: int, beginning: bytes, piece: bytes)
     async with connected(port) as (_, writer), asyncio.timeout(10):
         writer.write(beginning)
         sent = 0
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, RuntimeError):
             while sent < 64 * MOST_HEAD_BYTES:
                 writer.write(piece * 20)
                 await writer.drain()

@@ -35,7 +35,8 @@ local function bury(id, t, record, now)
   local set = redis.pcall('HMGET', P .. 'reap', 'dead_entries', 'dead_bodies')
   local release = redis.pcall('HGET', P .. 'releases', string.match(t.lane, '^[^:]*'))
   local letter = {
-    'id', clip(id, MOST_NAME), 'attempts', used_in(record), 'workers', clip(workers_in(record), MOST_NAMES),
+    'id', clip(id, MOST_NAME), 'attempts', math.min(used_in(record), t.attempts),
+    'workers', clip(workers_in(record), MOST_NAMES),
     'signature', clip(digest_in(type(release) == 'string' and release, t.route), MOST_NAME),
   }
   if #blob <= MOST_LETTER and set[2] == '1' then letter[#letter + 1], letter[#letter + 2] = 'blob', blob
