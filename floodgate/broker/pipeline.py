@@ -9,6 +9,7 @@ cancelled leaves the stream out of step, so it closes the connection.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -17,8 +18,8 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from floodgate.broker.commands import Argument, Call
-from floodgate.broker.connection import CALL_S, is_not_here, redis_errors
-from floodgate.errors import Unavailable
+from floodgate.broker.connection import CALL_S, is_not_here, leave, redis_errors
+from floodgate.errors import TimedOut, Unavailable
 
 T = TypeVar("T")
 Command = tuple[Argument, ...]
@@ -71,6 +72,14 @@ class Pipeline:
             await connection.disconnect(nowait=True)
             await self._pool.release(connection)
 
+    def abandon(self, since_s: float) -> None:
+        """Fail whoever waits, and open anew for the next, if nothing came since: it may lead to a server that was left.
+
+        A frozen primary closes no connection, and a blocking command would stay on it to its end.
+        """
+        if self._replies is not None and self._replies.heard_s < since_s:
+            self._replies.fail(ConnectionResetError("abandoned"))
+
     async def exchange(self, commands: Sequence[Command], timeout_s: float) -> list[object]:
         """Write all commands at once, return a reply or an error *value* for each.
 
@@ -86,8 +95,10 @@ class Pipeline:
         try:
             with redis_errors():
                 replies = await stream.exchange(_packed(commands), len(commands), timeout_s)
-        except BaseException:
+        except BaseException as error:
             await self.close()
+            if isinstance(error, TimedOut):
+                await leave(self._pool)
             raise
         if any(isinstance(reply, Exception) and is_not_here(reply) for reply in replies):
             await self.close()  # and the next one asks the name anew
@@ -123,6 +134,8 @@ class ReplyProtocol(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=_error_of)
         self._found: list[object] = []
         self._wanted = 0
+        self.heard_s = time.monotonic()
+        """When something came last."""
         self._answer: asyncio.Future[list[object]] | None = None
         self.cut = self._transport.is_closing()
         """Closed or out of step: what is sent now would be lost."""
@@ -137,7 +150,7 @@ class ReplyProtocol(asyncio.Protocol):
         answer: asyncio.Future[list[object]] = loop.create_future()
         self._answer = answer
         self._wanted = count
-        timer = loop.call_later(timeout_s, self._fail, TimeoutError())
+        timer = loop.call_later(timeout_s, self.fail, TimeoutError())
         try:
             self._transport.write(data)
             return await answer
@@ -149,27 +162,29 @@ class ReplyProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         found = self._found
+        self.heard_s = time.monotonic()
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
                 found.append(reply)
         except hiredis.ProtocolError:
-            self._fail(ConnectionError("not the protocol of Redis"))
+            self.fail(ConnectionError("not the protocol of Redis"))
             return
         if self._answer is None or len(found) > self._wanted:
-            self._fail(ConnectionError("a reply that nobody asked for"))
+            self.fail(ConnectionError("a reply that nobody asked for"))
         elif len(found) == self._wanted:
             self._found = []
             self._settle(found)
 
     def eof_received(self) -> None:
-        self._fail(ConnectionResetError("closed by the other side"))
+        self.fail(ConnectionResetError("closed by the other side"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(ConnectionResetError("closed"))  # whatever the system says: ETIMEDOUT is no answer that is late
+        self.fail(ConnectionResetError("closed"))  # whatever the system says: ETIMEDOUT is no answer that is late
         self._opener.connection_lost(exc)  # whoever closes through redis-py waits for this
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """Close; whoever waits gets the error."""
         self.cut = True
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)

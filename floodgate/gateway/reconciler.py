@@ -153,8 +153,9 @@ class Reconciler:
                 return False
             if not isinstance(entries, list):
                 return False
-            for _, values in entries:
-                self._inbox.peek(values)
+            unread = [self._inbox.peek(values) for _, values in entries]
+            if any(unread):
+                self._inbox.doubt()
             if len(entries) < count:
                 return True
             start = f"({entries[-1][0].decode('ascii', 'replace')}"

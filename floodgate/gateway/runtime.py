@@ -33,6 +33,7 @@ from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics import Snapshot
 from floodgate.operations.settings import Settings
+from floodgate.operations.supervision import end
 
 log = logging.getLogger("floodgate.gateway")
 
@@ -136,8 +137,7 @@ class GatewayRuntime:
                 ),
             ]
             await stop.wait()
-            for loop in loops:
-                loop.cancel()
+            await end(loops)
 
     async def collect_metrics(self) -> Snapshot:
         """Return what the processes behind this port have counted, and what Redis holds."""
