@@ -199,7 +199,7 @@ def account(
             found.complaints.append(f"{about}: no answer that is promised")
         found.complaints += _disagreements(request, about, runs[request.number], 1 if may_repeat else 0)
     for each in load.generators:
-        found.complaints += [f"a second answer: {stray}" for stray in each.strays]
+        found.complaints += [f"a second answer: {line}" for line in each.strays]
     return found
 
 

@@ -18,7 +18,7 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from floodgate.broker.commands import Argument, Call
-from floodgate.broker.connection import CALL_S, is_not_here, leave, redis_errors
+from floodgate.broker.connection import CALL_S, is_not_here, leave, note_wrong_type, redis_errors
 from floodgate.errors import TimedOut, Unavailable
 
 T = TypeVar("T")
@@ -100,8 +100,11 @@ class Pipeline:
             if isinstance(error, TimedOut):
                 await leave(self._pool)
             raise
-        if any(isinstance(reply, Exception) and is_not_here(reply) for reply in replies):
-            await self.close()  # and the next one asks the name anew
+        for reply in replies:
+            if isinstance(reply, Exception):
+                note_wrong_type(self._pool, reply)
+                if is_not_here(reply):
+                    await self.close()  # and the next one asks the name anew
         return replies
 
     async def run(self, call: Call[T], timeout_s: float) -> T:

@@ -61,7 +61,7 @@ class Inbox:
         """
         self._handled = None
         (reply,) = await pipeline.exchange([("XTRIM", self._key, "MINID", "0-1")], SLACK_S)
-        if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
+        if isinstance(reply, Exception):
             with redis_errors():
                 raise reply
 
@@ -92,9 +92,6 @@ class Inbox:
             raise
         for reply in replies:
             if isinstance(reply, Exception):
-                if str(reply).startswith("WRONGTYPE"):
-                    await self._drop()
-                    return
                 await self._pipeline.close()
                 with redis_errors():
                     raise reply
@@ -105,12 +102,6 @@ class Inbox:
         if not entries:
             self._early.clear()
         self.count = 1 if self.handle(entries) > LARGE_BYTES else min(BATCH, self.count * 2)
-
-    async def _drop(self) -> None:
-        """Delete what is no stream; with it there, no reply would ever come."""
-        log.error("the inbox is no stream: deleted")
-        await self._pipeline.exchange([("DEL", self._key)], SLACK_S)
-        self._handled = None
 
     def handle(self, entries: list[Any]) -> int:
         """Deliver the replies of stream entries, note them as handled, return how many bytes they have."""

@@ -31,6 +31,7 @@ from tests.engine.scripts import (
     test_parked,
     test_reap,
     test_refusals,
+    test_repair,
     test_running,
     test_runs,
     test_stranded,
@@ -60,6 +61,7 @@ MODULES = {
     "leases": test_leases,
     "holders": test_holders,
     "reap": test_reap,
+    "repair": test_repair,
 }
 ALSO_BY_HISTORIES = (
     "never above the limit within a batch", "what expired is not run", "what is leased waits no more",

@@ -9,7 +9,7 @@ local function keep_result(id, bytes, ttl_s)
   local result, sums = P .. 'result:' .. id, P .. 'results'
   if redis.pcall('SET', result, bytes, 'EX', ttl_s).err then return end
   local minute = minute_of(call('PEXPIRETIME', result))
-  if on_loose('HINCRBY', sums, minute, #bytes) ~= #bytes then return end
+  if redis.pcall('HINCRBY', sums, minute, #bytes) ~= #bytes then return end
   local now = server_time()
   for _, other in ipairs(call('HKEYS', sums)) do -- the first of a minute removes those that have ended
     if (num(other) or 0) * 60000 <= now then call('HDEL', sums, other) end
