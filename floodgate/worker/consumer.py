@@ -113,8 +113,9 @@ class Consumer:
                 await end([listening])
 
     def doubt(self, since_s: float) -> None:
-        """Claim on another connection if nothing came since on this one."""
+        """Claim and complete on other connections if nothing came since on these."""
         self._pipeline.abandon(since_s)
+        self._completions.doubt(since_s)
 
     async def leave(self) -> None:
         """Claim nothing more; the end of the registration wakes a parked claim."""

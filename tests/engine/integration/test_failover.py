@@ -81,6 +81,26 @@ async def test_after_a_failover_that_cuts_no_connection_all_is_served_by_the_new
             assert len(others) == 1, f"somebody stayed with the old one: {others}"
 
 
+async def test_a_frozen_primary_is_left_before_what_was_sent_to_it_runs_out_of_time(
+    pair: tuple[EmbeddedServer, EmbeddedServer],
+) -> None:
+    old, new = pair
+    await until_async(lambda: b"master_link_status:up" in new.command("INFO", "replication"))
+    with Proxy(old.port) as proxy:
+        async with SystemFactory(proxy.url, "frozen")(__name__, lease_s=LEASE_S) as system:
+            await served_for(system, 0.5)
+            old.freeze()
+            new.command("REPLICAOF", "NO", "ONE")
+            proxy.target = new.port
+            moved_s = time.monotonic()
+            asking = asyncio.create_task(served_for(system, 0.5))
+            # The claim was sent a moment ago, and would stay for four seconds and a half; a complete for five.
+            await until_async(lambda: b"cmd=blpop" in new.command("CLIENT", "LIST"), 3.5)
+            await asking
+            assert time.monotonic() - moved_s < 6.5
+            old.thaw()
+
+
 async def test_a_position_in_the_inbox_that_is_ahead_of_another_primary_loses_no_reply(
     pair: tuple[EmbeddedServer, EmbeddedServer],
 ) -> None:
