@@ -14,7 +14,7 @@ FIND_PYTHON = for p in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 
 	  echo "Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv; macOS: brew install python@3.12;"; \
 	  echo "anywhere: https://www.python.org/downloads/), or name it: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 
-.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench overload
+.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench soak overload
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ capacity: $(VENV)/load.stamp  ## what this machine carries, into docs/performanc
 
 bench: $(VENV)/dev.stamp  ## what the queue costs on this machine, against its goals; ARGS=--help
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
+soak: $(VENV)/dev.stamp  ## ten minutes of load with faults at random, and an account of every request; ARGS=--help
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 overload: $(VENV)/load.stamp  ## what the engine does under more load than it can carry; PROFILE=p1..p4 or PART=, ARGS=--help
 	@$(BIN)/python -m benchmarks.overload $(ARGS)

@@ -61,7 +61,9 @@ class Load:
         """Returns how long after a moment requests that were sent got another status than 200, or no answer soon."""
         now_s = time.monotonic()
         ours = [request for request in self.last if request.intended_s > since_s and request.kind == "load"]
-        bad = [r for r in ours if (r.status != 200 if r.done_s < now_s else now_s - r.intended_s > SOON_S)]
+        bad = [
+            r for r in ours if not r.left and (r.status != 200 if r.done_s < now_s else now_s - r.intended_s > SOON_S)
+        ]
         return max((request.intended_s - since_s for request in bad), default=0.0)
 
     async def ask(self, path: str, method: str = "GET", kind: str = "extra", headers: str = "") -> Request:
@@ -91,8 +93,10 @@ class Load:
         among = self.rotation or self.generators
         return among[number % len(among)]
 
-    async def keep_sending(self, mix: Sequence[tuple[str, str, float]], seed: int, *, again: bool) -> None:
-        """Sends by Poisson arrivals until it is stopped."""
+    async def keep_sending(
+        self, mix: Sequence[tuple[str, str, float]], seed: int, leaving: tuple[float, float], *, again: bool
+    ) -> None:
+        """Sends by Poisson arrivals until it is stopped; a share of the clients leaves within so many seconds."""
         chance, rates = random.Random(seed), [rate for _, _, rate in mix]
         async with asyncio.TaskGroup() as group:
             at_s = time.monotonic()
@@ -104,6 +108,8 @@ class Load:
                         return
                 ((method, path, _),) = chance.choices(mix, rates)
                 request = Request(self._number(), 0.0, path, method=method, intended_s=at_s)
+                if chance.random() < leaving[0]:
+                    request.leave_after_s = chance.uniform(0, leaving[1])
                 self.requests.append(request)
                 if again:
                     group.create_task(self.send_again(request))
@@ -123,6 +129,7 @@ async def under_load(
     seed: int = 1,
     first: int = 0,
     careful: bool = False,
+    leaving: tuple[float, float] = (0.0, 0.0),
 ) -> AsyncIterator[Load]:
     """Loads a fleet while the block runs, and returns when all have their answers.
 
@@ -136,7 +143,7 @@ async def under_load(
         load.rotation = list(load.generators)
         async with asyncio.TaskGroup() as group:
             following = group.create_task(_follow(fleet.gateways, load)) if careful else None
-            sending = group.create_task(load.keep_sending(mix, seed, again=careful))
+            sending = group.create_task(load.keep_sending(mix, seed, leaving, again=careful))
             try:
                 yield load
             finally:

@@ -103,6 +103,13 @@ class Member:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, sig)
 
+    def ended(self, limit_s: float) -> bool:
+        """Waits until the master has ended, and tells whether it has."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self.process is not None:
+                self.process.wait(limit_s)
+        return not self.alive
+
     def kill(self) -> None:
         """Kills master and serving process in one moment."""
         if self.process is not None:
@@ -205,9 +212,7 @@ def _end(members: Sequence[Member]) -> None:
         member.tell(signal.SIGTERM)
     until_s = time.monotonic() + END_S
     for member in members:
-        if member.process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                member.process.wait(max(0.1, until_s - time.monotonic()))
+        member.ended(max(0.1, until_s - time.monotonic()))
         member.kill()
 
 
