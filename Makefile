@@ -37,12 +37,12 @@ $(VENV)/load.stamp: requirements/load.txt | $(VENV)/run.stamp
 dev: $(VENV)/run.stamp  ## the whole system on this machine; reloads on change, Ctrl-C ends it
 	@exec $(BIN)/python -m floodgate dev
 
-MORE = redis_server or docker or haproxy or wrk or promtool or openssl or chromium or locust or slow
+MORE = redis_server or docker or haproxy or wrk or promtool or openssl or chromium or locust or cc or slow
 
 test: $(VENV)/dev.stamp  ## every test that needs no other program
 	@$(BIN)/python -m pytest -q -n $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist loadfile -m "not ($(MORE))"
 
-test-all: $(VENV)/dev.stamp $(VENV)/load.stamp  ## those that need a program: redis-server, docker, haproxy, wrk, promtool, openssl, chromium
+test-all: $(VENV)/dev.stamp $(VENV)/load.stamp  ## those that need a program: redis-server, docker, haproxy, wrk, promtool, openssl, chromium, cc
 	@$(BIN)/python -m pytest -q -m "($(MORE))$(if $(WITHOUT), and not ($(WITHOUT)))"
 
 check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes

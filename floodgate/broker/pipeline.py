@@ -104,7 +104,8 @@ class Pipeline:
             if isinstance(reply, Exception):
                 note_wrong_type(self._pool, reply)
                 if is_not_here(reply):
-                    await self.close()  # and the next one asks the name anew
+                    await self.close()  # and the next one asks the name anew, as others of the pool do
+                    await leave(self._pool)
         return replies
 
     async def run(self, call: Call[T], timeout_s: float) -> T:
