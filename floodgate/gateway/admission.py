@@ -13,23 +13,22 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from floodgate.broker.clock import RedisClock
 from floodgate.broker.commands import AdmissionClass, AdmitCode, AdmitReply, AdmitRequest, admit, cancel
-from floodgate.broker.connection import Client, run
+from floodgate.broker.connection import run
 from floodgate.broker.envelopes import join_task, pack_header
-from floodgate.broker.keys import Keys, flow_of
+from floodgate.broker.keys import flow_of
 from floodgate.broker.pipeline import Pipeline
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError, StoreFull, Unavailable
+from floodgate.gateway.context import GatewayContext
 from floodgate.gateway.metrics import GatewayMetrics
 from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, lost
 from floodgate.gateway.payload import Payload
-from floodgate.gateway.rate_limit import RateLimiter
 from floodgate.gateway.request_options import RequestOptions
 from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.logs import fields
@@ -111,10 +110,8 @@ class PendingRequest:
 class CancelBatcher:
     """Takes admitted tasks that nobody waits for out of the queue."""
 
-    def __init__(self, client: Client, keys: Keys, metrics: GatewayMetrics) -> None:
-        self._client = client
-        self._keys = keys
-        self._metrics = metrics
+    def __init__(self, context: GatewayContext) -> None:
+        self._context = context
         self._ids: list[str] = []
         self._some = asyncio.Event()
 
@@ -130,39 +127,28 @@ class CancelBatcher:
             batch, self._ids = self._ids[:BATCH_TASKS], self._ids[BATCH_TASKS:]
             if not self._ids:
                 self._some.clear()
-            sent_s = time.monotonic()
+            sent_s, meter = time.monotonic(), self._context.metrics.cancels
             try:
-                await run(self._client, cancel(self._keys, batch))
+                await run(self._context.client, cancel(self._context.keys, batch))
             except FloodgateError:
-                self._metrics.cancels.failed()
+                meter.failed()
             else:
-                self._metrics.cancels.answered(time.monotonic() - sent_s, len(batch))
+                meter.answered(time.monotonic() - sent_s, len(batch))
 
 
 class AdmissionBatcher:
     """Sends the admissions of a gateway process, one `admit` after the other."""
 
     def __init__(
-        self,
-        pipeline: Pipeline,
-        keys: Keys,
-        clock: RedisClock,
-        directory: WorkerDirectory,
-        inbox: str,
-        cancels: CancelBatcher,
-        rate_limiter: RateLimiter,
-        result_ttl_s: int,
-        metrics: GatewayMetrics,
+        self, context: GatewayContext, pipeline: Pipeline, directory: WorkerDirectory, cancels: CancelBatcher
     ) -> None:
+        self._context = context
+        self._clock = context.clock
+        self._metrics = context.metrics
+        self._inbox = context.process
         self._pipeline = pipeline
-        self._keys = keys
-        self._clock = clock
         self._directory = directory
-        self._inbox = inbox
         self._cancels = cancels
-        self._rate_limiter = rate_limiter
-        self._result_ttl_s = result_ttl_s
-        self._metrics = metrics
         self._local: deque[PendingRequest] = deque()
         self._some = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -232,12 +218,16 @@ class AdmissionBatcher:
 
     def _set_away(self) -> None:
         self._is_away = True
-        self._refuse_all()
+        self._refuse(self._local)
+        self._local.clear()
+        self._some.clear()
 
     def _batch(self) -> list[tuple[PendingRequest, AdmitRequest]]:
         batch: list[tuple[PendingRequest, AdmitRequest]] = []
         size = 0
-        self._refuse_old()
+        oldest_s = time.monotonic() - MOST_WAIT_S
+        while self._local and self._local[0].arrived_s < oldest_s:
+            self._refuse([self._local.popleft()])
         while self._local and len(batch) < BATCH_TASKS and size < BATCH_BYTES:
             pending = self._local.popleft()
             if pending.cancelled:  # before it was sent: there is nothing to take back
@@ -260,7 +250,7 @@ class AdmissionBatcher:
         handler, payload = pending.handler, pending.payload
         options, caller = payload.options, payload.caller
         pending.lane = self._directory.lane(handler, payload.level)
-        inbox = f"={self._result_ttl_s}={self._inbox}" if options.async_response else self._inbox
+        inbox = f"={self._context.settings.result_ttl_s}={self._inbox}" if options.async_response else self._inbox
         kind, header = _constant(handler.route, handler.attempts, pending.lane, inbox, options)
         deadline_ms = self._clock.at_ms(pending.deadline_s)
         blob = join_task(
@@ -282,16 +272,16 @@ class AdmissionBatcher:
             pending.stage, pending.asked_s = Stage.SENT, sent_s
         valid_until_ms = self._clock.now_ms() + round(VALID_S * 1000)
         call = admit(
-            self._keys,
+            self._context.keys,
             valid_until_ms=valid_until_ms,
             requests=[admission for _, admission in batch],
-            suppressed=self._rate_limiter.take_suppressed({pending.handler.route for pending, _ in batch}),
+            suppressed=self._context.rate_limiter.take_suppressed({pending.handler.route for pending, _ in batch}),
         )
         try:
             reply = await self._pipeline.run(call, CALL_S)
         except StoreFull:
             self._metrics.admits.failed()
-            self._refuse(batch, Failure.UNAVAILABLE)
+            self._refuse([pending for pending, _ in batch])
         except Unavailable as error:
             self._metrics.admits.failed()
             # It may have been admitted, so it is neither sent again nor refused: the reconciler finds out which.
@@ -311,7 +301,7 @@ class AdmissionBatcher:
     def _settle(self, batch: list[tuple[PendingRequest, AdmitRequest]], reply: AdmitReply) -> None:
         self._clock.observe(reply.now_ms)
         if reply.stale:  # it ran past its `valid_until`, and has changed nothing
-            self._refuse(batch, Failure.UNAVAILABLE)
+            self._refuse([pending for pending, _ in batch])
             return
         for (pending, _), result in zip(batch, reply.results, strict=True):
             if result.code is AdmitCode.ADMITTED:
@@ -326,23 +316,13 @@ class AdmissionBatcher:
                 pending.settle(answer)
                 if result.code is AdmitCode.NO_WORKER and self._directory.serves(pending.lane):
                     self.doubts_declaration = True
-                self._rate_limiter.cache(
+                self._context.rate_limiter.cache(
                     pending.handler.route, pending.payload.options, answer, result.remember_ms / 1000
                 )
 
-    def _refuse(self, batch: list[tuple[PendingRequest, AdmitRequest]], failure: Failure) -> None:
-        for pending, _ in batch:
-            pending.settle(Outcome(failure=failure))
-
-    def _refuse_old(self) -> None:
-        oldest_s = time.monotonic() - MOST_WAIT_S
-        while self._local and self._local[0].arrived_s < oldest_s:
-            self._local.popleft().settle(Outcome(failure=Failure.UNAVAILABLE))
-
-    def _refuse_all(self) -> None:
-        while self._local:
-            self._local.popleft().settle(Outcome(failure=Failure.UNAVAILABLE))
-        self._some.clear()
+    def _refuse(self, requests: Iterable[PendingRequest]) -> None:
+        for pending in requests:
+            pending.settle(Outcome(failure=Failure.UNAVAILABLE))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -17,7 +17,7 @@
 -- ARGV[j + 1]  deadline
 -- ARGV[j + 2]  id
 -- ARGV[j + 3]  task, packed
--- Returns {now, stale, malformed, then per request: code, predicted wait_ms, remember_ms, retry_after_ms}.
+-- Returns {now, stale, then per request: code, predicted wait_ms, remember_ms, retry_after_ms}.
 --   stale: 1 = past valid_until
 --   remember_ms: for how long the gateway refuses others of the class without asking
 --
@@ -30,7 +30,7 @@ local CODE = { ADMITTED = 0, PAUSED = 1, NO_WORKER = 2, LATE = 3, FULL = 4, SHAR
 local PER_CLASS, PER_REQUEST = 7, 4
 
 local now, valid_until, first_request = server_time(), tonumber(ARGV[1]), 3 + PER_CLASS * tonumber(ARGV[2])
-if now > valid_until then return { now, 1, 0 } end
+if now > valid_until then return { now, 1 } end
 
 -- What is read once per route, lane and tenant, and counted on while the batch is judged.
 local states, lanes, tenant_inflight = {}, {}, {}
@@ -127,7 +127,8 @@ local function estimate_wait(class)
   if class.saturated and last_completion then
     class.rate = math.max(1e-9, math.min(class.rate, most / math.max(1e-9, now - last_completion)))
   end
-  class.third_ms = math.max(0, (budget_ms - mean_ms) / 3)
+  -- a hair more: rounding must not refuse what fits exactly, as one more task per place does without a sample
+  class.third_ms = math.max(0, (budget_ms - mean_ms) / 3) * (1 + 1e-9)
   class.max_wait_ms = class.third_ms
   local full = now - state.queued_since
   if full > budget_ms then
@@ -357,7 +358,7 @@ end
 
 -- 7. The batch --------------------------------------------------------------------------------------------------------
 
-local out, classes = { now, 0, 0 }, {}
+local out, classes = { now, 0 }, {}
 for i = 3, first_request - 1, PER_CLASS do
   local class = {
     route = ARGV[i], lane = ARGV[i + 1], flow = ARGV[i + 2], weight = tonumber(ARGV[i + 3]),
@@ -400,5 +401,4 @@ for j = first_request, #ARGV, PER_REQUEST do
 end
 commit()
 note_statistics()
-out[3] = malformed
 return out

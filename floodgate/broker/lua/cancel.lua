@@ -4,12 +4,12 @@
 -- KEYS[1]  prefix
 -- ARGV[1]  running: 1 = stop running ones too
 -- ARGV[i]  id, for each
--- Returns {now, malformed, then per id a code}.
+-- Returns {per id a code}.
 --   codes: 0 unknown, 1 removed before it ran, 2 running and notified, 3 removed after an attempt
 --
 -- A running task keeps its slot until its handler ends. A removed one gives its turn back to its flow.
 --- @include lib/promotion
-local out, notices, files = { server_time(), 0 }, {}, {}
+local out, notices, files = {}, {}, {}
 
 -- If no holder is noted, its consumer hears of the cancellation with its next renewal.
 local function consumer_of(id, lane)
@@ -60,5 +60,4 @@ for consumer, ids in pairs(notices) do
 end
 promote()
 signal_ready()
-out[2] = malformed
 return out

@@ -74,6 +74,6 @@ async def test_both_engines_end_although_a_loop_of_theirs_drops_its_cancellation
     for each in (engine, worker_engine):
         monkeypatch.setattr(each, "reap_forever", dropping(each.reap_forever))
     async with asyncio.timeout(10):
-        async with floodgate(__name__, lease_s=1) as system:
-            assert (await system.get("/slow?seconds=0")).status_code == 200
+        async with floodgate(__name__, lease_s=1):
+            pass
     assert dropped == 2

@@ -56,6 +56,7 @@ _LOCK = threading.Lock()
 def start(arguments: Sequence[str], env: Mapping[str, str], log: Path, *, server: str = "uvicorn") -> Forked:
     """Run uvicorn, or gunicorn, with these arguments, in a session of its own; a log that is there goes on."""
     order = {"server": server, "arguments": list(arguments), "env": dict(env), "log": str(log)}
+    log.touch()  # it may be read before the fork writes
     with _LOCK:
         parent = _parent()
         print(json.dumps(order), file=parent.stdin, flush=True)
