@@ -30,6 +30,8 @@ SLACK_S = 1.5
 PATIENCE_S = TIMEOUT_S + 6
 """After which a client gives up: nobody is left hanging for so long."""
 ATTEMPTS = {"GET": 2, "POST": 1}
+UNANSWERED = "unanswered"
+"""The reason of a request whose client gave up."""
 SOON_S = 0.5
 FETCH = "fetch"
 """The kind of requests that run nothing: for a result that is kept."""
@@ -186,7 +188,7 @@ def account(
 ) -> Account:
     """Returns what became of every request of a load.
 
-    Where a gateway was killed, connections may be cut; after a failover, by which replies
+    Where a gateway was killed, connections may be cut, or wait for the next one to accept them; after a failover, by which replies
     and leases were lost, a handler may have started once more.
     """
     found = Account()
@@ -200,9 +202,9 @@ def account(
         about = f"{request.method} {request.path} {request.id}: {request.status} {request.reason}"
         if math.isnan(request.done_s):
             found.complaints.append(f"{about} never ended")
-        elif request.latency_s > timeout_s + SLACK_S:
+        elif request.latency_s > timeout_s + SLACK_S and not may_cut:
             found.complaints.append(f"{about} after {request.latency_s:.1f} s")
-        if told == "wrong" or (told == "cut" and not may_cut):
+        if told == "wrong" or (told == "cut" and not (may_cut and request.reason != UNANSWERED)):
             found.complaints.append(f"{about}: no answer that is promised")
         found.complaints += _disagreements(request, about, runs[request.number], 1 if may_repeat else 0)
     for each in load.generators:

@@ -42,7 +42,9 @@ async def worker_killed(place: Place) -> None:
 
 
 async def gateway_killed(place: Place) -> None:
-    place.gateway().hit(signal.SIGKILL)
+    gateway = place.gateway()
+    gateway.hit(signal.SIGKILL)
+    await _out_of_rotation(place, gateway)
 
 
 async def worker_stopped(place: Place) -> None:
@@ -104,6 +106,15 @@ async def redis_full(place: Place) -> None:
         client.config_set("maxmemory", 1)
         await asyncio.sleep(place.chance.uniform(0.5, 3))
         client.config_set("maxmemory", 0)
+
+
+async def _out_of_rotation(place: Place, gateway: Member) -> None:
+    """Sends nothing to a gateway until it is ready again, as a balancer does."""
+    everybody = place.load.rotation
+    at = place.fleet.gateways.index(gateway)
+    place.load.rotation = [*everybody[:at], *everybody[at + 1 :]]
+    await asyncio.to_thread(place.fleet.await_ready)
+    place.load.rotation = everybody
 
 
 async def _stopped(member: Member, seconds: float) -> None:

@@ -10,8 +10,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Never, TypeVar
 
+from starlette.responses import StreamingResponse
+
 from floodgate.declare.head import PriorityOf, Rate, TenantOf
 from floodgate.declare.registry import DECLARATIONS, AdmissionOptions, Declaration, Level, Presentation
+from floodgate.declare.streaming import StreamOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -36,6 +39,11 @@ def queued(
     tenant: TenantOf | None = None,
     max_running: int | None = None,
     async_timeout_s: float | None = None,
+    response_class: type[StreamingResponse] | None = None,
+    stream_s: float | None = None,
+    stream_idle_s: float | None = None,
+    resumable: bool = False,
+    resume_s: float | None = None,
     **unknown: Never,
 ) -> Callable[[Function], Function]:
     """Declare a function as a queued route; the function itself stays as it is.
@@ -59,12 +67,20 @@ def queued(
     With `async_timeout_s`, ``Prefer: respond-async`` is answered with 202 and a
     place to ask for the result.
 
+    A generator function streams what it yields: as server-sent events with
+    `response_class=EventSourceResponse`, as bytes with `StreamingResponse`, else as
+    JSON Lines. `timeout_s` is then until the first item, `stream_s` (default 60) until
+    the last; a reader that takes nothing for `stream_idle_s` (default 30) is cut. With
+    `resumable=True` a client of events may come back within `resume_s` (default 30)
+    and read on where it was.
+
     Mistakes raise `DeclarationError` when the registry is built, at the start of a process.
     """
     caller = sys._getframe(1)  # a decorator's line is where its declaration stands: every error names it
     module = caller.f_globals.get("__name__", "")
     source = f"{caller.f_code.co_filename}:{caller.f_lineno}"
     shown = Presentation(status_code, media_type, tags, summary, examples or {}, deprecated, include_in_schema)
+    streaming = StreamOptions(response_class, stream_s, stream_idle_s, resumable, resume_s)
     admission = AdmissionOptions(rate, priority, tenant, max_running, async_timeout_s)
 
     def note(function: Function) -> Function:
@@ -79,6 +95,7 @@ def queued(
                 level=level,
                 presentation=shown,
                 admission=admission,
+                streaming=streaming,
                 unknown=tuple(unknown),
                 source=source,
                 module=module,

@@ -25,12 +25,14 @@ from floodgate.errors import FloodgateError
 from floodgate.gateway.admission import AdmissionBatcher, CancelBatcher
 from floodgate.gateway.async_results import AsyncResults
 from floodgate.gateway.context import GatewayContext
+from floodgate.gateway.dead_letters import DeadLetters
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.inbox import Inbox
 from floodgate.gateway.metrics import GatewayMetrics
 from floodgate.gateway.queue_metrics import QueueMetrics
 from floodgate.gateway.rate_limit import RateLimiter
 from floodgate.gateway.reconciler import Reconciler
+from floodgate.gateway.streaming import Streams
 from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics import Snapshot
@@ -77,7 +79,11 @@ class GatewayRuntime:
         self.results = AsyncResults(self._client, self._keys)
         self._cancels = CancelBatcher(context)
         self._admission = AdmissionBatcher(context, self._admit_pipeline, self._directory, self._cancels)
-        self.dispatcher = Dispatcher(context, self._directory, self.results, self._admission, self._cancels)
+        self._streams = Streams(context, Pipeline(self._pool))
+        self.dispatcher = Dispatcher(
+            context, self._directory, self.results, self._admission, self._cancels, self._streams
+        )
+        self.dead_letters = DeadLetters(context, self._directory)
         inbox_key = self._keys.inbox(context.process)
         self._inbox = Inbox(self._inbox_pipeline, inbox_key, self.dispatcher, self.metrics.replies)
         self._reconciler = Reconciler(Pipeline(self._pool), self._keys, self._inbox, self.dispatcher)
@@ -105,6 +111,7 @@ class GatewayRuntime:
             self._admission.run(),
             self._inbox.run(),
             self._cancels.run(),
+            self._streams.run(),
             self._reconciler.run(),
             self._refresh_forever(),
             reap_forever(self._client, self._keys, self._settings, log, self.metrics.reaps, self._context.process),

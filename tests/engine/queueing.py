@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from redis import Redis
 
 from floodgate.broker import commands as calls
+from floodgate.broker import dead_letters, results
 from floodgate.broker.envelopes import unpack_reply
 from floodgate.broker.keys import FORMAT, Keys
 from floodgate.broker.repair import repair
@@ -166,12 +167,18 @@ class Queue:
         return admission(self.now_ms, id, **task)
 
     def ask(
-        self, *requests: calls.AdmitRequest, late_ms: int = 1000, suppressed: Mapping[str, int] = {}
+        self, *requests: calls.AdmitRequest, late_ms: int = 1000, suppressed: Mapping[str, int] = {}, letter: str = ""
     ) -> calls.AdmitReply:
-        """Send one batch of different requests."""
+        """Send one batch of different requests, or the one that runs a dead letter again."""
         self._kinds.update((request.id, request.kind) for request in requests)
         return self.send(
-            calls.admit(self.keys, valid_until_ms=self.now_ms + late_ms, requests=requests, suppressed=suppressed)
+            calls.admit(
+                self.keys,
+                valid_until_ms=self.now_ms + late_ms,
+                requests=requests,
+                suppressed=suppressed,
+                letter=letter,
+            )
         )
 
     def codes(self, *ids: str, **task: Any) -> list[int]:
@@ -228,8 +235,8 @@ class Queue:
     def cancel(self, *ids: str) -> list[int]:
         return [int(code) for code in self.send(calls.cancel(self.keys, ids))]
 
-    def poll(self, id: str) -> calls.PollReply:
-        return self.send(calls.poll(self.keys, id))
+    def poll(self, id: str) -> results.PollReply:
+        return self.send(results.poll(self.keys, id))
 
     def release(self, *leases: str, started: bool) -> list[bool]:
         items = [
@@ -339,10 +346,12 @@ class Queue:
         found = self.snapshot()
         return [outcome(data) for data in found[name].items] if name in found else []
 
-    def dead(self) -> list[dict[str, bytes]]:
-        """Return the copies of lost tasks, oldest first."""
-        found: Any = self.client.xrange(self.keys.of("dead"))
-        return [{name.decode(): value for name, value in fields.items()} for _, fields in found]
+    def dead(self) -> list[dead_letters.StoredLetter]:
+        """Return the copies of lost tasks, the oldest first."""
+        letters: list[dead_letters.StoredLetter] = []
+        while page := self.send(dead_letters.read_letters(self.keys, before=letters[-1].entry if letters else "")).page:
+            letters += page
+        return letters[::-1]
 
     def snapshot(self) -> Snapshot:
         return snapshot(self.client, self.keys)

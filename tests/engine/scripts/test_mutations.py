@@ -35,6 +35,7 @@ from tests.engine.scripts import (
     test_running,
     test_runs,
     test_stranded,
+    test_streams,
     test_tenants,
     test_turns,
 )
@@ -61,6 +62,7 @@ MODULES = {
     "dead": test_dead,
     "leases": test_leases,
     "holders": test_holders,
+    "streams": test_streams,
     "reap": test_reap,
     "repair": test_repair,
 }

@@ -9,7 +9,7 @@ from floodgate.broker.envelopes import TaskOutcome
 from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, Refused
 from floodgate.gateway.responses import respond
 
-NO_FAILURE = {AdmitCode.ADMITTED, TaskOutcome.DONE, TaskOutcome.KEPT}
+NO_FAILURE = {AdmitCode.ADMITTED, AdmitCode.GONE, TaskOutcome.DONE, TaskOutcome.KEPT, TaskOutcome.CHUNK}
 
 
 def test_every_code_of_admit_and_every_end_of_a_task_is_one_failure() -> None:
