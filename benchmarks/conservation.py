@@ -188,8 +188,9 @@ def account(
 ) -> Account:
     """Returns what became of every request of a load.
 
-    Where a gateway was killed, connections may be cut, or wait for the next one to accept them; after a failover, by which replies
-    and leases were lost, a handler may have started once more.
+    Where a gateway was killed, connections may be cut, or wait for the next one to accept
+    them; after a failover, by which replies and leases were lost, a handler may have
+    started once more.
     """
     found = Account()
     runs: dict[int, list[notes.Run]] = defaultdict(list)
