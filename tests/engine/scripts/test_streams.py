@@ -100,7 +100,7 @@ def test_it_may_be_repeated(queue: Queue) -> None:
 
 def test_what_nobody_waits_for_is_told_to_stop_and_stays_cancelled(queue: Queue) -> None:
     running(queue, "1")
-    assert list(queue.send(calls.cancel(queue.keys, [task_id("1")]))) == [CancelCode.NOTIFIED]
+    assert queue.send(calls.cancel(queue.keys, [task_id("1")])) == (CancelCode.NOTIFIED,)
     assert codes(queue, emission(queue)) == [EmitCode.UNWANTED]
     assert queue.replies() == []
     assert queue.client.hget(queue.keys.of("attempts"), task_id("1")) == b"x"
