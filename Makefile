@@ -14,7 +14,7 @@ FIND_PYTHON = for p in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 
 	  echo "Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv; macOS: brew install python@3.12;"; \
 	  echo "anywhere: https://www.python.org/downloads/), or name it: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 
-.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench overload \
+.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench soak overload \
 	audit init upgrade upgrade-check
 
 help:  ## list the targets
@@ -38,7 +38,7 @@ $(VENV)/load.stamp: requirements/load.txt | $(VENV)/run.stamp
 dev: $(VENV)/run.stamp  ## the whole system on this machine; reloads on change, Ctrl-C ends it
 	@exec $(BIN)/python -m floodgate dev
 
-MORE = redis_server or docker or haproxy or wrk or promtool or openssl or chromium or locust or kubectl or slow
+MORE = redis_server or docker or haproxy or wrk or promtool or openssl or chromium or locust or cc or kubectl or slow
 
 # Byte code is kept, whatever the shell says: else each of the processes that tests start compiles everything anew.
 test test-all: export PYTHONDONTWRITEBYTECODE =
@@ -47,7 +47,7 @@ test: $(VENV)/dev.stamp  ## every test that needs no other program
 	@$(BIN)/python -m pytest -q -n $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist loadfile --no-loadscope-reorder \
 	  -m "not ($(MORE))"
 
-test-all: $(VENV)/dev.stamp $(VENV)/load.stamp  ## those that need a program: redis-server, docker, haproxy, wrk, promtool, openssl, chromium, kubectl
+test-all: $(VENV)/dev.stamp $(VENV)/load.stamp  ## those that need a program: redis-server, docker, haproxy, wrk, promtool, openssl, chromium, cc, kubectl
 	@$(BIN)/python -m pytest -q -m "($(MORE))$(if $(WITHOUT), and not ($(WITHOUT)))"
 
 check: $(VENV)/dev.stamp  ## style, types, the import contract, sizes
@@ -117,6 +117,9 @@ capacity: $(VENV)/load.stamp  ## what this machine carries, into docs/performanc
 
 bench: $(VENV)/dev.stamp  ## what the queue costs on this machine, against its goals; ARGS=--help
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
+soak: $(VENV)/dev.stamp  ## ten minutes of load with faults at random, and an account of every request; ARGS=--help
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 overload: $(VENV)/load.stamp  ## what the engine does under more load than it can carry; PROFILE=p1..p4 or PART=, ARGS=--help
 	@$(BIN)/python -m benchmarks.overload $(ARGS)

@@ -52,6 +52,7 @@ class Stream:
     headers: str = ""
     leaving: float = 0.0
     leave_within_s: float = 0.0
+    method: str = "GET"
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +81,11 @@ class Request:
     predicted_ms: float = NAN
     left: bool = False
     """The client left before there was an answer."""
+    method: str = "GET"
+    location: str = ""
+    """Of a 202: where its result will be."""
+    untouched: bool = False
+    """No answer: there was no connection, or a kept one ended before a byte. Browsers send such a request again."""
     waiter: asyncio.Future[None] | None = None
     timer: asyncio.TimerHandle | None = None
 
@@ -102,7 +108,9 @@ def arrivals(streams: Iterable[Stream], seed: int, first: int = 0) -> list[Reque
         while stream.per_s > 0 and (at_s := at_s + chance.expovariate(stream.per_s)) < end_s:
             leaves = chance.random() < stream.leaving
             leave_after_s = chance.uniform(0, stream.leave_within_s) if leaves else None
-            requests.append(Request(0, at_s, stream.path, stream.kind, stream.phase, stream.headers, leave_after_s))
+            request = Request(0, at_s, stream.path, stream.kind, stream.phase, stream.headers, leave_after_s)
+            request.method = stream.method
+            requests.append(request)
     requests.sort(key=lambda request: request.at_s)
     for number, request in enumerate(requests, first):
         request.number = number

@@ -51,11 +51,17 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self.waiting = False
+        self.answers = 0
         self._closed = False
 
     @property
     def closed(self) -> bool:
         return self._closed
+
+    @property
+    def untouched(self) -> bool:
+        """Tells whether it has brought answers before, and nothing of the one that is under way."""
+        return self.answers > 0 and not self._buffer
 
     def ask(self, wire: bytes) -> None:
         """Sends a request; `answered` or `lost` follows."""
@@ -92,6 +98,7 @@ class Connection(asyncio.Protocol):
             return
         if response is not None:
             self.waiting = False
+            self.answers += 1
             if not response.reusable:
                 self.close()
             self._owner.answered(self, response)
@@ -205,6 +212,7 @@ class Generator:
         request.status = response.status
         if response.status != 200:
             request.reason = _title(response.body)
+            request.location = (field(response.head, b"location") or b"").decode()
             retry_after = field(response.head, b"retry-after")
             request.retry_after_s = float(retry_after) if retry_after and retry_after.isdigit() else NAN
         if (predicted := field(response.head, PREDICTED)) is not None:
@@ -217,6 +225,7 @@ class Generator:
         request = self._under_way.pop(connection, None)
         if request is not None:
             request.reason = reason
+            request.untouched = connection.untouched
             self._end(request)
             return
         self._idle = [(since_s, idle) for since_s, idle in self._idle if idle is not connection]
@@ -230,6 +239,7 @@ class Generator:
         except OSError as error:  # TimeoutError is one
             request.left = request.leave_after_s is not None and self._left_s(request) == 0
             request.reason = "left" if request.left else f"no connection: {error}"
+            request.untouched = not request.left
             self._end(request)
         else:
             self._send(connection, request)
@@ -237,13 +247,15 @@ class Generator:
     def _send(self, connection: Connection, request: Request) -> None:
         if connection.closed:
             request.reason = "reset at once"
+            request.untouched = True
             self._end(request)
             return
         self._under_way[connection] = request
         request.sent_s = time.monotonic()
         request.timer = self._loop.call_later(self._left_s(request), self._give_up, connection)
-        line = f"GET {request.path} HTTP/1.1\r\nHost: {self._address[0]}\r\nX-Request-ID: {request.id}\r\n"
-        connection.ask(f"{line}{request.headers}\r\n".encode())
+        length = "" if request.method == "GET" else "Content-Length: 0\r\n"
+        line = f"{request.method} {request.path} HTTP/1.1\r\nHost: {self._address[0]}\r\n{length}"
+        connection.ask(f"{line}X-Request-ID: {request.id}\r\n{request.headers}\r\n".encode())
 
     def _left_s(self, request: Request) -> float:
         stays_s = self._patience_s if request.leave_after_s is None else request.leave_after_s

@@ -8,6 +8,8 @@ used again. Must not know what the calls mean.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -50,6 +52,9 @@ _CLOSED_TRANSPORT = "unable to perform operation on"
 
 class CheckedPool(Pool):
     """A pool that never hands out an idle connection that was reset: what is written to it would be lost."""
+
+    silent_s = -math.inf
+    """When a call of `run` last had no answer in time: a frozen server closes no connection."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -108,17 +113,23 @@ async def run(client: redis.Redis, call: Call[T], timeout_s: float = CALL_S) -> 
     Raises `Unavailable` when Redis does not answer in `timeout_s` or is in no
     state to (whether the script ran is then unknown), `StoreFull` when it has no memory
     left, `DecodeError` when the reply is none of the script's. A server that is not the
-    primary loses all connections of the client, so that the next call asks the name anew.
+    primary, or silent, loses all connections of the client, so that the next call asks the name anew.
     """
-    with redis_errors():
-        async with asyncio.timeout(timeout_s):
-            try:
-                return call.read(await _evaluate(client, call))
-            except exceptions.RedisError as error:
-                note_wrong_type(client.connection_pool, error)
-                if is_not_here(error):
-                    await _leave(client.connection_pool)
-                raise
+    try:
+        with redis_errors():
+            async with asyncio.timeout(timeout_s):
+                try:
+                    return call.read(await _evaluate(client, call))
+                except exceptions.RedisError as error:
+                    note_wrong_type(client.connection_pool, error)
+                    if is_not_here(error):
+                        await leave(client.connection_pool)
+                    raise
+    except TimedOut:
+        pool = cast(CheckedPool, client.connection_pool)
+        pool.silent_s = time.monotonic()
+        await leave(pool)
+        raise
 
 
 def is_not_here(error: Exception) -> bool:
@@ -137,8 +148,8 @@ def note_wrong_type(pool: Pool, error: Exception) -> None:
         wrong_type_of(pool).set()
 
 
-async def _leave(pool: Pool) -> None:
-    """Close what is idle, and have closed what is in use when it comes back."""
+async def leave(pool: Pool) -> None:
+    """Close what is idle, and have closed what is in use when it comes back: all may lead to one silent server."""
     await pool.update_active_connections_for_reconnect()
     idle = [pool.get_available_connection() for _ in range(pool.get_connection_count()[0][0])]
     for connection in idle:  # taken out first: nobody can be given one that is about to be closed

@@ -9,6 +9,7 @@ which the next one would take for its own, so the connection is closed then.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -17,8 +18,8 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from floodgate.broker.commands import Argument, Call
-from floodgate.broker.connection import CALL_S, is_not_here, note_wrong_type, redis_errors
-from floodgate.errors import Unavailable
+from floodgate.broker.connection import CALL_S, is_not_here, leave, note_wrong_type, redis_errors
+from floodgate.errors import TimedOut, Unavailable
 
 T = TypeVar("T")
 Command = tuple[Argument, ...]
@@ -72,6 +73,14 @@ class Pipeline:
             await connection.disconnect(nowait=True)  # a server that hangs would never confirm it
             await self._pool.release(connection)
 
+    def abandon(self, since_s: float) -> None:
+        """Fail whoever waits, and open anew for the next, if nothing came since: it may lead to a server that was left.
+
+        A frozen primary closes no connection, and a blocking command would stay on it to its end.
+        """
+        if self._replies is not None and self._replies.heard_s < since_s:
+            self._replies.fail(ConnectionResetError("abandoned"))
+
     async def execute(self, commands: Sequence[Command], timeout_s: float) -> list[object]:
         """Write all commands at once, return a reply or an error *value* for each.
 
@@ -87,14 +96,17 @@ class Pipeline:
         try:
             with redis_errors():
                 replies = await stream.execute(_packed(commands), len(commands), timeout_s)
-        except BaseException:
+        except BaseException as error:
             await self.close()
+            if isinstance(error, TimedOut):
+                await leave(self._pool)
             raise
         for reply in replies:
             if isinstance(reply, Exception):
                 note_wrong_type(self._pool, reply)
                 if is_not_here(reply):
-                    await self.close()  # and the next one asks the name anew
+                    await self.close()  # and the next one asks the name anew, as others of the pool do
+                    await leave(self._pool)
         return replies
 
     async def run(self, call: Call[T], timeout_s: float) -> T:
@@ -127,6 +139,8 @@ class ReplyProtocol(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=_error_of)
         self._found: list[object] = []
         self._wanted = 0
+        self.heard_s = time.monotonic()
+        """When something came last."""
         self._answer: asyncio.Future[list[object]] | None = None
         self.cut = self._transport.is_closing()
         """Closed or out of step: what is sent now would be lost."""
@@ -141,7 +155,7 @@ class ReplyProtocol(asyncio.Protocol):
         answer: asyncio.Future[list[object]] = loop.create_future()
         self._answer = answer
         self._wanted = count
-        timer = loop.call_later(timeout_s, self._fail, TimeoutError())
+        timer = loop.call_later(timeout_s, self.fail, TimeoutError())
         try:
             self._transport.write(data)
             return await answer
@@ -153,27 +167,29 @@ class ReplyProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         found = self._found
+        self.heard_s = time.monotonic()
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
                 found.append(reply)
         except hiredis.ProtocolError:
-            self._fail(ConnectionError("not the protocol of Redis"))
+            self.fail(ConnectionError("not the protocol of Redis"))
             return
         if self._answer is None or len(found) > self._wanted:  # whose it is, nobody can tell any more
-            self._fail(ConnectionError("a reply that nobody asked for"))
+            self.fail(ConnectionError("a reply that nobody asked for"))
         elif len(found) == self._wanted:
             self._found = []
             self._settle(found)
 
     def eof_received(self) -> None:
-        self._fail(ConnectionResetError("closed by the other side"))
+        self.fail(ConnectionResetError("closed by the other side"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(ConnectionResetError("closed"))  # whatever the system says: ETIMEDOUT is no answer that is late
+        self.fail(ConnectionResetError("closed"))  # whatever the system says: ETIMEDOUT is no answer that is late
         self._opener.connection_lost(exc)  # whoever closes through redis-py waits for this
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """Close; whoever waits gets the error."""
         self.cut = True
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)

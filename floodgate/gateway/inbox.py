@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,8 @@ log = logging.getLogger("floodgate.gateway")
 BLOCK_MS = 3000
 SLACK_S = 1.5
 BATCH = 256
+SILENT_S = 1.0
+"""A reader that brought nothing for so long, while replies were there, is on a server that was left."""
 LARGE_BYTES = 1 << 20
 """After a read of more than that the next one takes one entry: large answers come one after the other into memory."""
 
@@ -51,7 +54,12 @@ class Inbox:
         self.count = max(1, self.count // 2)
 
     async def check(self, pipeline: Pipeline) -> None:
-        """Raise `Unavailable` where nothing can be written: reading a replica raises no error, and brings nothing."""
+        """Raise `Unavailable` where nothing can be written: reading a replica raises no error, and brings nothing.
+
+        What was handled is forgotten: another primary, with a clock behind that of the last, numbers its replies below
+        those, and they would be trimmed unread.
+        """
+        self._handled = None
         (reply,) = await pipeline.execute([("XTRIM", self.key, "MINID", "0-1")], SLACK_S)
         if isinstance(reply, Exception):
             with redis_errors():
@@ -70,6 +78,7 @@ class Inbox:
                 await asyncio.sleep(backoff.next_s())
 
     async def _read(self) -> None:
+        await self._pipeline.open()
         # Trimmed by the next read and not when it was handled: a connection that is cut in between loses no reply.
         commands: list[tuple[Argument, ...]] = []
         if self._handled is not None:
@@ -107,14 +116,15 @@ class Inbox:
             self._handled = int(ms), int(serial)
         return size
 
-    def peek(self, values: list[bytes] | None) -> int:
-        """Deliver the replies of one entry that is not handled yet, return their bytes; it will come again."""
-        size = 0
-        for reply, bytes_ in _replies(values):
-            size += bytes_
-            if self._dispatcher.deliver(reply):
-                self._early.add(reply.task_id)
-        return size
+    def peek(self, values: list[bytes] | None) -> bool:
+        """Deliver the replies of one entry that will come again, tell whether any of them was waited for."""
+        early = {reply.task_id for reply, _ in _replies(values) if self._dispatcher.deliver(reply)}
+        self._early |= early
+        return bool(early)
+
+    def doubt(self) -> None:
+        """Read on another connection if this one brought nothing lately, while replies were there to be read."""
+        self._pipeline.abandon(time.monotonic() - SILENT_S)
 
 
 def _replies(values: list[bytes] | None) -> Iterator[tuple[TaskReply, int]]:

@@ -151,8 +151,9 @@ class Reconciler:
             if not isinstance(entries, list):
                 return False
             # Not trimmed here: only the inbox's own read knows what it has handled.
-            for _, values in entries:
-                self._inbox.peek(values)
+            unread = [self._inbox.peek(values) for _, values in entries]
+            if any(unread):
+                self._inbox.doubt()
             if len(entries) < count:
                 return True
             start = f"({entries[-1][0].decode('ascii', 'replace')}"

@@ -37,6 +37,7 @@ from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics import Snapshot
 from floodgate.operations.settings import Settings
+from floodgate.operations.supervision import end
 
 log = logging.getLogger("floodgate.gateway")
 
@@ -122,8 +123,7 @@ class GatewayRuntime:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(loop) for loop in loops]
                 await stop.wait()
-                for task in tasks:
-                    task.cancel()
+                await end(tasks)
         finally:
             self._ended = True
             self.dispatcher.close()

@@ -83,6 +83,10 @@ class CompletionBatcher:
         self._has_waiting.set()
         self._all_answered.clear()
 
+    def doubt(self, since_s: float) -> None:
+        """Send on another connection if nothing came since on this one; a batch under way is sent again."""
+        self._pipeline.abandon(since_s)
+
     async def flushed(self) -> None:
         """Return when every `complete` is answered."""
         await self._all_answered.wait()

@@ -26,6 +26,7 @@ from floodgate.broker.keys import Keys, lease_of
 from floodgate.broker.pipeline import Pipeline
 from floodgate.errors import DecodeError, FloodgateError
 from floodgate.operations.logs import fields
+from floodgate.operations.supervision import end
 from floodgate.worker.completion import CompletionBatcher
 from floodgate.worker.executor import Executor
 from floodgate.worker.heartbeat import Heartbeat
@@ -106,8 +107,15 @@ class Consumer:
         """Claim until `leave`; survives every loss of Redis."""
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(self._listen_while_full())
-            await self._claim_until_leave()
-            listening.cancel()
+            try:
+                await self._claim_until_leave()
+            finally:
+                await end([listening])
+
+    def doubt(self, since_s: float) -> None:
+        """Claim and complete on other connections if nothing came since on these."""
+        self._pipeline.abandon(since_s)
+        self._completions.doubt(since_s)
 
     async def leave(self) -> None:
         """Claim nothing more; the end of the registration wakes a parked claim."""

@@ -11,11 +11,11 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from floodgate.broker.clock import RedisClock
 from floodgate.broker.commands import RenewReply, declare, renew
-from floodgate.broker.connection import Client, run
+from floodgate.broker.connection import CheckedPool, Client, run
 from floodgate.broker.keys import Keys
 from floodgate.declare.registry import Registry
 from floodgate.errors import FloodgateError
@@ -37,6 +37,8 @@ class LeaseHolder(Protocol):
 
     def stop(self, lease: str) -> bool: ...
 
+    def doubt(self, since_s: float) -> None: ...
+
 
 class Heartbeat:
     """Registers, declares and renews for all consumers of one process, which serve `lanes` together."""
@@ -53,6 +55,7 @@ class Heartbeat:
         metrics: WorkerMetrics,
     ) -> None:
         self._client = client
+        self._pool = cast(CheckedPool, client.connection_pool)
         self._keys = keys
         self._clock = clock
         self._lease_ms = settings.lease_ms
@@ -84,10 +87,14 @@ class Heartbeat:
 
     async def run(self, holder: LeaseHolder) -> None:
         """Renew until cancelled."""
+        silent_s = self._pool.silent_s
         while True:
             await asyncio.sleep(self._renew_s)
             try:
                 await self.renew(holder)
+                if silent_s < self._pool.silent_s:  # and now a server answers, which may be another
+                    silent_s = self._pool.silent_s
+                    holder.doubt(silent_s)
             except FloodgateError as error:
                 self._metrics.renewals.failed()
                 log.warning("renewal failed", extra=fields(consumer=holder.name, reason=str(error)))

@@ -26,6 +26,7 @@ from floodgate.errors import FloodgateError, WorkerFailed
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics import Snapshot
 from floodgate.operations.settings import Settings
+from floodgate.operations.supervision import end
 from floodgate.worker.arguments import HandlerCall, handler_calls
 from floodgate.worker.completion import CompletionBatcher
 from floodgate.worker.consumer import BLOCK_S, SLACK_S, Consumer
@@ -136,8 +137,7 @@ class WorkerRuntime:
             ]
             await self._draining.wait()
             await self._drain(claims)
-            for loop in (*loops, *claims):
-                loop.cancel()
+            await end((*loops, *claims))
 
     async def _watch_runs(self) -> None:
         """Leave when an executor has been stuck for `FLOODGATE_STUCK_S`; the next process has new threads."""

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server, for tests: its connections can be reset, and it can be pointed elsewhere.
+"""A TCP proxy in front of a server, for tests: slow, lossy or cut, and it can be pointed elsewhere.
 
 Runs in a thread of its own, so it works while the test's loop is busy. Must not
 know what passes through it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import random
 import socket
 import struct
 import threading
@@ -17,6 +18,8 @@ from typing import Self
 
 CHUNK = 65536
 PAUSE_S = 0.005
+LOST_S = 0.2
+"""Linux sends a packet that nobody confirmed again after so long, at least."""
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER with 0 s: closing discards what is under way and sends RST instead of FIN."""
 
@@ -30,6 +33,13 @@ class Proxy:
         """Nothing passes, and nothing is closed."""
         self.bytes_per_s = math.inf
         """Of each connection, in either direction."""
+        self.delay_s = 0.0
+        """Of each piece, in either direction."""
+        self.lost_share = 0.0
+        """Of pieces that come `LOST_S` late, as TCP makes of a packet that was lost."""
+        self.cut: set[str] = set()
+        """Directions in which nothing passes, "there" or "back"; when it ends, TCP brings what was sent meanwhile."""
+        self._chance = random.Random(1)
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.StreamWriter] = set()
@@ -88,14 +98,15 @@ class Proxy:
             writer.transport.abort()
             return
         self._open |= {writer, behind}
-        await asyncio.gather(self._pump(reader, behind), self._pump(behind_reader, writer))
+        await asyncio.gather(self._pump(reader, behind, "there"), self._pump(behind_reader, writer, "back"))
         self._open -= {writer, behind}
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK):
-                await asyncio.sleep(len(chunk) / self.bytes_per_s)
-                while self.paused:
+                lost_s = LOST_S if self._chance.random() < self.lost_share else 0.0
+                await asyncio.sleep(len(chunk) / self.bytes_per_s + self.delay_s + lost_s)
+                while self.paused or way in self.cut:
                     await asyncio.sleep(PAUSE_S)
                 writer.write(chunk)
                 await writer.drain()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 
 from floodgate.gateway import runtime as engine
 from floodgate.operations.metrics_files import ProcessMetrics
 from floodgate.testing import SystemFactory
+from floodgate.worker import runtime as worker_engine
 from shared import queued
 from tests.engine.system.system import until_async
 
@@ -64,3 +66,27 @@ async def test_a_gateway_whose_engine_fails_answers_at_once_and_leaves(
         assert time.monotonic() - began_s < 1
         await until_async(lambda: raised == [signal.SIGTERM])
         await until_async(lambda: gateway in shared)
+
+
+async def test_both_engines_end_although_a_loop_of_theirs_drops_its_cancellation(
+    floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped = 0
+
+    def dropping(reap: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+        async def reaping(*arguments: Any) -> None:
+            nonlocal dropped
+            try:
+                await reap(*arguments)
+            except asyncio.CancelledError:  # as `wait_for` of Python 3.11 does, if what it waits for is done
+                dropped += 1
+                await reap(*arguments)
+
+        return reaping
+
+    for each in (engine, worker_engine):
+        monkeypatch.setattr(each, "reap_forever", dropping(each.reap_forever))
+    async with asyncio.timeout(10):
+        async with floodgate(__name__, lease_s=1):
+            pass
+    assert dropped == 2

@@ -1,4 +1,4 @@
-"""The table in tests/engine/README.md: a row for every promise of docs/internals.md, and no test that is not there."""
+"""The tables of promises: a row for every promise of docs/internals.md, and no test that is not there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,18 @@ def test_every_case_is_a_heading_of_the_internals() -> None:
 
 
 def test_every_test_that_is_named_is_there() -> None:
-    there = {
-        name for path in TESTS.rglob("test_*.py") for name in re.findall(r"def (test_\w+)\(", path.read_text("utf-8"))
-    }
-    assert set(re.findall(r"`(test_\w+)`", TABLES)) - there == set()
+    assert set(re.findall(r"`(test_\w+)`", TABLES)) - _tests() == set()
+
+
+def _tests() -> set[str]:
+    texts = [path.read_text("utf-8") for path in TESTS.rglob("test_*.py")]
+    return {name for text in texts for name in re.findall(r"def (test_\w+)\(", text)}
+
+
+def test_every_guarantee_names_the_tests_that_show_it_and_they_are_there() -> None:
+    guarantees = (TESTS.parents[1] / "docs/guarantees.md").read_text()
+    promised = guarantees.partition("## Promised")[2].partition("## A failover in figures")[0]
+    rows = [row for row in re.findall(r"^\| (.*) \|$", promised, re.M) if not row.startswith("what |")]
+    assert len(rows) > 20
+    assert [row for row in rows if "`test_" not in row.rpartition(" | ")[2]] == []
+    assert set(re.findall(r"`(test_\w+)`", guarantees)) - _tests() == set()
