@@ -38,6 +38,11 @@ class AdmitCode(IntEnum):
     LATE = 3
     FULL = 4
     SHARE = 5  # the tenant has its share of the slots, or of the turns
+    JOINED = 7  # from here on by its `Idempotency-Key`: it gets the answer of the one that came before
+    ENDED = 8  # its answer is kept: see `idempotency.recall`
+    KEY_REUSED = 9  # for another request
+    KEY_IN_USE = 10  # by too many
+    KEYS_FULL = 11  # no more answers are kept
 
 
 class Progress(IntEnum):
@@ -47,15 +52,6 @@ class Progress(IntEnum):
     WAITING = 1
     RUNNING = 2
     ENDED = 3
-
-
-class CancelCode(IntEnum):
-    """What `cancel` says of one id."""
-
-    UNKNOWN = 0
-    REMOVED = 1  # before it ran: its slot is free, it may be admitted again elsewhere
-    NOTIFIED = 2  # it runs: recorded as cancelled, and its worker notified
-    REMOVED_AFTER_START = 3  # before it ran again: it may have had an effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +98,7 @@ class AdmitResult:
     """What became of one request."""
 
     code: AdmitCode
-    wait_ms: int  # predicted, of what was admitted
+    wait_ms: int  # predicted, of what was admitted; of what joined a task, how long that still has
     remember_ms: int  # for how long to refuse others of the class without asking again
     retry_after_ms: int  # bare: the gateway spreads it over its clients
 
@@ -242,9 +238,17 @@ def declare(
 
 
 def admit(
-    keys: Keys, *, valid_until_ms: int, requests: Sequence[AdmitRequest], suppressed: Mapping[str, int] = {}
+    keys: Keys,
+    *,
+    valid_until_ms: int,
+    requests: Sequence[AdmitRequest],
+    suppressed: Mapping[str, int] = {},
+    keyed: Sequence[tuple[Argument, ...]] = (),
 ) -> Call[AdmitReply]:
-    """Ask for slots. Never send twice. `suppressed`: refusals per route that the gateway made by itself since."""
+    """Ask for slots. Never send twice. `suppressed`: refusals per route that the gateway made by itself since.
+
+    `keyed` has what `idempotency.AdmitKey` renders; requests with a key may be sent again, under their ids.
+    """
     if len(requests) > MAX_BATCH:
         raise ValueError(f"a batch has at most {MAX_BATCH} tasks, not {len(requests)}")
     numbers_of: dict[AdmissionClass, int] = {}
@@ -252,9 +256,11 @@ def admit(
     for r in requests:
         asked += (numbers_of.setdefault(r.kind, len(numbers_of) + 1), r.deadline_ms, r.id, r.blob)
     left = dict(suppressed)
-    args: list[Argument] = [valid_until_ms, len(numbers_of)]
+    args: list[Argument] = [valid_until_ms, len(numbers_of), len(keyed)]
     for kind in numbers_of:
         args += (*_CLASS(kind), left.pop(kind.route, 0))
+    for key in keyed:
+        args += key
     args += asked
 
     def read(reply: object) -> AdmitReply:
@@ -315,12 +321,6 @@ def renew(
         return RenewReply(now_ms, malformed, joined == 1, texts(gone), texts(cancelled))
 
     return Call(SCRIPTS["renew"], keys.prefix, args, read)
-
-
-def cancel(keys: Keys, ids: Sequence[str], *, running: bool = True) -> Call[BatchReply[CancelCode]]:
-    """Say that nobody waits for these tasks any more; without `running`, only those that still wait go."""
-    read = _batch(len(ids), lambda value: code_of(CancelCode, value))
-    return Call(SCRIPTS["cancel"], keys.prefix, (int(running), *ids), read)
 
 
 def poll(keys: Keys, id: str) -> Call[PollReply]:

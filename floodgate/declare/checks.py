@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from floodgate.declare.digest import release_digest, route_digest, signature_digest
 from floodgate.declare.head import WEIGHTS, Rate
+from floodgate.declare.idempotency import Idempotency, checked
 from floodgate.declare.registry import IDEMPOTENT, MAX_LEVEL, METHODS, Declaration, Handler, Registry
 from floodgate.declare.signature import HandlerSignature, inspect_handler, type_of
 
@@ -65,6 +66,7 @@ def _check(declaration: Declaration, timeout_s: float) -> Handler:
         level=declaration.level,
         presentation=declaration.presentation,
         admission=declaration.admission,
+        idempotency=_idempotency(declaration, method),
         kind=signature.kind,
         signature=signature.parameters,
         result=signature.result,
@@ -154,6 +156,16 @@ def _check_admission(declaration: Declaration) -> None:
         declaration.refuse(f"max_running is {most!r}; it must be a whole number, at least 1")
     if asked.async_timeout_s is not None and not (_positive(asked.async_timeout_s) and asked.async_timeout_s <= 7000):
         declaration.refuse(f"async_timeout_s is {asked.async_timeout_s!r}; it must be a number of seconds up to 7000")
+
+
+def _idempotency(declaration: Declaration, method: str) -> Idempotency | None:
+    try:
+        found = checked(declaration.idempotency)
+    except ValueError as error:
+        declaration.refuse(str(error))
+    if found is not None and method in IDEMPOTENT:
+        declaration.refuse(f"idempotency is for POST and PATCH; a {method} may be sent twice as it is (RFC 9110)")
+    return found
 
 
 def _check_presentation(declaration: Declaration, signature: HandlerSignature) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Never, TypeVar
 
 from floodgate.declare.head import PriorityOf, Rate, TenantOf
+from floodgate.declare.idempotency import IdempotencyOf
 from floodgate.declare.registry import DECLARATIONS, AdmissionOptions, Declaration, Level, Presentation
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -36,6 +37,7 @@ def queued(
     tenant: TenantOf | None = None,
     max_running: int | None = None,
     async_timeout_s: float | None = None,
+    idempotency: IdempotencyOf = None,
     **unknown: Never,
 ) -> Callable[[Function], Function]:
     """Declare a function as a queued route; the function itself stays as it is.
@@ -57,7 +59,9 @@ def queued(
     stands behind. `priority` (critical, default, degraded, bulk) and `tenant` are
     values or functions of the request's `Head`: classes and tenants wait in turn.
     With `async_timeout_s`, ``Prefer: respond-async`` is answered with 202 and a
-    place to ask for the result.
+    place to ask for the result. With `idempotency`, a POST or PATCH that comes again under
+    its ``Idempotency-Key`` runs once and is answered alike for a day, or so many seconds;
+    see `Idempotency` for more.
 
     Mistakes raise `DeclarationError` when the registry is built, at the start of a process.
     """
@@ -79,6 +83,7 @@ def queued(
                 level=level,
                 presentation=shown,
                 admission=admission,
+                idempotency=idempotency,
                 unknown=tuple(unknown),
                 source=source,
                 module=module,

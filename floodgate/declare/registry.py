@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 from floodgate.declare.head import PriorityOf, Rate, TenantOf
+from floodgate.declare.idempotency import Idempotency, IdempotencyOf
 from floodgate.declare.resource import Resource
 from floodgate.errors import DeclarationError
 
@@ -62,6 +63,7 @@ class Declaration:
     level: Level
     presentation: Presentation
     admission: AdmissionOptions
+    idempotency: IdempotencyOf
     unknown: tuple[str, ...]
     source: str
     """`file:line` of the decorator, for error texts."""
@@ -97,6 +99,7 @@ class Handler:
     level: Level
     presentation: Presentation
     admission: AdmissionOptions
+    idempotency: Idempotency | None
     kind: ExecutorKind
     signature: inspect.Signature
     """What a request fills: annotations resolved, without `Context` and resources."""

@@ -56,12 +56,19 @@ REFUSALS = [failure for failure in Failure if failure.is_refusal]
 OUTCOMES = {
     "done": "done",
     "accepted": "accepted",
+    "joined": "joined",
+    "replayed": "replayed",
     "": "rejected",
     **{failure.label: failure.label for failure in Failure if not failure.is_refusal},
 }
 """How an outcome is called here; what has none never came to the queue: 401, 413, 422."""
 _DONE = "done"
-_TIMED = {"accepted", *(f.label for f in Failure if not f.is_refusal and f is not Failure.CLIENT_LEFT)}
+_TIMED = {
+    "accepted",
+    "joined",
+    "replayed",
+    *(f.label for f in Failure if not f.is_refusal and f is not Failure.CLIENT_LEFT),
+}
 """Outcomes beside it whose client waited for the queue, and got an answer."""
 _CLASSES = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 _NONE = "none"

@@ -21,9 +21,11 @@ from floodgate.broker.reaper import reap_forever
 from floodgate.declare.head import Rate
 from floodgate.declare.registry import Registry
 from floodgate.errors import FloodgateError, Unavailable
-from floodgate.gateway.admission import AdmissionBatcher, CancelBatcher
+from floodgate.gateway.admission import AdmissionBatcher
 from floodgate.gateway.async_results import AsyncResults
+from floodgate.gateway.cancellation import CancelBatcher
 from floodgate.gateway.dispatch import Dispatcher
+from floodgate.gateway.idempotency import KeptAnswers
 from floodgate.gateway.inbox import Inbox
 from floodgate.gateway.metrics import GatewayMetrics
 from floodgate.gateway.queue_metrics import QueueMetrics
@@ -66,6 +68,7 @@ class GatewayRuntime:
         rate = None if settings.rate_per_s is None else Rate(settings.rate_burst, settings.rate_per_s)
         rate_limiter = RateLimiter(registry, rate)
         self.results = AsyncResults(self._client, self._keys)
+        self._kept_answers = KeptAnswers(self._client, self._keys, self.results, registry)
         self._cancels = CancelBatcher(self._client, self._keys, self.metrics)
         self._admission = AdmissionBatcher(
             self._admit_pipeline,
@@ -76,6 +79,7 @@ class GatewayRuntime:
             self._cancels,
             rate_limiter,
             settings.result_ttl_s,
+            self._kept_answers,
             self.metrics,
         )
         self.dispatcher = Dispatcher(
@@ -84,6 +88,7 @@ class GatewayRuntime:
             self._keys,
             self._directory,
             self.results,
+            self._kept_answers,
             self._admission,
             self._cancels,
             rate_limiter,
@@ -134,6 +139,7 @@ class GatewayRuntime:
                 group.create_task(
                     self.results.watch_forever(self.dispatcher.rate_limiter, self._settings.results_bytes)
                 ),
+                group.create_task(self._kept_answers.watch_forever(self._settings.idempotency_max_bytes)),
             ]
             await stop.wait()
             for loop in loops:

@@ -17,7 +17,9 @@ from weakref import WeakKeyDictionary
 from redis import Redis
 
 from floodgate.broker import commands as calls
+from floodgate.broker.cancellation import CancelMode, cancel
 from floodgate.broker.envelopes import unpack_reply
+from floodgate.broker.idempotency import AdmitKey
 from floodgate.broker.keys import FORMAT, Keys
 from floodgate.broker.scripts import Script
 from tests.engine.envelopes import (
@@ -165,12 +167,23 @@ class Queue:
         return admission(self.now_ms, id, **task)
 
     def ask(
-        self, *requests: calls.AdmitRequest, late_ms: int = 1000, suppressed: Mapping[str, int] = {}
+        self,
+        *requests: calls.AdmitRequest,
+        late_ms: int = 1000,
+        suppressed: Mapping[str, int] = {},
+        key: AdmitKey | None = None,
     ) -> calls.AdmitReply:
-        """Send one batch of different requests."""
+        """Send one batch of different requests; with a `key`, each names its record at the end of its id."""
         self._kinds.update((request.id, request.kind) for request in requests)
+        keyed = [] if key is None else [key.arguments(i) for i in range(len(requests))]
         return self.send(
-            calls.admit(self.keys, valid_until_ms=self.now_ms + late_ms, requests=requests, suppressed=suppressed)
+            calls.admit(
+                self.keys,
+                valid_until_ms=self.now_ms + late_ms,
+                requests=requests,
+                suppressed=suppressed,
+                keyed=keyed,
+            )
         )
 
     def codes(self, *ids: str, **task: Any) -> list[int]:
@@ -224,8 +237,8 @@ class Queue:
         known = {} if kind is None else {"flow": kind.flow, "lane": kind.lane, "budget_ms": kind.budget_ms}
         return completion(lease, **{**known, **report})
 
-    def cancel(self, *ids: str) -> list[int]:
-        return [int(code) for code in self.send(calls.cancel(self.keys, ids)).results]
+    def cancel(self, *ids: str, mode: CancelMode = CancelMode.LEFT) -> list[int]:
+        return [int(code) for code in self.send(cancel(self.keys, ids, mode)).results]
 
     def poll(self, id: str) -> calls.PollReply:
         return self.send(calls.poll(self.keys, id))

@@ -79,7 +79,7 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
         M("the parked can leave", "cancel", "+ call('ZREM', P .. 'parked:' .. t.route, id)", ""),
     ),
     "detached": (
-        M("a cancelled run gets no reply", "complete", "and wanted and answer", "and answer"),
+        M("a cancelled run gets no reply", "complete", "if not wanted or answer", "if answer"),
         M("a result is kept", "complete", "if ttl_s then keep_result(", "if false then keep_result("),
         M("a result is kept for a while", "complete", ", 'EX', ttl_s)", ")"),
         M("a large answer is not sent as well", "complete", "== 'string' then\n    bytes", "== '' then\n    bytes"),
@@ -128,7 +128,7 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
         M("nor after mercy began", "claim", "now < grace_until or", ""),
         M("nor before a reap was late", "claim", " or now - last > gap", ""),
         M("nor after a clock stepped back", "claim", "or now < last", ""),
-        M("what had started is started again", "claim", " and not attempts_of(id) end", " end"),
+        M("what had started is started again", "claim", "and not attempts_of(id) and not has", "and not has"),
         M("slots come free without a claim", "reap", "if drop_abandoned(", "if false and drop_abandoned("),
         M("of the parked, too", "reap", "drop_from(P .. 'parked:' .. route)", ""),
         M("not in the grace", "reap", "if in_lease_grace(now) then return false end", "in_lease_grace(now)"),

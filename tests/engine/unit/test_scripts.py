@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from floodgate.broker import commands as calls
+from floodgate.broker.cancellation import cancel
 from floodgate.broker.commands import AdmitCode
+from floodgate.broker.idempotency import AdmitKey, recall
 from floodgate.broker.keys import Keys
 from floodgate.broker.scripts import LUA, SCRIPTS, assemble
 
@@ -38,11 +40,12 @@ EXAMPLES: dict[str, Callable[[int, int], calls.Call[Any]]] = {
     "renew": lambda i, j: calls.renew(
         KEYS, consumer="c", register_ms=1, lease_ms=1, lanes=["l"] * i, leases=[("r", "l")] * j
     ),
-    "cancel": lambda i, _: calls.cancel(KEYS, ["id"] * i),
+    "cancel": lambda i, _: cancel(KEYS, ["id"] * i),
     "release": lambda i, _: calls.release(KEYS, [calls.Released("l", "i", "r", True)] * i),
     "reclaim": lambda i, _: calls.reclaim(KEYS, consumer="c", last_serial=1, known=["l"] * i),
     "reap": lambda _i, _j: calls.reap(KEYS, lease_ms=1, period_ms=1),
     "poll": lambda _i, _j: calls.poll(KEYS, "id"),
+    "recall": lambda _i, _j: recall(KEYS, "record"),
     "discard": lambda _i, _j: calls.discard(KEYS, "id"),
 }
 """A call of each script with so many of its repeated parts."""
@@ -83,12 +86,17 @@ def test_a_script_has_a_header_and_no_long_line(path: Path) -> None:
 
 def test_a_full_redis_refuses_admissions_and_nothing_else() -> None:
     flags = {name: script.text.partition("\n")[0].removeprefix("#!lua").strip() for name, script in SCRIPTS.items()}
-    assert {name for name, flag in flags.items() if flag != "flags=allow-oom"} == {"admit", "poll"}
-    assert (flags["admit"], flags["poll"]) == ("", "flags=no-writes")
+    assert {name for name, flag in flags.items() if flag != "flags=allow-oom"} == {"admit", "poll", "recall"}
+    assert (flags["admit"], flags["poll"], flags["recall"]) == ("", "flags=no-writes", "flags=no-writes")
+
+
+def test_what_is_told_of_a_key_is_what_the_header_says() -> None:
+    key = AdmitKey("f", "inbox", window_s=1, retry_lost=False, async_response=False, full=False)
+    assert len(key.arguments(0)) == len(indexes("admit", "k"))
 
 
 def test_the_codes_of_admission_are_those_of_python() -> None:
-    (listed,) = re.findall(r"local CODE = \{(.*)\}", SCRIPTS["admit"].text)
+    (listed,) = re.findall(r"local CODE = \{([^}]*)\}", SCRIPTS["admit"].text)
     assert {name: int(value) for name, value in re.findall(r"(\w+) = (\d+)", listed)} == {
         code.name: code.value for code in AdmitCode
     }

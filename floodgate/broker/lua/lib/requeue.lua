@@ -17,16 +17,17 @@ local function requeue(id, counted, now)
   local t = load_task(id)
   if not t then
     malformed = malformed + 1
+    if counted then settle_record(id, cmsgpack.pack({ 2, id, 'lost' }), true, reply) end
     finish(id, route_of(id))
     return
   end
   local record = attempts_of(id)
   local used = (num(record) or 0) + (counted and 1 or 0)
   if record == CANCELLED then finish(id, t.route, t.flow)
-  elseif t.deadline <= now then finish_as(id, t, 'expired')
+  elseif t.deadline <= now then finish_as(id, t, 'expired', used > 0)
   elseif used >= t.attempts then
     bury(id, used)
-    finish_as(id, t, 'lost')
+    finish_as(id, t, 'lost', true)
   elseif not call('ZSCORE', P .. 'slots:' .. t.route, id) then finish(id, t.route, t.flow)
   else
     if counted then set_attempts(id, used) end
