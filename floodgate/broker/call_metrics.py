@@ -40,7 +40,7 @@ class Connects:
 
 
 class Reaps:
-    """Counts what this process's calls of `reap` found and repaired."""
+    """Counts what this process's calls of `reap` and `repair` found."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._counters = {what: metrics.counter(REAPED, what) for what in ("lease", "expired", "orphan", "malformed")}
@@ -51,6 +51,9 @@ class Reaps:
         for what, count in zip(self._counters, counts, strict=True):
             if count:
                 self._counters[what].add(count)
+
+    def repaired(self, keys: int) -> None:
+        self._counters["malformed"].add(keys)
 
     def failed(self) -> None:
         self._failures.add()

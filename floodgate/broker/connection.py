@@ -51,6 +51,10 @@ _CLOSED_TRANSPORT = "unable to perform operation on"
 class CheckedPool(Pool):
     """A pool that never hands out an idle connection that was reset: what is written to it would be lost."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.wrong_type = asyncio.Event()
+
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         """Connect it, anew where it does not stand any more."""
         if is_closed(connection):
@@ -111,6 +115,7 @@ async def run(client: redis.Redis, call: Call[T], timeout_s: float = CALL_S) -> 
             try:
                 return call.read(await _evaluate(client, call))
             except exceptions.RedisError as error:
+                note_wrong_type(client.connection_pool, error)
                 if is_not_here(error):
                     await _leave(client.connection_pool)
                 raise
@@ -119,6 +124,17 @@ async def run(client: redis.Redis, call: Call[T], timeout_s: float = CALL_S) -> 
 def is_not_here(error: Exception) -> bool:
     """Tell whether a server says that it is not the one to write to."""
     return isinstance(error, _NOT_HERE_KINDS) or str(error).startswith(_NOT_HERE)
+
+
+def wrong_type_of(pool: Pool) -> asyncio.Event:
+    """Return what is set when a command on one of the pool's connections met a key of a wrong type."""
+    return cast(CheckedPool, pool).wrong_type
+
+
+def note_wrong_type(pool: Pool, error: Exception) -> None:
+    """Have a repair begin at once, if this is the error of a command that met a key of a wrong type."""
+    if str(error).startswith("WRONGTYPE"):
+        wrong_type_of(pool).set()
 
 
 async def _leave(pool: Pool) -> None:

@@ -24,6 +24,7 @@ INFLIGHT_S = 7200
 RESULT_S = 7 * 24 * 3600
 MOST_WINDOW_S = 7 * 24 * 3600
 RECORD_S = MOST_WINDOW_S + 4 * 3600  # while the task is there: its deadline, and what it overruns
+REPAIR_S = 60
 """Times to live that the scripts set; at most this."""
 
 
@@ -96,6 +97,7 @@ CATALOGUE = (
     KeyPattern("gateways", "", "zset", "gateway process → end of its presence", "reap, two hours after it"),
     KeyPattern("lanes", "", "set", "what reap walks", "reap, when neither served nor used"),
     KeyPattern("reap", "", "hash", "when it ran (last), what is too long ago (gap), how long its graces last", "one"),
+    KeyPattern("repair", "", "string", "whoever looks for keys of a wrong type says so", "time", REPAIR_S),
     KeyPattern("stamp", "", "string", "a name of this data set: with another one, what was queued is gone", "one"),
     KeyPattern(
         "dead",

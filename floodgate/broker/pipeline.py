@@ -17,7 +17,7 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from floodgate.broker.commands import Argument, Call
-from floodgate.broker.connection import CALL_S, is_not_here, redis_errors
+from floodgate.broker.connection import CALL_S, is_not_here, note_wrong_type, redis_errors
 from floodgate.errors import Unavailable
 
 T = TypeVar("T")
@@ -89,8 +89,11 @@ class Pipeline:
         except BaseException:
             await self.close()
             raise
-        if any(isinstance(reply, Exception) and is_not_here(reply) for reply in replies):
-            await self.close()  # and the next one asks the name anew
+        for reply in replies:
+            if isinstance(reply, Exception):
+                note_wrong_type(self._pool, reply)
+                if is_not_here(reply):
+                    await self.close()  # and the next one asks the name anew
         return replies
 
     async def run(self, call: Call[T], timeout_s: float) -> T:

@@ -53,7 +53,7 @@ class Inbox:
     async def check(self, pipeline: Pipeline) -> None:
         """Raise `Unavailable` where nothing can be written: reading a replica raises no error, and brings nothing."""
         (reply,) = await pipeline.exchange([("XTRIM", self._key, "MINID", "0-1")], SLACK_S)
-        if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
+        if isinstance(reply, Exception):
             with redis_errors():
                 raise reply
 
@@ -83,9 +83,6 @@ class Inbox:
             raise
         for reply in replies:
             if isinstance(reply, Exception):
-                if str(reply).startswith("WRONGTYPE"):
-                    await self._drop()
-                    return
                 await self._pipeline.close()
                 with redis_errors():
                     raise reply
@@ -96,12 +93,6 @@ class Inbox:
         if not entries:
             self._early.clear()
         self.count = 1 if self.handle(entries) > LARGE_BYTES else min(BATCH, self.count * 2)
-
-    async def _drop(self) -> None:
-        """Delete what is no stream; with it there, no reply would ever come."""
-        log.error("the inbox is no stream: deleted")
-        await self._pipeline.exchange([("DEL", self._key)], SLACK_S)
-        self._handled = None
 
     def handle(self, entries: list[Any]) -> int:
         """Deliver the replies of stream entries, note them as handled, return how many bytes they have."""

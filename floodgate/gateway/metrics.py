@@ -63,12 +63,7 @@ OUTCOMES = {
 }
 """How an outcome is called here; what has none never came to the queue: 401, 413, 422."""
 _DONE = "done"
-_TIMED = {
-    "accepted",
-    "joined",
-    "replayed",
-    *(f.label for f in Failure if not f.is_refusal and f is not Failure.CLIENT_LEFT),
-}
+_TIMED = {"accepted", "joined", "replayed", *(f.label for f in Failure if f.row.status >= 500 and not f.is_refusal)}
 """Outcomes beside it whose client waited for the queue, and got an answer."""
 _CLASSES = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 _NONE = "none"

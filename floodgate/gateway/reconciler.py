@@ -97,9 +97,6 @@ class Reconciler:
         token = secrets.token_hex(8)
         (found,) = await self._ask([("SET", self._keys.stamp(), token, "NX", "GET")])
         if isinstance(found, Exception):
-            if str(found).startswith("WRONGTYPE"):
-                await self._ask([("DEL", self._keys.stamp())])
-                return b""
             try:
                 with redis_errors():
                     raise found

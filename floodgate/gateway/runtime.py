@@ -18,6 +18,7 @@ from floodgate.broker.eviction import Eviction
 from floodgate.broker.keys import Keys, lane_of
 from floodgate.broker.pipeline import Pipeline
 from floodgate.broker.reaper import reap_forever
+from floodgate.broker.repair import repair_forever
 from floodgate.declare.head import Rate
 from floodgate.declare.registry import Registry
 from floodgate.errors import FloodgateError, Unavailable
@@ -135,6 +136,7 @@ class GatewayRuntime:
                 group.create_task(
                     reap_forever(self._client, self._keys, self._settings, log, self.metrics.reaps, self._process)
                 ),
+                group.create_task(repair_forever(self._client, self._keys, log, self.metrics.reaps)),
                 group.create_task(self.metrics.process.run()),
                 group.create_task(
                     self.results.watch_forever(self.dispatcher.rate_limiter, self._settings.results_bytes)

@@ -185,6 +185,6 @@ EVICTS = Metric(
 REAPED = Metric(
     "floodgate_reaped_total",
     "counter",
-    "What this app's calls of reap repaired: ended leases, tasks past their deadline, orphans, malformed data.",
+    "What this app's calls of reap and repair found: ended leases, tasks past their deadline, orphans, malformed data.",
     ("what",),
 )

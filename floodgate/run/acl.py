@@ -14,8 +14,8 @@ USER, HEALTH = "floodgate", "health"
 BEGINNING = "auth hello select client|setinfo client|setname"
 OF_THE_APPS = (
     "evalsha info script|load time",
-    "blpop lpop rpush llen ltrim",
-    "del exists expire get pexpire pexpireat pexpiretime set strlen type",
+    "blpop lpop rpush llen ltrim scan",
+    "del exists expire get pexpire pexpireat pexpiretime set strlen type pttl",
     "hdel hexists hget hgetall hincrby hkeys hlen hmget hrandfield hset hsetnx",
     "sadd smembers srem",
     "xadd xrange xread xtrim",

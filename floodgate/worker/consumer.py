@@ -19,7 +19,7 @@ from typing import Any
 from floodgate.broker.backoff import Backoff
 from floodgate.broker.clock import RedisClock
 from floodgate.broker.commands import MAX_BATCH, Call, Claimed, ClaimReply, Released, claim, reclaim, release
-from floodgate.broker.connection import Pool
+from floodgate.broker.connection import Pool, redis_errors
 from floodgate.broker.envelopes import unpack_task
 from floodgate.broker.eviction import Eviction
 from floodgate.broker.keys import Keys, lease_of
@@ -39,8 +39,6 @@ SLACK_S = 1.5
 CALL_S = 2.0
 CLEANUP_S = 0.5
 """How long a handler that is stopped at the end of a drain may clean up before its task is requeued."""
-RETRY_S = 0.2
-"""Between two attempts to park on a key of the wrong type, which returns at once until `reap` deletes it."""
 SILENT_S = BLOCK_S + SLACK_S + CALL_S
 """A consumer without an answer to any claim for so long does not work, whatever its renewals say."""
 FULL_S = 0.1
@@ -240,11 +238,9 @@ class Consumer:
     async def _stop_named(self, pipeline: Pipeline, popped: Any) -> None:
         """Stop the tasks that the control channel names; all but the first are still in it."""
         channel = self._keys.control(self.name)
-        if isinstance(popped, Exception) and str(popped).startswith("WRONGTYPE"):
-            log.error("a wake-up marker or control channel is malformed: dropped", extra=fields(consumer=self.name))
-            await pipeline.exchange([("DEL", channel)], CALL_S)
-            await asyncio.sleep(RETRY_S)
-            return
+        if isinstance(popped, Exception):
+            with redis_errors():
+                raise popped
         if not isinstance(popped, list) or popped[0] != channel.encode():
             return
         (rest,) = await pipeline.exchange([("LPOP", channel, 1000)], CALL_S)

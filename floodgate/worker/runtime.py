@@ -20,6 +20,7 @@ from floodgate.broker.connection import connect
 from floodgate.broker.eviction import Eviction
 from floodgate.broker.keys import Keys, group_of, lane_of
 from floodgate.broker.reaper import reap_forever
+from floodgate.broker.repair import repair_forever
 from floodgate.declare.registry import ExecutorKind, Registry
 from floodgate.errors import FloodgateError, WorkerFailed
 from floodgate.operations.logs import fields
@@ -116,6 +117,7 @@ class WorkerRuntime:
             claims = [group.create_task(consumer.run(), name=consumer.name) for consumer in self._consumers]
             loops = [
                 group.create_task(reap_forever(self._client, self._keys, self._settings, log, self.metrics.reaps)),
+                group.create_task(repair_forever(self._client, self._keys, log, self.metrics.reaps)),
                 group.create_task(self.metrics.process.run()),
                 group.create_task(self._completions.run()),
                 *(group.create_task(self._heartbeat.run(consumer)) for consumer in self._consumers),

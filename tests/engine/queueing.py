@@ -21,6 +21,7 @@ from floodgate.broker.cancellation import CancelMode, cancel
 from floodgate.broker.envelopes import unpack_reply
 from floodgate.broker.idempotency import AdmitKey
 from floodgate.broker.keys import FORMAT, Keys
+from floodgate.broker.repair import repair
 from floodgate.broker.scripts import Script
 from tests.engine.envelopes import (
     BUDGET_MS,
@@ -263,6 +264,16 @@ class Queue:
                 **more,
             )
         )
+
+    def repair(self, period_ms: int = 0, step: int = 1000) -> list[str]:
+        """Look at all keys, and return the names of those that had a wrong type, without the prefix."""
+        cursor, deleted = b"0", []
+        while True:
+            reply = self.send(repair(self.keys, cursor=cursor, period_ms=period_ms, step=step))
+            deleted += [key.removeprefix(self.keys.prefix) for key in reply.deleted]
+            cursor = reply.cursor
+            if cursor == b"0":
+                return deleted
 
     def pass_time(
         self, ms: int, *, alive: Sequence[str] = (), leases: Sequence[str] = (), gateways: Sequence[str] = ()

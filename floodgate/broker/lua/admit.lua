@@ -89,7 +89,7 @@ local function read_lane(name)
   local counted = call('HMGET', P .. 'concurrency', name, name .. '|')
   local running, free = 0, nil
   for group, concurrency in string.gmatch(counted[2] or '', GROUPS) do
-    local n = on_loose('HLEN', P .. 'holders:' .. group)
+    local n = call('HLEN', P .. 'holders:' .. group)
     running, free = running + n, (free or 0) + math.max(0, concurrency - n)
   end
   local last = call('ZREVRANGE', P .. 'serving:' .. name, 0, 0, 'WITHSCORES')
@@ -146,7 +146,7 @@ local function estimate_wait(class)
     class.max_wait_ms = math.max(class.max_wait_ms * budget_ms / full, math.min(class.max_wait_ms, 2 * mean_ms))
   end
   if class.tenant and not tenant_inflight[class.tenant] then
-    tenant_inflight[class.tenant] = on_loose('ZCOUNT', class.tenant, now - 10000, '+inf')
+    tenant_inflight[class.tenant] = call('ZCOUNT', class.tenant, now - 10000, '+inf')
   end
 end
 
@@ -234,7 +234,7 @@ local turns = {}
 local function read_tenant_turn(class, turn)
   turn.kind, turn.key = 'turns', turns_key(class.lane, class.route, class.weight)
   local long_ago = turn.virtual and string.format('(%.17g', turn.virtual - RECENT_TURNS * turn.step)
-  on_loose('ZREMRANGEBYSCORE', turn.key, '-inf', long_ago or '+inf')
+  call('ZREMRANGEBYSCORE', turn.key, '-inf', long_ago or '+inf')
   local s = call('ZMSCORE', turn.key, '', turn.flow)
   if turn.virtual and (num(s[1]) or 0) > turn.virtual then
     call('DEL', turn.key)
@@ -334,7 +334,7 @@ local function commit()
   write('slots')
   call('HSET', unpack(tasks))
   for key, w in pairs(writes.tenant_inflight) do -- what a crash left ends by itself: no deadline is two hours ahead
-    on_loose('ZADD', unpack(w))
+    call('ZADD', unpack(w))
     call('ZREMRANGEBYSCORE', key, '-inf', now - 10000)
     call('PEXPIRE', key, 7200000)
   end

@@ -89,8 +89,8 @@ for i = 2, #ARGV do
 end
 for consumer, ids in pairs(notices) do
   local control = P .. 'control:' .. consumer
-  on_loose('RPUSH', control, unpack(ids))
-  call('LTRIM', control, -1000, -1) -- a consumer that is gone reads none of them
+  redis.pcall('RPUSH', control, unpack(ids))
+  redis.pcall('LTRIM', control, -1000, -1) -- a consumer that is gone reads none of them
   call('EXPIRE', control, 60)
 end
 send_replies()

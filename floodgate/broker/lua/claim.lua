@@ -82,7 +82,7 @@ if #heads > 0 then
   end
   for _, ids in pairs(taken_of) do call('ZREM', unpack(ids)) end
   for _, running in pairs(leases) do call('ZADD', unpack(running)) end
-  if taken > 0 then on_loose('HSET', unpack(holders)) end
+  if taken > 0 then redis.pcall('HSET', unpack(holders)) end
   call('ZADD', P .. 'clock:' .. ARGV[7], 'GT', string.format('%.17g', virtual), '')
   for lane, n in pairs(left) do touched[lane] = n > 0 or nil end
   send_replies()

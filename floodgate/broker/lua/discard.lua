@@ -8,9 +8,8 @@
 -- Invariant: `results` has no bytes of a result that is gone, but for those that ended by themselves in this minute.
 --- @include lib/results
 local now, key, sums = server_time(), P .. 'result:' .. ARGV[1], P .. 'results'
-local ends, size = call('PEXPIRETIME', key), redis.pcall('STRLEN', key)
+local ends, size = call('PEXPIRETIME', key), call('STRLEN', key)
+local summed = ends > 0 and call('HEXISTS', sums, minute_of(ends)) == 1
 local deleted = call('DEL', key)
-if deleted == 1 and ends > 0 and type(size) == 'number' and on_loose('HEXISTS', sums, minute_of(ends)) == 1 then
-  on_loose('HINCRBY', sums, minute_of(ends), -size)
-end
+if deleted == 1 and summed then call('HINCRBY', sums, minute_of(ends), -size) end
 return { now, deleted }

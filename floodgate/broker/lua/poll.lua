@@ -6,8 +6,8 @@
 -- Returns {now, progress, result or ''}. Progress: 0 unknown or cancelled, 1 waits, 2 runs, 3 has ended.
 --- @include lib/tasks
 local id, now = ARGV[1], server_time()
-local result = redis.pcall('GET', P .. 'result:' .. id)
-if type(result) == 'string' then return { now, 3, result } end
+local result = call('GET', P .. 'result:' .. id)
+if result then return { now, 3, result } end
 local t = load_task(id)
 if not t or attempts_of(id) == CANCELLED then return { now, 0, '' } end
 local waits = call('ZSCORE', P .. 'waiting:' .. t.lane, id) or call('ZSCORE', P .. 'parked:' .. t.route, id)

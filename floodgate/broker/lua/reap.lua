@@ -12,7 +12,6 @@
 --
 -- Invariant: when the last reap is longer ago than `gap`, in either direction, nobody could renew (Redis was frozen,
 -- restarted, failed over, or its clock stepped), so no lease ends for one lease length: the lease grace.
---- @include lib/repair
 --- @include lib/requeue
 --- @include lib/registrations
 --- @include lib/abandoned
@@ -21,7 +20,6 @@ local now, lease_ms, period_ms, batch = server_time(), tonumber(ARGV[1]), tonumb
 local dead_entries, gateway = ARGV[4], ARGV[5]
 local ended, expired, orphans, more = 0, 0, 0, 0
 
-repair_all()
 if gateway ~= '' then call('ZADD', P .. 'gateways', now + lease_ms, gateway) end
 local r = call('HMGET', P .. 'reap', 'last', 'lease_grace_until', 'registration_grace_until', 'dropped_at')
 local last, lease_grace_until, registration_grace_until = num(r[1]), num(r[2]) or 0, num(r[3]) or 0
@@ -63,7 +61,7 @@ local function look_again(id, t, slots, at)
   call('ZADD', slots, 'XX', at, id)
   local inflight = tenant_key(t and t.flow or '')
   if inflight then
-    on_loose('ZADD', inflight, at, id)
+    redis.pcall('ZADD', inflight, at, id)
     call('PEXPIRE', inflight, 7200000)
   end
 end
@@ -146,7 +144,6 @@ end
 local routes = call('SMEMBERS', P .. 'routes')
 for _, route in ipairs(routes) do
   local running, parked_key = P .. 'running:' .. route, P .. 'parked:' .. route
-  repair_route(route)
   repair_parked(route, running, parked_key)
   if now >= lease_grace_until then end_leases(route, running) end
   bound(running, now, lease_ms, 2 * shortest)
@@ -155,12 +152,12 @@ for _, route in ipairs(routes) do
 end
 remove_all_holders()
 if drop_abandoned(now, num(r[4]) or 0, batch) then more = 1 end
+send_replies() -- of slots that are free by now, before anything else can fail
 if now >= registration_grace_until then strand_unserved(batch) end
 if bring_home(batch) then more = 1 end
 promote()
 sweep_lanes()
 repair_holders(now, routes)
 if more == 1 then call('HSET', P .. 'reap', 'last', now - period_ms) end
-send_replies()
 signal_ready()
 return { now, 1, ended, expired, orphans, malformed, more }

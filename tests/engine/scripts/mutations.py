@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from tests.engine.scripts.mutation import Mutation as M
 from tests.engine.scripts.mutations_admission import ADMISSION
+from tests.engine.scripts.mutations_idempotency import IDEMPOTENCY
 
 MUTATIONS: dict[str, tuple[M, ...]] = {
     **ADMISSION,
+    **IDEMPOTENCY,
     "runs": (
         M("a ghost claim takes nothing", "claim", "now <= valid_until", "true"),
         M("only the registered claim", "claim", "if not serving then", "if false then"),
@@ -83,7 +85,7 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
         M("a result is kept", "complete", "if ttl_s then keep_result(", "if false then keep_result("),
         M("a result is kept for a while", "complete", ", 'EX', ttl_s)", ")"),
         M("a large answer is not sent as well", "complete", "== 'string' then\n    bytes", "== '' then\n    bytes"),
-        M("a result has ended", "poll", "if type(result) == 'string' then", "if false then"),
+        M("a result has ended", "poll", "if result then", "if false then"),
         M("what is told to stop is unknown", "poll", " or attempts_of(id) == CANCELLED", ""),
         M("what waits does not run", "poll", "call('ZSCORE', P .. 'waiting:' .. t.lane, id) or", ""),
         M("nor what is parked", "poll", "call('ZSCORE', P .. 'parked:' .. t.route, id)", "nil"),
@@ -110,6 +112,21 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
         M("the parked keep their lane", "reap", "elseif n == 0 and not still_parked then", "elseif n == 0 then"),
         M("a forgotten lane is walked again", "reap", "call('SADD', P .. 'lanes', t.lane)", ""),
         M("garbage that lets too many run goes", "reap", "malformed + call('ZREM', parked_key, id)", "malformed"),
+    ),
+    "repair": (
+        M("what has its type stays", "repair", "kind ~= types[name] and kind", "kind"),
+        M("what nobody knows stays", "repair", "if types[name] and kind", "if kind"),
+        M("a task has a slot", "repair", "if name == 'slots' then", "if false then"),
+        M("of its route only", "repair", "if route_of(id) == route then", "if true then"),
+        M("due at its deadline", "repair", "t and t.deadline or 0", "1e15"),
+        M("not by everybody", "repair", "if ago >= 0 and ago < period_ms then", "if false then"),
+        M("nobody keeps it from being begun", "repair", "if ago >= 0 and ago", "if ago"),
+        M("who begins says so", "repair", "call('SET', lock, '', 'PX', 60000)", ""),
+        M("garbage for a notice loses no answer", "cancel", "redis.pcall('RPUSH', control", "call('RPUSH', control"),
+        M("nor for the sums of results", "complete", "redis.pcall('HINCRBY', sums", "call('HINCRBY', sums"),
+        M("nor for a tenant's tasks", "complete", "redis.pcall('ZREM', inflight", "call('ZREM', inflight"),
+        M("a claim gives what it leased", "claim", "redis.pcall('HSET', unpack(holders", "call('HSET', unpack(holders"),
+        M("slots that are free are answered", "reap", "send_replies() -- of slots", "-- of slots"),
     ),
     "dead": (
         M("a lost task is cut", "release", "string.sub(blob, 1, LETTER_BYTES)", "blob"),
@@ -219,7 +236,7 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
         M("a lease is no more than a minute", "reap", "math.min(60000, ms)", "ms"),
     ),
     "holders": (
-        M("a claim notes who runs it", "claim", "on_loose('HSET', unpack(holders))", "do end"),
+        M("a claim notes who runs it", "claim", "redis.pcall('HSET', unpack(holders))", "do end"),
         M("of which sort it is", "claim", "(sort == t.route and '' or '~')", "''"),
         M("an end ends its note", "complete", "remove_all_holders()\nsend_replies", "send_replies"),
         M("so does a release", "release", "remove_all_holders()\nsend_replies", "send_replies"),
@@ -229,7 +246,7 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
         M("who leaves takes its runs along", "renew", "if id and moved then", "if false then"),
         M("who comes back brings them", "renew", "if not serves then from, to = to, from end", "from, to = to, from"),
         M("the dead hold no places", "reap", "serving[consumer] and holders_key(lease) or", "holders_key(lease) or"),
-        M("garbage for notes loses no answer", "complete", "on_loose('HDEL', file,", "call('HDEL', file,"),
+        M("garbage for notes loses no answer", "complete", "redis.pcall('HDEL', file,", "call('HDEL', file,"),
         M("what is not noted is", "reap", "changed or held ~= running", "changed"),
         M("its notes end", "reap", "call('EXPIRE', file, 7200)", ""),
         M("what no lane tells of is found", "reap", "  find_files(routes)\n", ""),

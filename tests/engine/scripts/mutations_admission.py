@@ -112,11 +112,11 @@ ADMISSION: dict[str, tuple[M, ...]] = {
     "tenants": (
         M("a tenant's three quarters", "admit", "0.75 * share * state.limit", "share * state.limit"),
         M("a tenant over kinds", "admit", "tenant_inflight[class.tenant] = tenant_inflight[class.tenant] + 1", ""),
-        M("a tenant's tasks are noted", "admit", "on_loose('ZADD', unpack(w))", ""),
+        M("a tenant's tasks are noted", "admit", "    call('ZADD', unpack(w))\n    call('ZREM", "    call('ZREM"),
         M("a tenant's key ends", "admit", "call('PEXPIRE', key, 7200000)", ""),
         M("an overrun is still the tenant's", "admit", "key, '-inf', now - 10000)", "key, '-inf', now)"),
-        M("a tenant gives back", "complete", "on_loose('ZREM', inflight, id)", ""),
-        M("an overrun stays with its tenant", "reap", "on_loose('ZADD', inflight, at, id)", ""),
+        M("a tenant gives back", "complete", "redis.pcall('ZREM', inflight, id)", ""),
+        M("an overrun stays with its tenant", "reap", "redis.pcall('ZADD', inflight, at, id)", ""),
     ),
     "turns": (
         M("a tenant waits for its own turns", "admit", "class.tenant and turn_of(class).sharers > 1", "false"),

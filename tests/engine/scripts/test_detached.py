@@ -162,7 +162,6 @@ def test_a_look_changes_nothing(queue: Queue) -> None:
 
 @pytest.mark.leaves_garbage
 def test_a_look_at_garbage_knows_nothing(queue: Queue) -> None:
-    queue.client.rpush(queue.keys.of("result", task_id("1")), "garbage")
     queue.client.hset(queue.keys.of("tasks"), task_id("1"), b"garbage")
     assert queue.poll(task_id("1")).progress is Progress.UNKNOWN
 

@@ -100,11 +100,12 @@ def test_garbage_that_would_let_too_many_run_is_dropped_by_reap(queue: Queue) ->
 
 
 @pytest.mark.leaves_garbage
-def test_keys_of_a_wrong_type_heal_while_tasks_are_due(queue: Queue) -> None:
+def test_keys_of_a_wrong_type_are_repaired_while_tasks_are_due(queue: Queue) -> None:
     keys = queue.keys
     for name in (keys.parked(ROUTE), keys.slots(ROUTE), keys.of("waiting", LANE), keys.of("clock", POOL)):
         bounded(queue).admit("1", "2", "3", "4", budget_ms=1500)
         queue.client.set(name, "garbage")
+        assert queue.repair() == [name.removeprefix(keys.prefix)]
         queue.pass_time(3000, alive=[WORKER])
         assert queue.slots() == queue.tasks() == set(), name
         assert queue.codes("5", budget_ms=1500) == [0], name

@@ -225,25 +225,6 @@ def test_a_small_batch_says_that_there_is_more_and_lets_the_next_reap_run(reaped
 
 
 @pytest.mark.leaves_garbage
-def test_a_key_of_a_wrong_type_heals_within_two_reaps(reaped: Queue) -> None:
-    keys = reaped.keys
-    names = [
-        keys.slots(ROUTE), keys.of("waiting", LANE), keys.running(ROUTE), keys.wake(LANE), keys.serving(LANE),
-        keys.of("clock", POOL), keys.statistics(ROUTE), keys.routes(), keys.lanes(), keys.reap(),
-        *map(keys.of, ("tasks", "attempts", "concurrency", "contracts", "dead")),
-    ]  # fmt: skip
-    for number, name in enumerate(names):
-        reaped.client.set(name, "garbage")
-        reaped.pass_time(1000)
-        reaped.declare()
-        reaped.register()
-        reaped.pass_time(1000, alive=[WORKER])
-        assert reaped.codes(f"{number}", budget_ms=60_000) == [0], name
-        assert reaped.claimed(number) == [task_id(f"{number}")], name
-        assert reaped.complete(lease(f"{number}", number)) == [True], name
-
-
-@pytest.mark.leaves_garbage
 @pytest.mark.parametrize(
     "blob",
     [b"", b"garbage", b"1790000010000", b"1790000010000\xc1", b"1790000010000\x98\x01\x02", b"\xff" * 40, b"9" * 14],

@@ -134,14 +134,6 @@ def test_a_tenant_that_holds_nothing_is_not_behind_itself(queue: Queue) -> None:
     assert max(queue.tags(queue.keys.of("waiting", LANE))) <= 10 * TURN
 
 
-@pytest.mark.leaves_garbage
-def test_garbage_in_the_place_of_turns_hurts_nobody(queue: Queue) -> None:
-    queue.client.set(queue.keys.of("turns", SHARERS), "garbage")
-    reply = queue.ask(queue.request("1", tenant="a"), queue.request("2"))
-    assert [int(v.code) for v in reply.results] == [0, 0]
-    assert reply.malformed == 1
-
-
 def test_every_route_forgets_the_turns_of_an_earlier_clock(queue: Queue) -> None:
     queue.declare(100, route=OTHER)
     flooded(queue, 20)

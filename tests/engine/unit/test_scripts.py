@@ -13,7 +13,8 @@ from floodgate.broker import commands as calls
 from floodgate.broker.cancellation import cancel
 from floodgate.broker.commands import AdmitCode
 from floodgate.broker.idempotency import AdmitKey, recall
-from floodgate.broker.keys import Keys
+from floodgate.broker.keys import CATALOGUE, Keys
+from floodgate.broker.repair import repair
 from floodgate.broker.scripts import LUA, SCRIPTS, assemble
 
 KEYS = Keys("shop")
@@ -44,6 +45,7 @@ EXAMPLES: dict[str, Callable[[int, int], calls.Call[Any]]] = {
     "release": lambda i, _: calls.release(KEYS, [calls.Released("l", "i", "r", True)] * i),
     "reclaim": lambda i, _: calls.reclaim(KEYS, consumer="c", last_serial=1, known=["l"] * i),
     "reap": lambda _i, _j: calls.reap(KEYS, lease_ms=1, period_ms=1),
+    "repair": lambda i, _: repair(KEYS, period_ms=1, catalogue=CATALOGUE[:i]),
     "poll": lambda _i, _j: calls.poll(KEYS, "id"),
     "recall": lambda _i, _j: recall(KEYS, "record"),
     "discard": lambda _i, _j: calls.discard(KEYS, "id"),

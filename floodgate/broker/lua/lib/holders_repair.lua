@@ -22,7 +22,7 @@ local function find_files(routes)
   for _, route in ipairs(routes) do
     for _, lease in ipairs(call('ZRANGE', P .. 'running:' .. route, 0, -1)) do
       local file = holders_key(lease)
-      if not files[file] and on_loose('HLEN', file) > 0 then files[file] = true end
+      if not files[file] and call('HLEN', file) > 0 then files[file] = true end
     end
   end
 end
@@ -63,7 +63,7 @@ end
 local function repair_holders(now, routes)
   local held, running = 0, 0
   for file in pairs(files) do
-    held = held + on_loose('HLEN', file)
+    held = held + call('HLEN', file)
     call('EXPIRE', file, 7200) -- no run is longer: what ended in it after its group left, nobody would find
   end
   for _, route in ipairs(routes) do running = running + call('ZCARD', P .. 'running:' .. route) end

@@ -1,5 +1,8 @@
 -- Included by every script: names of keys, server time, numbers, and the wake-up marker of a lane.
 -- KEYS[1] is the prefix with the hash tag, so every key lies in one Cluster slot; all names are built from it.
+-- A key of the wrong type fails a script, and is deleted by `repair`. Redis rolls nothing back, so what is only counted
+-- or told (holders, tenants, bytes of results, notices) is written by `redis.pcall` once a lease or a slot is gone: no
+-- answer is lost with it.
 local call, P = redis.call, KEYS[1]
 local malformed = 0 -- what was dropped because no script wrote it; the caller logs the number
 local touched = {} -- lanes that may have work now: whoever adds one ends with signal_ready()
@@ -33,14 +36,6 @@ local function holders_key(name) return P .. 'holders:' .. (string.match(name, '
 
 -- Statistics of tasks that nobody waits for on a connection are kept apart, in fields that begin with ~.
 local function field(flow, name) return string.sub(flow, -2) == '|~' and '~' .. name or name end
-
--- Nobody walks these keys: what has another type is dropped where it is met, or it would fail every batch it is in.
-local function on_loose(command, key, ...)
-  local n = redis.pcall(command, key, ...)
-  if type(n) == 'number' then return n end
-  malformed = malformed + call('DEL', key)
-  return 0
-end
 
 -- What a queue has shown counts while the queue stands, and is forgotten over ten seconds without one. Otherwise a time
 -- in which nothing was answered would refuse all who would have to wait for ever, and nobody could show it is over.

@@ -5,7 +5,7 @@
 
 local ended = {}
 local function remove_holders(file, ids)
-  if on_loose('HDEL', file, unpack(ids)) < #ids then on_loose('HDEL', P .. 'holders:left', unpack(ids)) end
+  if redis.pcall('HDEL', file, unpack(ids)) ~= #ids then redis.pcall('HDEL', P .. 'holders:left', unpack(ids)) end
   ended[file] = nil
 end
 local function remove_all_holders()
@@ -30,8 +30,8 @@ local function parts_of(lease) return string.match(lease, '^[^#]*#([^#]*)#(.+)$'
 local function move_holder(lease, id, serves)
   local from, to = P .. 'holders:left', holders_key(lease)
   if not serves then from, to = to, from end
-  local entry = redis.pcall('HGET', from, id)
-  if type(entry) ~= 'string' then return end
-  on_loose('HDEL', from, id)
-  on_loose('HSET', to, id, entry)
+  local entry = call('HGET', from, id)
+  if not entry then return end
+  call('HSET', to, id, entry)
+  call('HDEL', from, id)
 end

@@ -62,7 +62,7 @@ end
 local freed = {} -- routes of which something ended: what max_running held back may follow
 local function finish(id, route, flow)
   local inflight = tenant_key(flow or '')
-  if inflight then on_loose('ZREM', inflight, id) end
+  if inflight then redis.pcall('ZREM', inflight, id) end
   freed[route] = true
   if record_of(id) then
     local used = attempts_of(id)
