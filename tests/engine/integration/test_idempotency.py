@@ -336,6 +336,35 @@ async def test_joiners_that_wait_long_are_asked_after_and_stay(system: System) -
 
 
 @pytest.mark.slow
+async def test_what_is_moved_off_a_lane_is_admitted_again_with_those_who_joined_it(
+    floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RUNS.clear()
+    url = "/orders/a?item=tea"
+    async with floodgate(__name__, gateway=build, worker_concurrency=1) as system:
+        system.headers["x-caller"] = "ann"
+        await asyncio.sleep(1)  # the grace of the start
+        busy = asyncio.create_task(system.post("/orders/a?item=busy&seconds=2.5"))
+        await asyncio.sleep(0.2)
+        waiting = [asyncio.create_task(system.post(url, headers=key())) for _ in range(5)]
+        await asyncio.sleep(0.1)
+        assert system.app.engine
+        dispatcher = system.app.engine.dispatcher
+        names = {pending.id for pending in dispatcher.waiting() if pending.payload.options.record}
+        with monkeypatch.context() as patched:
+            patched.setattr(system.app.engine._directory, "serves", lambda lane: False)
+            await dispatcher.move_stranded()
+            await asyncio.sleep(0.2)
+        moved = {pending.id for pending in dispatcher.waiting() if pending.payload.options.record}
+        assert len(moved) == 5
+        assert not names & moved
+        answers = await asyncio.gather(*waiting)
+        assert (await busy).is_success
+    assert all(same(answers[0], answer) for answer in answers)
+    assert RUNS == ["busy", "tea"]
+
+
+@pytest.mark.slow
 async def test_beyond_the_bound_a_new_key_is_refused_before_it_runs(floodgate: SystemFactory) -> None:
     RUNS.clear()
     async with floodgate(__name__, gateway=build, idempotency_max_bytes=1000) as system:
