@@ -37,6 +37,8 @@ _BARE = re.compile(rb"[!#-+\--~]+")
 _ESCAPED = re.compile(rb"\\(.)")
 MOST_CHARACTERS = 255
 CALL_S = 2.0
+WAIT_S = 5.0
+"""For a turn, and the call: a thousand may have joined."""
 LOOK_S = 1.0
 AT_ONCE = 16
 """Answers that are read at the same time: each may be large."""
@@ -130,7 +132,7 @@ class KeptAnswers:
     async def recall(self, record: str, kind: type[Outcome]) -> Outcome | None:
         """Return the answer as a `kind` of outcome, or None where none is kept any more; raises `FloodgateError`."""
         with redis_errors():
-            async with asyncio.timeout(CALL_S), self._turns:
+            async with asyncio.timeout(WAIT_S), self._turns, asyncio.timeout(CALL_S):
                 found = await run(self._client, recall(self._keys, record))
         if found.accepted:
             return kind(accepted=found.accepted)

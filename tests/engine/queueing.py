@@ -172,11 +172,11 @@ class Queue:
         *requests: calls.AdmitRequest,
         late_ms: int = 1000,
         suppressed: Mapping[str, int] = {},
-        key: AdmitKey | None = None,
+        key: Sequence[AdmitKey] = (),
     ) -> calls.AdmitReply:
-        """Send one batch of different requests; with a `key`, each names its record at the end of its id."""
+        """Send one batch of different requests; with a `key` for each, it names its record at the end of its id."""
         self._kinds.update((request.id, request.kind) for request in requests)
-        keyed = [] if key is None else [key.arguments(i) for i in range(len(requests))]
+        keyed = [one.arguments(place) for place, one in enumerate(key)]
         return self.send(
             calls.admit(
                 self.keys,

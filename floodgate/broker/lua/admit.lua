@@ -327,8 +327,9 @@ end
 local function write(kind)
   for _, w in pairs(writes[kind]) do call('ZADD', unpack(w)) end
 end
--- Order of writes: slots, tasks, tenants, turns, waiting, clock, wake-up marker. Redis does not roll a script back, so
--- a crash at any point leaves at worst a slot that reap frees at its deadline; no task runs without one.
+-- Order of writes: slots, tasks, tenants, turns, records, waiting, clock, wake-up marker. Redis does not roll a script
+-- back, so a crash at any point leaves at worst a slot that reap frees at its deadline; no task runs without one, or
+-- without the record of its key.
 local function commit()
   if #tasks == 1 then return end
   write('slots')
@@ -340,6 +341,7 @@ local function commit()
   end
   write('turns')
   for key in pairs(writes.turns) do call('PEXPIRE', key, 7200000) end
+  write_records(now)
   write('waiting')
   write('clock')
   -- as signal_ready() does, of lanes that are known to have work now
@@ -369,7 +371,7 @@ end
 
 -- 7. The batch --------------------------------------------------------------------------------------------------------
 
-local out, classes, keyed, fresh = { now, 0, 0 }, {}, {}, {}
+local out, classes, keyed = { now, 0, 0 }, {}, {}
 for i = 4, first_keyed - 1, PER_CLASS do
   local class = {
     route = ARGV[i], lane = ARGV[i + 1], flow = ARGV[i + 2], weight = tonumber(ARGV[i + 3]),
@@ -393,13 +395,10 @@ for j = first_request, #ARGV, PER_REQUEST do
   local class, deadline, id, task = classes[tonumber(ARGV[j])], tonumber(ARGV[j + 1]), ARGV[j + 2], ARGV[j + 3]
   local state, wait_ms, remember_ms, retry_after_ms = class.state, 0, 0, 0
   local key, known = keyed[j], nil
-  if key then known, wait_ms = recognize(id, key, class.route, now, fresh) end
+  if key then known, wait_ms = recognize(id, key, class.route, now) end
   local code = known and CODE[known] or class.closed or rejection(class, deadline)
   if not code then
-    if key then
-      remember(id, key, deadline, now)
-      fresh[id] = true
-    end
+    if key then remember(id, key, deadline) end
     local parked = state.max_running and state.unparked >= state.max_running
     add('slots', P .. 'slots:' .. class.route, deadline, id)
     add('waiting', parked and P .. 'parked:' .. class.route or P .. 'waiting:' .. class.lane, take_turn(class), id)

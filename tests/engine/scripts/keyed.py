@@ -15,7 +15,7 @@ WINDOW_S = 600
 def results(queue: Queue, *names: str, retry: bool = False, full: bool = False, **more: Any) -> list[AdmitResult]:
     fingerprint, box = more.pop("fingerprint", "f"), more.get("inbox", "box")
     key = AdmitKey(fingerprint, box, WINDOW_S, retry, more.get("async_response", False), full)
-    return list(queue.ask(*(queue.request(name, **more) for name in names), key=key).results)
+    return list(queue.ask(*(queue.request(name, **more) for name in names), key=[key] * len(names)).results)
 
 
 def ask(queue: Queue, *names: str, **more: Any) -> list[AdmitCode]:

@@ -6,15 +6,20 @@ from tests.engine.scripts.mutation import Mutation as M
 
 IDEMPOTENCY: dict[str, tuple[M, ...]] = {
     "idempotency": (
-        M("a key is remembered", "admit", "      remember(id, key, deadline, now)\n", ""),
-        M("a twin in the batch joins", "admit", "fresh[id] = true", ""),
+        M("a key is remembered", "admit", "  write_records(now)\n", ""),
+        M(
+            "a twin in the batch joins",
+            "admit",
+            "if fresh[key] then return join_fresh(",
+            "if false then return join_fresh(",
+        ),
         M(
             "known before it is refused",
             "admit",
             "known and CODE[known] or class.closed",
             "class.closed or CODE[known]",
         ),
-        M("another request is refused", "admit", "fingerprint ~= asked.fingerprint", "false"),
+        M("another request is refused", "admit", "if fingerprint and fingerprint ~=", "if false and fingerprint ~="),
         M("what was sent again finds itself", "admit", "if task == id then return 'ADMITTED' end", ""),
         M("what has ended is replayed", "admit", "if not task then return 'ENDED' end", ""),
         M("whoever joins is told", "admit", "call('HSET', key, id, asked.inbox)", ""),
@@ -42,6 +47,8 @@ IDEMPOTENCY: dict[str, tuple[M, ...]] = {
         M("a name of before takes nothing out", "cancel", "and (r[2] or r[1] == name)", ""),
     ),
     "idempotency ends": (
+        M("a record of a wrong type", "complete", "redis.pcall('HGET', record_key", "call('HGET', record_key"),
+        M("also of who leaves", "cancel", "redis.pcall('HMGET', record_key", "call('HMGET', record_key"),
         M("what waited is not kept", "claim", "'expired' or 'dropped', used)", "'expired' or 'dropped', true)"),
         M("what ran is kept", "claim", "'expired' or 'dropped', used)", "'expired' or 'dropped', false)"),
         M(
@@ -85,10 +92,10 @@ IDEMPOTENCY: dict[str, tuple[M, ...]] = {
         M(
             "a record ends",
             "admit",
-            "call('PEXPIRE', key, string.format('%d', 1000 * asked",
-            "type(key, string.format('%d', 1000 * asked",
+            "call('PEXPIRE', key, string.format('%d', 1000 * f",
+            "type(key, string.format('%d', 1000 * f",
         ),
-        M("it outlives its task", "admit", "math.max(0, deadline - now) + MOST_OVERRUN_MS", "0"),
+        M("it outlives its task", "admit", "math.max(0, f.deadline - now) + MOST_OVERRUN_MS", "0"),
         M("bytes are summed", "complete", "note_kept('idempotency_bytes'", "type('idempotency_bytes'"),
         M("with what a record takes", "complete", "#bytes + RECORD_BYTES", "#bytes"),
         M("no new key beyond the bound", "admit", "return asked.full and 'KEYS_FULL' or nil", "return nil"),

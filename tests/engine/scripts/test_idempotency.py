@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from floodgate.broker.cancellation import CancelCode, CancelMode
 from floodgate.broker.commands import AdmitCode
+from floodgate.broker.idempotency import AdmitKey
 from tests.engine.queueing import Queue, lease, task_id
 from tests.engine.scripts.keyed import ADMITTED, ENDED, JOINED, ask, is_known, kept, results, run
 
@@ -31,6 +32,23 @@ def test_who_comes_afterwards_is_told_that_the_answer_is_kept(queue: Queue) -> N
 def test_twins_in_one_batch_run_once(queue: Queue) -> None:
     assert ask(queue, "1.k", "2.k", "3.k") == [ADMITTED, JOINED, JOINED]
     assert queue.claimed() == [task_id("1.k")]
+
+
+def test_a_twin_in_the_batch_that_asks_for_something_else_is_refused(queue: Queue) -> None:
+    keys = [AdmitKey(fingerprint, "box", 60, False, False, False) for fingerprint in "fg"]
+    reply = queue.ask(queue.request("1.k"), queue.request("2.k"), key=keys)
+    assert [result.code for result in reply.results] == [ADMITTED, AdmitCode.KEY_REUSED]
+
+
+def test_a_twin_in_the_batch_of_a_202_is_answered_with_it(queue: Queue) -> None:
+    assert ask(queue, "1.k", "2.k", async_response=True) == [ADMITTED, ENDED]
+
+
+def test_what_comes_twice_in_a_batch_under_one_id_is_admitted_once(queue: Queue) -> None:
+    assert ask(queue, "1.k", "1.k") == [ADMITTED, ADMITTED]
+    assert queue.waiting() == [task_id("1.k")]
+    run(queue)
+    assert queue.replies() == [(task_id("1.k"), "done")]
 
 
 def test_another_record_is_another_request(queue: Queue) -> None:

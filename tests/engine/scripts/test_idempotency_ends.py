@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from floodgate.broker.cancellation import CancelCode, CancelMode
 from floodgate.broker.commands import AdmitCode
-from tests.engine.queueing import LEASE_MS, ROUTE, WORKER, Queue, lease, task_id
+from tests.engine.queueing import LEASE_MS, POOL, ROUTE, WORKER, Queue, lease, task_id
 from tests.engine.scripts.keyed import ADMITTED, ENDED, JOINED, WINDOW_S, ask, is_known, kept, kept_outcome, run
 
 
@@ -146,6 +147,26 @@ def test_a_record_outlives_its_task(queue: Queue) -> None:
     ask(queue, "1.k", budget_ms=60_000)
     left_ms: Any = queue.client.pttl(queue.keys.idempotency("k"))
     assert left_ms > (WINDOW_S + 60 + 3600) * 1000
+
+
+def test_an_admission_that_fails_leaves_no_record(queue: Queue) -> None:
+    queue.client.set(queue.keys.of("clock", POOL), "garbage")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        ask(queue, "1.k")
+    assert not is_known(queue)
+    queue.client.delete(queue.keys.of("clock", POOL))
+    assert ask(queue, "1.k") == [ADMITTED]
+
+
+@pytest.mark.leaves_garbage
+def test_a_record_of_a_wrong_type_loses_no_answer(queue: Queue) -> None:
+    ask(queue, "1.k", "2.l")
+    queue.claim()
+    queue.client.set(queue.keys.idempotency("k"), "garbage")
+    assert queue.complete(lease("2.l"), lease("1.k")) == [True, True]
+    assert sorted(queue.replies()) == [(task_id("1.k"), "done"), (task_id("2.l"), "done")]
+    assert queue.cancel(task_id("1.k"), task_id("2.l")) == [CancelCode.UNKNOWN] * 2
+    assert queue.slots() == set()
 
 
 # Memory

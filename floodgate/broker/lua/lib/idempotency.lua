@@ -18,8 +18,9 @@ local function record_key(record) return P .. 'idempotency:' .. record end
 -- Returns the record while its task is this one: its fields, and who waits, by id.
 local function load_record(id)
   local record = record_of(id)
-  -- one that is settled may hold a large answer, which is not read here
-  if not record or call('HGET', record_key(record), 'task') ~= id then return nil end
+  -- One that is settled may hold a large answer, which is not read here. `pcall`: where it has a wrong type, the answers
+  -- of others that are told in the same call are not lost with it.
+  if not record or redis.pcall('HGET', record_key(record), 'task') ~= id then return nil end
   local z, r, names = call('HGETALL', record_key(record)), {}, {}
   for i = 1, #z, 2 do
     local fields = string.find(z[i], '.', 1, true) and names or r
@@ -62,14 +63,25 @@ local function settle_record(id, bytes, keep, tell)
   return r.names[id] ~= nil or r.accepted ~= ''
 end
 
+-- Records of this batch, by key: all is read before anything is written, so that what fails leaves nothing behind.
+local fresh = {}
+local function join_fresh(f, id, asked, now)
+  if f.fingerprint ~= asked.fingerprint then return 'KEY_REUSED' end
+  if f.task == id then return 'ADMITTED' end
+  if f.accepted ~= '' then return 'ENDED' end
+  f.names[#f.names + 1], f.names[#f.names + 2] = id, asked.inbox
+  return 'JOINED', math.max(0, f.deadline - now)
+end
+
 -- What admission says to a request with a key, and for a joiner how long its task still has; nil: it is the first.
--- `fresh`: tasks of this batch, whose slots are not written yet. What was sent again under its id finds itself.
-local function recognize(id, asked, route, now, fresh)
+-- What was sent again under its id finds itself.
+local function recognize(id, asked, route, now)
   local key = record_key(record_of(id))
+  if fresh[key] then return join_fresh(fresh[key], id, asked, now) end
   local r = call('HMGET', key, 'fingerprint', 'task', 'deadline', 'accepted', id)
   local fingerprint, task, deadline, accepted, named = r[1], r[2], r[3], r[4], r[5]
   if fingerprint and fingerprint ~= asked.fingerprint then return 'KEY_REUSED' end
-  if task and not fresh[task] and not call('ZSCORE', P .. 'slots:' .. route, task) then
+  if task and not call('ZSCORE', P .. 'slots:' .. route, task) then
     settle_record(task, cmsgpack.pack({ 2, task, 'lost' }), true, function() end) -- who joined it, is asked after
     fingerprint, task = call('HGET', key, 'fingerprint'), false
   end
@@ -83,18 +95,25 @@ local function recognize(id, asked, route, now, fresh)
   end
   return 'JOINED', math.max(0, (num(deadline) or now) - now)
 end
--- Before anything else of a task is written: without its record it would be run again.
-local function remember(id, asked, deadline, now)
-  local key = record_key(record_of(id))
-  call('HSET', key, 'fingerprint', asked.fingerprint, 'accepted', asked.accepted and id or '', 'task', id,
-    'deadline', deadline, 'window', asked.window, 'retry', asked.retry, id, asked.inbox)
-  call('PEXPIRE', key, string.format('%d', 1000 * asked.window + math.max(0, deadline - now) + MOST_OVERRUN_MS))
+local function remember(id, asked, deadline)
+  fresh[record_key(record_of(id))] = {
+    task = id, fingerprint = asked.fingerprint, accepted = asked.accepted and id or '', deadline = deadline,
+    window = asked.window, retry = asked.retry, names = { id, asked.inbox },
+  }
+end
+-- After the slots, so that none names a task without one, and before anybody can claim the tasks.
+local function write_records(now)
+  for key, f in pairs(fresh) do
+    call('HSET', key, 'fingerprint', f.fingerprint, 'accepted', f.accepted, 'task', f.task, 'deadline', f.deadline,
+      'window', f.window, 'retry', f.retry, unpack(f.names))
+    call('PEXPIRE', key, string.format('%d', 1000 * f.window + math.max(0, f.deadline - now) + MOST_OVERRUN_MS))
+  end
 end
 
 -- The task that a name waits for by its record, or nil.
 local function task_of(name)
   local record = record_of(name)
-  local r = record and call('HMGET', record_key(record), 'task', name) or {}
+  local r = record and redis.pcall('HMGET', record_key(record), 'task', name) or {}
   return r[1] and (r[2] or r[1] == name) and r[1] or nil
 end
 -- Nobody waits under this name any more. Returns whether others do.
