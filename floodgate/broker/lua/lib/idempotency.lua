@@ -18,8 +18,8 @@ local function record_key(record) return P .. 'idempotency:' .. record end
 -- Returns the record while its task is this one: its fields, and who waits, by id.
 local function load_record(id)
   local record = record_of(id)
-  -- One that is settled may hold a large answer, which is not read here. `pcall`: where it has a wrong type, the answers
-  -- of others that are told in the same call are not lost with it.
+  -- One that is settled may hold a large answer, which is not read here. `pcall`: where it has a wrong type, the
+  -- answers of others that are told in the same call are not lost with it.
   if not record or redis.pcall('HGET', record_key(record), 'task') ~= id then return nil end
   local z, r, names = call('HGETALL', record_key(record)), {}, {}
   for i = 1, #z, 2 do
