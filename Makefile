@@ -39,8 +39,12 @@ dev: $(VENV)/run.stamp  ## the whole system on this machine; reloads on change, 
 
 MORE = redis_server or docker or haproxy or wrk or promtool or openssl or chromium or locust or slow
 
+# Byte code is kept, whatever the shell says: else each of the processes that tests start compiles everything anew.
+test test-all: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/dev.stamp  ## every test that needs no other program
-	@$(BIN)/python -m pytest -q -n $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist loadfile -m "not ($(MORE))"
+	@$(BIN)/python -m pytest -q -n $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist loadfile --no-loadscope-reorder \
+	  -m "not ($(MORE))"
 
 test-all: $(VENV)/dev.stamp $(VENV)/load.stamp  ## those that need a program: redis-server, docker, haproxy, wrk, promtool, openssl, chromium
 	@$(BIN)/python -m pytest -q -m "($(MORE))$(if $(WITHOUT), and not ($(WITHOUT)))"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,6 @@ from typing import Any
 from benchmarks import notes, redis_server, sampler
 from benchmarks.arrivals import Request, Stream, arrivals, write_records
 from benchmarks.openloop import Generator, generator
-from benchmarks.patient_client import PatientClient, RetryBudget
 from benchmarks.statistics import Breaches, Metric, Soundness, breaches, none_of
 from benchmarks.testbed import HOST, Setup, System, lift_file_limit, pinned, running
 from floodgate.peak.statistics import percentile, share
@@ -25,14 +25,11 @@ from floodgate.peak.statistics import percentile, share
 LEAD_S = 0.5
 """From planning a load to its first arrival."""
 METER_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An answer as `PatientClient` looks at it."""
-
-    status_code: int
-    headers: dict[str, str]
+ASKED_AGAIN = frozenset({0, 429, 502, 503, 504})
+"""Of a request that may be run twice; 0 is no answer."""
+FIRST_DELAY_S, MOST_DELAY_S = 0.5, 30.0
+SPREAD = 0.1
+"""Many clients are given the same second; each comes up to a tenth later."""
 
 
 @dataclass(slots=True)
@@ -86,25 +83,16 @@ class LoadRun:
         """Waits until `at_s` of the current load."""
         await asyncio.sleep(max(0.0, self.start_s + at_s - time.monotonic()))
 
-    async def ask_patiently(self, request: Request, retries: int, chance: Any) -> Request:
+    async def ask_patiently(self, request: Request, retries: int, chance: random.Random) -> Request:
         """Asks as a client worth copying does; every attempt is a request of its own. The last is returned."""
-        attempts: list[Request] = []
-
-        async def send() -> Seen:
-            again = request if not attempts else _next(attempts[-1])
-            if attempts:
-                self.requests.append(again)
-            attempts.append(again)
-            await self.generator.ask(again)
-            if again.status == 0:
-                raise TimeoutError(again.reason)
-            headers = {} if math.isnan(again.retry_after_s) else {"retry-after": f"{again.retry_after_s:g}"}
-            return Seen(again.status, headers)
-
-        client = PatientClient(retries=retries, budget=RetryBudget(), chance=chance)
-        with contextlib.suppress(TimeoutError):
-            await client.ask(send)
-        return attempts[-1]
+        for attempt in range(retries + 1):
+            await self.generator.ask(request)
+            if attempt == retries or request.status not in ASKED_AGAIN:
+                break
+            await asyncio.sleep(wait_s(attempt, request.retry_after_s, chance))
+            request = _next(request)
+            self.requests.append(request)
+        return request
 
     def soundness(
         self,
@@ -169,6 +157,16 @@ async def load_run(setup: Setup, directory: Path, seed: int, patience_s: float) 
                 yield run
             finally:
                 write_records(directory / "requests.csv", run.requests, run.origin_s)
+
+
+def wait_s(attempt: int, retry_after_s: float, chance: random.Random) -> float:
+    """Returns how long to wait after an attempt, the first being 0: what the server named, else a back-off.
+
+    The back-off has "full jitter": anything from 0 to a limit that doubles.
+    """
+    if math.isnan(retry_after_s):
+        return chance.uniform(0, min(MOST_DELAY_S, FIRST_DELAY_S * 2**attempt))
+    return retry_after_s * chance.uniform(1, 1 + SPREAD)
 
 
 def _next(request: Request) -> Request:

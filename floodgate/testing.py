@@ -38,8 +38,8 @@ from floodgate.worker.runtime import WorkerRuntime
 
 __all__ = ["System", "SystemFactory", "Worker", "floodgate", "namespace", "redis_url", "server"]
 
-LEASE_S = 0.5
-"""Short, so that a test waits little for the tasks of a lost worker."""
+LEASE_S = 1.0
+"""Short, so that a test waits little for the tasks of a lost worker; shorter, a busy machine would lose its own."""
 DRAIN_S = 3.0
 """How long a test waits at its end for handlers that still run."""
 LONGEST_DRAIN_S = 3600

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntEnum
 
-from floodgate.broker.commands import BatchReply, Call
+from floodgate.broker.commands import Call
 from floodgate.broker.decoding import code_of, numbers
 from floodgate.broker.keys import Keys
 from floodgate.broker.scripts import SCRIPTS
@@ -31,11 +31,10 @@ class CancelCode(IntEnum):
     REMOVED_AFTER_START = 3  # before it ran again: it may have had an effect
 
 
-def cancel(keys: Keys, ids: Sequence[str], mode: CancelMode = CancelMode.LEFT) -> Call[BatchReply[CancelCode]]:
+def cancel(keys: Keys, ids: Sequence[str], mode: CancelMode = CancelMode.LEFT) -> Call[tuple[CancelCode, ...]]:
     """Say that nobody waits for these tasks any more, or what else `mode` means."""
 
-    def read(reply: object) -> BatchReply[CancelCode]:
-        now_ms, malformed, *given = numbers(reply, 2, len(ids))
-        return BatchReply(now_ms, malformed, tuple(code_of(CancelCode, value) for value in given))
+    def read(reply: object) -> tuple[CancelCode, ...]:
+        return tuple(code_of(CancelCode, value) for value in numbers(reply, 0, len(ids)))
 
     return Call(SCRIPTS["cancel"], keys.prefix, (mode.value, *ids), read)

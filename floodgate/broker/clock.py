@@ -1,8 +1,8 @@
-"""Redis's time as this process estimates it; never ahead of the server.
+"""Estimates the time of Redis in this process; never ahead of the server.
 
-Pure: the one who receives a reply says when; the monotonic clock is handed in.
-Every deadline of the queue is in this time, so a call that executes late, from a
-frozen server or a dead socket, does nothing.
+Every deadline of the queue and every `valid_until` is in this time, so that a call that
+executes late, on a frozen server or from a dead socket, does nothing. Pure: whoever
+receives a reply says when, and the monotonic clock is passed in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ _REPLIES = 16
 
 
 class RedisClock:
-    """The greatest of the last offsets: the reply that travelled fastest tells the time best."""
+    """Takes the greatest of the last offsets.
+
+    A reply says what the time was when it left the server, so each offset is too small by the
+    time that the reply travelled: the greatest is nearest, and none is ahead.
+    """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic

@@ -109,7 +109,6 @@ class AdmitReply:
 
     now_ms: int
     stale: bool
-    malformed: int
     results: tuple[AdmitResult, ...]
 
 
@@ -166,19 +165,17 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class BatchReply(Generic[T]):
-    """One result per item; of `complete` and `release`, whether the lease was there, so that the item counted."""
+    """One result per item; of `complete`, whether the lease was there, so that the item counted."""
 
     now_ms: int
-    malformed: int
     results: tuple[T, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RenewReply:
-    """`cancelled` leases run for nobody; `joined`: the consumer was not registered on every lane before."""
+    """`cancelled` leases run for nobody; `joined`: a lane did not know the consumer, or nobody its release."""
 
     now_ms: int
-    malformed: int
     joined: bool
     gone: tuple[str, ...]
     cancelled: tuple[str, ...]
@@ -188,7 +185,6 @@ class RenewReply:
 class PollReply:
     """`result` is there when the task has ended."""
 
-    now_ms: int
     progress: Progress
     result: bytes
 
@@ -197,7 +193,6 @@ class PollReply:
 class ReapReply:
     """`ran`: false when another process reaped a moment ago; `more`: reap again at once."""
 
-    now_ms: int
     ran: bool
     ended: int
     expired: int
@@ -224,17 +219,17 @@ def declare(
     started_ms: int,
     limits: Mapping[str, tuple[int, int]],
     lanes: Collection[str],
-    contract: str | None = None,
+    release: str | None = None,
     digests: Mapping[str, str] = {},
 ) -> Call[int]:
-    """Declare routes and lanes; a worker also its `contract` with the digest of each route.
+    """Declare routes and lanes; a worker also its `release` with the digest of each route.
 
     `limits` is route to `max_concurrency` and `max_running` (0: none). Reads as now_ms.
     """
     listed = " ".join(f"{route}={digest}" for route, digest in sorted(digests.items()))
     routes: list[Argument] = [part for route, (most, running) in limits.items() for part in (route, most, running)]
-    args = (started_ms, contract or "", listed, len(limits), *routes, *lanes)
-    return Call(SCRIPTS["declare"], keys.prefix, args, lambda reply: numbers(reply, 2)[0])
+    args = (started_ms, release or "", listed, len(limits), *routes, *lanes)
+    return Call(SCRIPTS["declare"], keys.prefix, args, lambda reply: numbers(reply, 1)[0])
 
 
 def admit(
@@ -264,11 +259,11 @@ def admit(
     args += asked
 
     def read(reply: object) -> AdmitReply:
-        now_ms, stale, malformed, *given = numbers(reply, 3)
+        now_ms, stale, *given = numbers(reply, 2)
         if not stale and len(given) != 4 * len(requests):
             raise DecodeError("admit answered other requests")
         results = [AdmitResult(code_of(AdmitCode, given[i]), *given[i + 1 : i + 4]) for i in range(0, len(given), 4)]
-        return AdmitReply(now_ms, stale == 1, malformed, tuple(results))
+        return AdmitReply(now_ms, stale == 1, tuple(results))
 
     return Call(SCRIPTS["admit"], keys.prefix, tuple(args), read)
 
@@ -299,7 +294,12 @@ def claim(
 def complete(keys: Keys, reports: Sequence[Completion]) -> Call[BatchReply[bool]]:
     """End runs with their replies; may be repeated blindly."""
     args = _all(_COMPLETION, reports)
-    return Call(SCRIPTS["complete"], keys.prefix, args, _batch(len(reports), lambda held: held == 1))
+
+    def read(reply: object) -> BatchReply[bool]:
+        now_ms, *held = numbers(reply, 1, len(reports))
+        return BatchReply(now_ms, tuple(one == 1 for one in held))
+
+    return Call(SCRIPTS["complete"], keys.prefix, args, read)
 
 
 def renew(
@@ -316,9 +316,9 @@ def renew(
     args: tuple[Argument, ...] = (consumer, register_ms, lease_ms, len(lanes), *lanes, *pairs)
 
     def read(reply: object) -> RenewReply:
-        *first, gone, cancelled = list_of(reply, 5, 5)
-        now_ms, malformed, joined = numbers(first, 3)
-        return RenewReply(now_ms, malformed, joined == 1, texts(gone), texts(cancelled))
+        *first, gone, cancelled = list_of(reply, 4, 4)
+        now_ms, joined = numbers(first, 2)
+        return RenewReply(now_ms, joined == 1, texts(gone), texts(cancelled))
 
     return Call(SCRIPTS["renew"], keys.prefix, args, read)
 
@@ -327,33 +327,35 @@ def poll(keys: Keys, id: str) -> Call[PollReply]:
     """Ask how far a task is that nobody waits for on a connection, and for its result."""
 
     def read(reply: object) -> PollReply:
-        *first, result = list_of(reply, 3, 3)
-        now_ms, progress = numbers(first, 2)
+        progress, result = list_of(reply, 2, 2)
+        (code,) = numbers([progress], 1)
         if not isinstance(result, bytes):
             raise DecodeError("a result that is no text")
-        return PollReply(now_ms, code_of(Progress, progress), result)
+        return PollReply(code_of(Progress, code), result)
 
     return Call(SCRIPTS["poll"], keys.prefix, (id,), read)
 
 
 def discard(keys: Keys, task_id: str) -> Call[bool]:
     """Delete a kept result; reads as whether it was there."""
-    return Call(SCRIPTS["discard"], keys.prefix, (task_id,), lambda reply: numbers(reply, 2, 0)[1] == 1)
+    return Call(SCRIPTS["discard"], keys.prefix, (task_id,), lambda reply: numbers(reply, 1, 0) == [1])
 
 
-def release(keys: Keys, items: Sequence[Released]) -> Call[BatchReply[bool]]:
-    """Give back what a draining worker holds."""
-    args = _all(_RELEASED, items)
-    return Call(SCRIPTS["release"], keys.prefix, args, _batch(len(items), lambda held: held == 1))
+def release(keys: Keys, items: Sequence[Released]) -> Call[tuple[bool, ...]]:
+    """Give back what a draining worker holds; reads as whether each lease was there."""
+
+    def read(reply: object) -> tuple[bool, ...]:
+        return tuple(held == 1 for held in numbers(reply, 0, len(items)))
+
+    return Call(SCRIPTS["release"], keys.prefix, _all(_RELEASED, items), read)
 
 
 def reclaim(keys: Keys, *, consumer: str, last_serial: int, known: Collection[str]) -> Call[BatchReply[str]]:
     """Take back every lease of `consumer` that is not `known` to it; reads as those."""
 
     def read(reply: object) -> BatchReply[str]:
-        *first, gone = list_of(reply, 3, 3)
-        now_ms, malformed = numbers(first, 2)
-        return BatchReply(now_ms, malformed, texts(gone))
+        *first, gone = list_of(reply, 2, 2)
+        return BatchReply(numbers(first, 1)[0], texts(gone))
 
     return Call(SCRIPTS["reclaim"], keys.prefix, (consumer, last_serial, *known), read)
 
@@ -374,19 +376,11 @@ def reap(
     """
 
     def read(reply: object) -> ReapReply:
-        now_ms, ran, ended, expired, orphans, malformed, more = numbers(reply, 7, 0)
-        return ReapReply(now_ms, ran == 1, ended, expired, orphans, malformed, more == 1)
+        ran, ended, expired, orphans, malformed, more = numbers(reply, 6, 0)
+        return ReapReply(ran == 1, ended, expired, orphans, malformed, more == 1)
 
     args = (lease_ms, period_ms, batch, max(1, dead_bytes // LETTER_BYTES), gateway)
     return Call(SCRIPTS["reap"], keys.prefix, args, read)
-
-
-def _batch(count: int, read: Callable[[int], T]) -> Callable[[object], BatchReply[T]]:
-    def read_all(reply: object) -> BatchReply[T]:
-        now_ms, malformed, *given = numbers(reply, 2, count)
-        return BatchReply(now_ms, malformed, tuple(map(read, given)))
-
-    return read_all
 
 
 def _claimed(parts: Sequence[object]) -> Iterator[Claimed]:

@@ -14,13 +14,13 @@ from floodgate.errors import DecodeError
 C = TypeVar("C", bound=IntEnum)
 
 
-def read_contracts(stored: Mapping[bytes, bytes]) -> dict[str, dict[str, str]]:
-    """Read the hash `contracts`: contract → route → digest; what is malformed is left out."""
+def read_releases(stored: Mapping[bytes, bytes]) -> dict[str, dict[str, str]]:
+    """Read the hash `releases`: release → route → digest; what is malformed is left out."""
     return {
-        contract.decode(errors="replace"): dict(
+        release.decode(errors="replace"): dict(
             pair.split("=", 1) for pair in text.decode(errors="replace").split(" ") if "=" in pair
         )
-        for contract, text in stored.items()
+        for release, text in stored.items()
     }
 
 

@@ -1,7 +1,7 @@
-"""Whether a full Redis throws keys away, which loses tasks and answers that were promised.
+"""Looks at every connect whether Redis evicts keys when it is full, which loses tasks and answers that were promised.
 
-Asked at every connect, by INFO: managed services refuse CONFIG. Owns what follows
-from it for a process's readiness; must not know how that is shown.
+Asks by INFO, since managed services refuse CONFIG. Owns what follows for a process's
+readiness; must not know how that is shown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SAFE = "noeviction"
 
 
 class Eviction:
-    """What one process knows of it. `tell` is given whether the server evicts, at every look."""
+    """Knows for one process whether its server evicts keys. `tell` is given that at every look."""
 
     def __init__(self, is_allowed: bool, tell: Callable[[bool], None], log: logging.Logger) -> None:
         self._is_allowed = is_allowed
@@ -29,7 +29,7 @@ class Eviction:
 
     async def look(self, pipeline: Pipeline) -> None:
         """Look at the server of a connection; raises `Unavailable`."""
-        (reply,) = await pipeline.exchange([("INFO", "memory")], CALL_S)
+        (reply,) = await pipeline.execute([("INFO", "memory")], CALL_S)
         figures = _figures(reply)
         if "maxmemory_policy" not in figures:
             if not self._said_unknown:

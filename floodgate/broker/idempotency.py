@@ -57,8 +57,8 @@ def recall(keys: Keys, record: str) -> Call[RecallReply]:
     """Ask for the answer that is kept; it may be large, so `admit` only says that it is there."""
 
     def read(reply: object) -> RecallReply:
-        *first, accepted, answer = list_of(reply, 4, 4)
-        _, kept = numbers(first, 2)
+        *first, accepted, answer = list_of(reply, 3, 3)
+        (kept,) = numbers(first, 1)
         if not (isinstance(accepted, bytes) and isinstance(answer, bytes)):
             raise DecodeError("a kept answer that is no text")
         return RecallReply(accepted.decode("ascii", "replace"), answer if kept and not accepted else None)

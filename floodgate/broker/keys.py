@@ -72,8 +72,8 @@ CATALOGUE = (
         "lane → concurrency of its live consumers, the same by group, rates of its routes",
         "reap, with the lane's last consumer",
     ),
-    KeyPattern("contracts", "", "hash", "contract → its routes' digests", "reap, when unserved and without tasks"),
-    KeyPattern("unserved", "", "zset", "contract that nobody serves → since when", "reap, with the contract"),
+    KeyPattern("releases", "", "hash", "release → its routes' digests", "reap, when unserved and without tasks"),
+    KeyPattern("unserved", "", "zset", "release that nobody serves → since when", "reap, with the release"),
     KeyPattern("control", "consumer", "list", "ids to stop, or leave", "time", CONTROL_S),
     KeyPattern("clock", "pool", "zset", "flow → finish tag; '' → virtual time", "reap, when nothing waits"),
     KeyPattern("inbox", "process", "stream", "replies, field r", "time", INBOX_S),
@@ -154,8 +154,8 @@ class Keys:
     def inbox(self, process: str) -> str:
         return self.of("inbox", process)
 
-    def contracts(self) -> str:
-        return self.of("contracts")
+    def releases(self) -> str:
+        return self.of("releases")
 
     def lanes(self) -> str:
         return self.of("lanes")
@@ -179,9 +179,9 @@ class Keys:
         return self.of("stamp")
 
 
-def lane_of(contract: str, kind: str, level: int) -> str:
+def lane_of(release: str, kind: str, level: int) -> str:
     """Return the lane of a handler; `kind` is 'a' or 's'."""
-    return f"{contract}:{kind}:{level}"
+    return f"{release}:{kind}:{level}"
 
 
 def group_of(lanes: Iterable[str]) -> str:

@@ -1,9 +1,9 @@
-"""One lean connection of a hot loop: written packed, read in order.
+"""Sends the commands of a hot loop on one connection of its own, packed into one write, and reads the replies in order.
 
-Opened by redis-py, so TLS, authentication and Sentinel are its business; what
-comes after the handshake is read by a protocol of our own. The only module that
-reads raw replies. One owner at a time; an exchange that timed out or was
-cancelled leaves the stream out of step, so it closes the connection.
+redis-py opens it, and so cares for TLS, authentication and Sentinel; what comes after
+the handshake is read by a protocol of our own. The only module that reads raw replies.
+It has one user at a time. Whoever times out or is cancelled leaves replies under way,
+which the next one would take for its own, so the connection is closed then.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Pipeline:
             await connection.disconnect(nowait=True)
             await self._pool.release(connection)
 
-    async def exchange(self, commands: Sequence[Command], timeout_s: float) -> list[object]:
+    async def execute(self, commands: Sequence[Command], timeout_s: float) -> list[object]:
         """Write all commands at once, return a reply or an error *value* for each.
 
         A connection that was cut while it was idle is opened anew before. A
@@ -85,7 +85,7 @@ class Pipeline:
             raise Unavailable("Redis does not answer (the connection broke while it was opened)")
         try:
             with redis_errors():
-                replies = await stream.exchange(_packed(commands), len(commands), timeout_s)
+                replies = await stream.execute(_packed(commands), len(commands), timeout_s)
         except BaseException:
             await self.close()
             raise
@@ -98,13 +98,13 @@ class Pipeline:
 
     async def run(self, call: Call[T], timeout_s: float) -> T:
         """Make one script call; raises `Unavailable`, `StoreFull`, `DecodeError`."""
-        (reply,) = await self.exchange([call.evalsha], timeout_s)
+        (reply,) = await self.execute([call.evalsha], timeout_s)
         return await self.result(call, reply, timeout_s)
 
     async def result(self, call: Call[T], reply: object, timeout_s: float) -> T:
-        """Read the reply of a call sent with `exchange`; a script that Redis forgot is loaded and called again."""
+        """Read the reply of a call sent with `execute`; a script that Redis forgot is loaded and called again."""
         if isinstance(reply, NoScriptError):
-            _, reply = await self.exchange([("SCRIPT", "LOAD", call.script.text), call.evalsha], timeout_s)
+            _, reply = await self.execute([("SCRIPT", "LOAD", call.script.text), call.evalsha], timeout_s)
         if isinstance(reply, Exception):
             if not isinstance(reply, OutOfMemoryError):
                 await self.close()
@@ -114,7 +114,7 @@ class Pipeline:
 
 
 class ReplyProtocol(asyncio.Protocol):
-    """Takes over the transport of an open connection and collects the replies of one exchange at a time.
+    """Takes over the transport of an open connection and collects the replies of one `execute` at a time.
 
     A connection that the other side closed or reset is known at once, without a
     read. redis-py has no public way to its transport; `test_wire.py` fails where an upgrade moves it.
@@ -132,7 +132,7 @@ class ReplyProtocol(asyncio.Protocol):
         self._transport.set_protocol(self)
         self._transport.resume_reading()  # redis-py's reader may have paused it
 
-    async def exchange(self, data: bytes, count: int, timeout_s: float) -> list[object]:
+    async def execute(self, data: bytes, count: int, timeout_s: float) -> list[object]:
         """Write, and return `count` replies; raises `OSError`, `TimeoutError`."""
         if self.cut:
             raise ConnectionResetError("the connection was closed")

@@ -25,6 +25,7 @@ _ENGINE_PREFIXES = ("/-/", "/tasks/")
 _FASTAPI_PATHS = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
 """Routed before all others: a handler of that path would never be called."""
 _BODILESS = frozenset({204, 205, 304})
+_COUNT = "a whole number, at least 1"
 
 
 def build_registry(declarations: Iterable[Declaration], timeout_s: float) -> Registry:
@@ -97,17 +98,24 @@ def _check_values(declaration: Declaration) -> None:
         )
     if not isinstance(method, str) or method.upper() not in METHODS:
         declaration.refuse(f"the method {method!r} must be one of {', '.join(sorted(METHODS))}")
-    if not _whole(declaration.max_concurrency) or declaration.max_concurrency < 1:
-        declaration.refuse(f"max_concurrency is {declaration.max_concurrency!r}; it must be a whole number, at least 1")
-    if declaration.attempts is not None and (not _whole(declaration.attempts) or declaration.attempts < 1):
-        declaration.refuse(f"attempts is {declaration.attempts!r}; it must be a whole number, at least 1")
-    timeout_s = declaration.timeout_s
-    if timeout_s is not None and not (_positive(timeout_s) and timeout_s < 1e6):
-        declaration.refuse(f"timeout_s is {timeout_s!r}; it must be a number of seconds above 0")
+    most, attempts, timeout_s = declaration.max_concurrency, declaration.attempts, declaration.timeout_s
+    _require(declaration, "max_concurrency", most, _is_count(most), _COUNT)
+    _require(declaration, "attempts", attempts, attempts is None or _is_count(attempts), _COUNT)
+    holds = timeout_s is None or (_positive(timeout_s) and timeout_s < 1e6)
+    _require(declaration, "timeout_s", timeout_s, holds, "a number of seconds above 0")
+
+
+def _require(declaration: Declaration, name: str, value: object, holds: bool, rule: str) -> None:
+    if not holds:
+        declaration.refuse(f"{name} is {value!r}; it must be {rule}")
 
 
 def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_count(value: int) -> bool:
+    return _whole(value) and value >= 1
 
 
 def _positive(value: object) -> bool:
@@ -130,32 +138,26 @@ def _check_level(declaration: Declaration, signature: inspect.Signature) -> None
                 f"the level function asks for {', '.join(sorted(unknown))}; "
                 f"it may take these: {', '.join(signature.parameters) or 'none'}"
             )
-    elif not _whole(level) or not 0 <= level <= MAX_LEVEL:
-        declaration.refuse(f"level is {level!r}; it must be a whole number from 0 to {MAX_LEVEL}, or a function")
+    else:
+        holds = _whole(level) and 0 <= level <= MAX_LEVEL
+        _require(declaration, "level", level, holds, f"a whole number from 0 to {MAX_LEVEL}, or a function")
 
 
 def _check_admission(declaration: Declaration) -> None:
     asked = declaration.admission
-    if asked.rate is not None and not (
-        isinstance(asked.rate, Rate)
-        and _positive(asked.rate.per_s)
-        and _positive(asked.rate.bucket)
-        and asked.rate.bucket >= 1
-    ):
-        declaration.refuse(f"rate is {asked.rate!r}; write rate=Rate(bucket=100, per_s=50), a bucket of at least 1")
-    if not (asked.priority is None or callable(asked.priority) or asked.priority in WEIGHTS):
-        declaration.refuse(
-            f"priority is {asked.priority!r}; it must be one of {', '.join(WEIGHTS)}, or a function of Head"
-        )
-    if not (asked.tenant is None or callable(asked.tenant) or (isinstance(asked.tenant, str) and asked.tenant)):
-        declaration.refuse(
-            f"tenant is {asked.tenant!r}; it must be a text, or a function of Head that returns one or None"
-        )
-    most = asked.max_running
-    if most is not None and not (_whole(most) and most >= 1):
-        declaration.refuse(f"max_running is {most!r}; it must be a whole number, at least 1")
-    if asked.async_timeout_s is not None and not (_positive(asked.async_timeout_s) and asked.async_timeout_s <= 7000):
-        declaration.refuse(f"async_timeout_s is {asked.async_timeout_s!r}; it must be a number of seconds up to 7000")
+    rate, priority, tenant = asked.rate, asked.priority, asked.tenant
+    most, async_s = asked.max_running, asked.async_timeout_s
+    holds = rate is None or (
+        isinstance(rate, Rate) and _positive(rate.per_s) and _positive(rate.bucket) and rate.bucket >= 1
+    )
+    _require(declaration, "rate", rate, holds, "written as Rate(bucket=100, per_s=50), with a bucket of at least 1")
+    holds = priority is None or callable(priority) or priority in WEIGHTS
+    _require(declaration, "priority", priority, holds, f"one of {', '.join(WEIGHTS)}, or a function of Head")
+    holds = tenant is None or callable(tenant) or (isinstance(tenant, str) and tenant != "")
+    _require(declaration, "tenant", tenant, holds, "a text, or a function of Head that returns one or None")
+    _require(declaration, "max_running", most, most is None or _is_count(most), _COUNT)
+    holds = async_s is None or (_positive(async_s) and async_s <= 7000)
+    _require(declaration, "async_timeout_s", async_s, holds, "a number of seconds up to 7000")
 
 
 def _idempotency(declaration: Declaration, method: str) -> Idempotency | None:
@@ -170,12 +172,12 @@ def _idempotency(declaration: Declaration, method: str) -> Idempotency | None:
 
 def _check_presentation(declaration: Declaration, signature: HandlerSignature) -> None:
     shown = declaration.presentation
-    if not _whole(shown.status_code) or not 200 <= shown.status_code <= 599:
-        declaration.refuse(f"status_code is {shown.status_code!r}; it must be a whole number from 200 to 599")
+    holds = _whole(shown.status_code) and 200 <= shown.status_code <= 599
+    _require(declaration, "status_code", shown.status_code, holds, "a whole number from 200 to 599")
     if shown.status_code in _BODILESS and signature.result not in (inspect.Signature.empty, None, type(None)):
         declaration.refuse(f"a {shown.status_code} has no body; annotate the function `-> None`")
-    if shown.media_type is not None and not isinstance(shown.media_type, str):
-        declaration.refuse(f"media_type is {shown.media_type!r}; it must be text like 'image/png'")
+    holds = shown.media_type is None or isinstance(shown.media_type, str)
+    _require(declaration, "media_type", shown.media_type, holds, "text like 'image/png'")
     raw = signature.result in (bytes, str)
     if shown.media_type is not None and not is_json(shown.media_type) and not raw:
         declaration.refuse(f"with media_type={shown.media_type!r} the function returns bytes or str; annotate it so")
@@ -183,8 +185,8 @@ def _check_presentation(declaration: Declaration, signature: HandlerSignature) -
         declaration.refuse(
             "a result of bytes needs a media_type that says what it is, e.g. media_type='application/octet-stream'"
         )
-    if not isinstance(shown.tags, list | tuple) or not all(isinstance(tag, str) for tag in shown.tags):
-        declaration.refuse(f"tags is {shown.tags!r}; it must be a list of texts")
+    holds = isinstance(shown.tags, list | tuple) and all(isinstance(tag, str) for tag in shown.tags)
+    _require(declaration, "tags", shown.tags, holds, "a list of texts")
     _check_examples(declaration, shown.examples, signature.parameters)
 
 

@@ -62,7 +62,8 @@ def inspect_handler(declaration: Declaration, path_names: Sequence[str]) -> Hand
     kept = [p for p in signature.parameters.values() if p.name not in resources and p.name not in context_names]
     for parameter in kept:
         _check_parameter(declaration, parameter)
-    filled = {name for parameter in kept for name in (parameter.name, *_aliases(parameter))}
+    filled = {parameter.name for parameter in kept}
+    filled |= {m.alias for parameter in kept for m in markers_of(parameter) if isinstance(m, FieldInfo) and m.alias}
     for name in path_names:
         if not name.isidentifier():
             declaration.refuse(f"the path has {{{name}}}, and what stands in braces is spelled like a variable")
@@ -71,7 +72,11 @@ def inspect_handler(declaration: Declaration, path_names: Sequence[str]) -> Hand
                 f"the path has {{{name}}}, the function has no such parameter; add one, or take it out of the path"
             )
     for resource in resources.values():
-        _check_needs(declaration, resource)
+        if not isinstance(resource.factory, str):  # what is named is imported by workers only
+            try:
+                needs_of(resource.factory)
+            except (ConfigurationError, NameError) as error:
+                declaration.refuse(str(error))
     _refuse_foreign(declaration, "its result", signature.return_annotation)
     return HandlerSignature(
         kind="a" if inspect.iscoroutinefunction(declaration.function) else "s",
@@ -137,14 +142,6 @@ def _check_parameter(declaration: Declaration, parameter: inspect.Parameter) -> 
         _refuse_class(declaration, repr(parameter.name), type(marker))
 
 
-def _check_needs(declaration: Declaration, resource: Resource) -> None:
-    if not isinstance(resource.factory, str):  # what is named is imported by workers only
-        try:
-            needs_of(resource.factory)
-        except (ConfigurationError, NameError) as error:
-            declaration.refuse(str(error))
-
-
 def _refuse_foreign(declaration: Declaration, where: str, annotation: Any) -> None:
     for part in _parts(annotation):
         if isinstance(part, type):
@@ -163,11 +160,6 @@ def _parts(annotation: Any) -> Iterator[Any]:
     yield annotation
     for argument in get_args(annotation):
         yield from _parts(argument)
-
-
-def _aliases(parameter: inspect.Parameter) -> list[str]:
-    aliases = (getattr(marker, "alias", None) for marker in markers_of(parameter))
-    return [alias for alias in aliases if isinstance(alias, str)]
 
 
 def _unwrapped(annotation: Any) -> Any:

@@ -13,12 +13,11 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from floodgate.broker.clock import RedisClock
 from floodgate.broker.commands import (
     AdmissionClass,
     AdmitCode,
@@ -29,16 +28,16 @@ from floodgate.broker.commands import (
     admit,
 )
 from floodgate.broker.envelopes import join_task, pack_header
-from floodgate.broker.keys import Keys, flow_of
+from floodgate.broker.keys import flow_of
 from floodgate.broker.pipeline import Pipeline
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError, StoreFull, Unavailable
 from floodgate.gateway.cancellation import CancelBatcher
+from floodgate.gateway.context import GatewayContext
 from floodgate.gateway.idempotency import KeptAnswers, admit_key
 from floodgate.gateway.metrics import GatewayMetrics
 from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, lost
 from floodgate.gateway.payload import Payload
-from floodgate.gateway.rate_limit import RateLimiter
 from floodgate.gateway.request_options import RequestOptions
 from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.logs import fields
@@ -128,27 +127,20 @@ class AdmissionBatcher:
 
     def __init__(
         self,
+        context: GatewayContext,
         pipeline: Pipeline,
-        keys: Keys,
-        clock: RedisClock,
         directory: WorkerDirectory,
-        inbox: str,
-        cancels: CancelBatcher,
-        rate_limiter: RateLimiter,
-        result_ttl_s: int,
         kept_answers: KeptAnswers,
-        metrics: GatewayMetrics,
+        cancels: CancelBatcher,
     ) -> None:
+        self._context = context
+        self._clock = context.clock
+        self._metrics = context.metrics
+        self._inbox = context.process
         self._pipeline = pipeline
-        self._keys = keys
-        self._clock = clock
         self._directory = directory
-        self._inbox = inbox
         self._cancels = cancels
-        self._rate_limiter = rate_limiter
-        self._result_ttl_s = result_ttl_s
         self._kept_answers = kept_answers
-        self._metrics = metrics
         self._has_keys = False
         """The batch that is sent has a request with an `Idempotency-Key`."""
         self._again: deque[PendingRequest] = deque()
@@ -223,13 +215,17 @@ class AdmissionBatcher:
 
     def _set_away(self) -> None:
         self._is_away = True
-        self._refuse_all()
+        self._refuse(self._local)
+        self._local.clear()
+        self._some.clear()
 
     def _batch(self) -> list[tuple[PendingRequest, AdmitRequest]]:
         batch: list[tuple[PendingRequest, AdmitRequest]] = []
         size = 0
         self._has_keys = False
-        self._refuse_old()
+        oldest_s = time.monotonic() - MOST_WAIT_S
+        while self._local and self._local[0].arrived_s < oldest_s:
+            self._refuse([self._local.popleft()])
         if self._again:
             size = self._take_again(batch)
         while self._local and len(batch) < BATCH_TASKS and size < BATCH_BYTES:
@@ -256,7 +252,7 @@ class AdmissionBatcher:
         if options.record:  # one key is one request: the rest of its options is what others have as well
             self._has_keys, options = True, replace(options, record="")
         pending.lane = self._directory.lane(handler, payload.level)
-        inbox = f"={self._result_ttl_s}={self._inbox}" if options.async_response else self._inbox
+        inbox = f"={self._context.settings.result_ttl_s}={self._inbox}" if options.async_response else self._inbox
         kind, header = _constant(handler.route, handler.attempts, pending.lane, inbox, options)
         deadline_ms = self._clock.at_ms(pending.deadline_s)
         blob = join_task(
@@ -278,17 +274,17 @@ class AdmissionBatcher:
             pending.stage, pending.asked_s = Stage.SENT, sent_s
         valid_until_ms = self._clock.now_ms() + round(VALID_S * 1000)
         call = admit(
-            self._keys,
+            self._context.keys,
             valid_until_ms=valid_until_ms,
             requests=[admission for _, admission in batch],
-            suppressed=self._rate_limiter.take_suppressed({pending.handler.route for pending, _ in batch}),
+            suppressed=self._context.rate_limiter.take_suppressed({pending.handler.route for pending, _ in batch}),
             keyed=self._keys_of(batch) if self._has_keys else (),
         )
         try:
             reply = await self._pipeline.run(call, CALL_S)
         except StoreFull:
             self._metrics.admits.failed()
-            self._refuse(batch, Failure.UNAVAILABLE)
+            self._refuse([pending for pending, _ in batch])
         except Unavailable as error:
             self._metrics.admits.failed()
             # It may have been admitted, so it is neither sent again nor refused: the reconciler finds out which.
@@ -311,7 +307,7 @@ class AdmissionBatcher:
     def _settle(self, batch: list[tuple[PendingRequest, AdmitRequest]], reply: AdmitReply) -> None:
         self._clock.observe(reply.now_ms)
         if reply.stale:  # it ran past its `valid_until`, and has changed nothing
-            self._refuse(batch, Failure.UNAVAILABLE)
+            self._refuse([pending for pending, _ in batch])
             return
         for (pending, _), result in zip(batch, reply.results, strict=True):
             if result.code is AdmitCode.ADMITTED:
@@ -328,16 +324,17 @@ class AdmissionBatcher:
                 pending.settle(answer)
                 if result.code is AdmitCode.NO_WORKER and self._directory.serves(pending.lane):
                     self.doubts_declaration = True
-                self._rate_limiter.cache(
+                self._context.rate_limiter.cache(
                     pending.handler.route, pending.payload.options, answer, result.remember_ms / 1000
                 )
 
     def _keys_of(self, batch: list[tuple[PendingRequest, AdmitRequest]]) -> list[tuple[Argument, ...]]:
+        results_full = self._context.rate_limiter.results_full
         found = []
         for place, (pending, _) in enumerate(batch):
             declared, payload = pending.handler.idempotency, pending.payload
             if payload.options.record and declared is not None:
-                full = self._kept_answers.full or (payload.options.async_response and self._rate_limiter.results_full)
+                full = self._kept_answers.full or (payload.options.async_response and results_full)
                 found.append(admit_key(declared, payload, self._inbox, full).arguments(place))
         return found
 
@@ -369,20 +366,11 @@ class AdmissionBatcher:
         else:  # the earlier of both deadlines
             self._loop.call_later(result.wait_ms / 1000, _expire, pending.answer)
 
-    def _refuse(self, batch: list[tuple[PendingRequest, AdmitRequest]], failure: Failure) -> None:
-        for pending, _ in batch:
+    def _refuse(self, requests: Iterable[PendingRequest]) -> None:
+        for pending in requests:
             # of one that was sent before, this says nothing
-            pending.settle(lost(pending.handler) if pending in self._sent_again else Outcome(failure=failure))
-
-    def _refuse_old(self) -> None:
-        oldest_s = time.monotonic() - MOST_WAIT_S
-        while self._local and self._local[0].arrived_s < oldest_s:
-            self._local.popleft().settle(Outcome(failure=Failure.UNAVAILABLE))
-
-    def _refuse_all(self) -> None:
-        while self._local:
-            self._local.popleft().settle(Outcome(failure=Failure.UNAVAILABLE))
-        self._some.clear()
+            refusal = Outcome(failure=Failure.UNAVAILABLE)
+            pending.settle(lost(pending.handler) if pending in self._sent_again else refusal)
 
 
 def _expire(answer: asyncio.Future[Outcome]) -> None:

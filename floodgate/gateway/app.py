@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 from fastapi import FastAPI, Request, Response
 from fastapi.exception_handlers import request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import iter_route_contexts
 from fastapi.security.base import SecurityBase
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
@@ -28,11 +28,12 @@ from floodgate.declare.registry import Registry
 from floodgate.errors import ConfigurationError, DeclarationError
 from floodgate.gateway import connections
 from floodgate.gateway.async_results import add_task_routes
-from floodgate.gateway.call import ERROR_HANDLERS, CallCodecs
+from floodgate.gateway.call import ANSWERED, CallCodecs, answer_error
 from floodgate.gateway.connections import LargeAnswers, return_large_blocks
 from floodgate.gateway.identity import Identify, Identity
 from floodgate.gateway.middleware import HEADER, ErrorsLast, RequestMiddleware, record_of
-from floodgate.gateway.responses import invalid, unexpected
+from floodgate.gateway.outcomes import Failure
+from floodgate.gateway.responses import invalid, problem
 from floodgate.gateway.routes import FastPath, add_routes
 from floodgate.gateway.runtime import GatewayRuntime
 from floodgate.operations import supervision
@@ -91,28 +92,21 @@ def install(
             )
     if app.middleware_stack is not None:
         raise ConfigurationError("join() came after the first request; call it in build(), before the server starts")
-    names = (name for name in (*GatewayApp.__annotations__, *vars(GatewayApp)) if not name.startswith("_"))
+    names = (name for name in GatewayApp.__annotations__ | vars(GatewayApp) if not name.startswith("_"))
     if taken := [name for name in names if hasattr(app, name)]:
         listed = ", ".join(f"app.{name}" for name in taken)
         raise ConfigurationError(f"join() needs {listed} for itself; put what is yours into app.state")
-    plain, app.router.routes[:] = list(app.router.routes), []
-    identity = Identity(identify)
-    index = add_routes(app, registry, identity, settings.body_s, security)
-    add_task_routes(app, registry)
-    own = list(app.router.routes)
-    app.router.routes.extend(plain)
     # `__call__` is looked up on the class, so the object changes its class; it stays the one the user made.
     overrides_call = type(app).__call__ is not FastAPI.__call__
     app.__class__ = type(type(app).__name__, (GatewayApp, type(app)), {})
-    innermost = Middleware(FastPath, routes=index, max_body_bytes=settings.max_body_bytes)
-    cast(GatewayApp, app).prepare(settings, registry, identity, own, innermost, overrides_call)
+    cast(GatewayApp, app).prepare(settings, registry, Identity(identify), security, overrides_call)
     return app
 
 
 class GatewayApp(FastAPI):
     """What an application becomes by `join`: it has an engine, and a drain that begins at the signal."""
 
-    engine: GatewayRuntime | None
+    engine: GatewayRuntime | None = None
     identity: Identity
     call_codecs: CallCodecs
     settings: Settings
@@ -121,24 +115,28 @@ class GatewayApp(FastAPI):
     """How long it goes on taking requests after `begin_drain`, for balancers to notice."""
     collects_by_time = True
     """It holds as many objects as requests wait: counting what is new would walk them all again and again."""
+    _leaving = False
+    """Told to leave: perhaps before there is an engine."""
+    _traced_until_s, _traced = 0.0, False
 
     def prepare(
         self,
         settings: Settings,
         registry: Registry,
         identity: Identity,
-        own_routes: Sequence[BaseRoute],
-        innermost: Middleware,
+        security: SecurityBase | None,
         overrides_call: bool,
     ) -> None:
-        """Note what the start needs; called once, by `install`."""
-        self.engine = None
+        """Put the routes in, before the user's, and note what the start needs; called once, by `install`."""
+        plain, self.router.routes[:] = list(self.router.routes), []
+        index = add_routes(self, registry, identity, settings.body_s, security)
+        add_task_routes(self, registry)
+        self._own_routes = list(self.router.routes)
+        self.router.routes.extend(plain)
+        self._innermost = Middleware(FastPath, routes=index, max_body_bytes=settings.max_body_bytes)
         self.identity, self.call_codecs = identity, CallCodecs(registry)
-        self._own_routes, self._overrides_call = own_routes, overrides_call
-        self.shutdown_delay_s = settings.shutdown_delay_s
-        self.settings, self.registry, self._innermost = settings, registry, innermost
-        self._leaving = False  # told to leave: perhaps before there is an engine
-        self._traced_until_s, self._traced = 0.0, False
+        self.settings, self.registry, self.shutdown_delay_s = settings, registry, settings.shutdown_delay_s
+        self._overrides_call = overrides_call
         self._lifespan_of_user = self.router.lifespan_context
         self.router.lifespan_context = cast(Any, GatewayApp._lifespan)
 
@@ -207,18 +205,11 @@ class GatewayApp(FastAPI):
         if 500 not in handlers:
             handlers.setdefault(Exception, _on_bug)
         given = {key for key in handlers if key is not Exception}
-        for error, handler in ERROR_HANDLERS.items():
-            if given.isdisjoint(error.__mro__):
-                handlers[error] = handler
+        handlers.update({error: answer_error for error in ANSWERED if given.isdisjoint(error.__mro__)})
 
     def check_paths(self) -> None:
         """Raise `ConfigurationError` for a user's route that one of the engine's hides: same method, same path."""
-        own = {
-            (method, _shape(route.path)): route.path
-            for route in self._own_routes
-            if isinstance(route, APIRoute)
-            for method in route.methods or ()
-        }
+        own = {(method, _shape(path)): path for method, path, _ in _methods_and_paths(self._own_routes)}
         sources = {(handler.method, handler.path): handler.source for handler in self.registry.handlers}
         theirs = [route for route in self.routes if route not in self._own_routes]
         for method, path, name in _methods_and_paths(theirs):
@@ -266,7 +257,7 @@ class GatewayApp(FastAPI):
 
 async def _on_bug(request: Request, error: Exception) -> Response:
     request_id = record_of(request.scope).request_id
-    response = unexpected(request_id)  # Starlette sends it from outside all middleware
+    response = problem(Failure.FAILED.row, request_id)  # Starlette sends it from outside all middleware
     response.headers[HEADER.decode()] = request_id
     response.headers["connection"] = "close"  # Starlette raises again, for which uvicorn closes it
     return response

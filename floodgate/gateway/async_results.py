@@ -32,7 +32,6 @@ UNKNOWN_BYTES = 64 << 20
 AT_ONCE = 16
 """Of the connections that the whole gateway shares: anybody may ask, and as often as they like."""
 _ID = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{32}(\.[0-9a-f]{32})?")
-_STATES = {Progress.UNKNOWN: None, Progress.WAITING: "waiting", Progress.RUNNING: "running"}
 
 
 class AsyncResults:
@@ -52,7 +51,13 @@ class AsyncResults:
             return None
         async with self._turn():
             found = await run(self._client, poll(self._keys, task_id))
-        return _answer(found.result) if found.progress is Progress.ENDED else _STATES[found.progress]
+        if found.progress is not Progress.ENDED:
+            return None if found.progress is Progress.UNKNOWN else found.progress.name.lower()
+        try:
+            reply = unpack_reply(found.result)
+        except DecodeError:
+            return None
+        return Outcome(reply=reply, failure=FAILURE_OF.get(reply.outcome))
 
     async def end(self, task_id: str) -> bool:
         """Cancel the task or drop its result; False when neither is there. Raises `FloodgateError`."""
@@ -60,7 +65,7 @@ class AsyncResults:
             return False
         async with self._turn():
             # In this order: a task that ends between the two calls leaves a result, which the second one drops.
-            (code,) = (await run(self._client, cancel(self._keys, [task_id], CancelMode.END))).results
+            (code,) = await run(self._client, cancel(self._keys, [task_id], CancelMode.END))
             dropped = await run(self._client, discard(self._keys, task_id))
         return code is not CancelCode.UNKNOWN or dropped
 
@@ -95,14 +100,6 @@ class AsyncResults:
         with redis_errors():
             async with asyncio.timeout(CALL_S), self._turns:
                 yield
-
-
-def _answer(stored: bytes) -> Outcome | None:
-    try:
-        reply = unpack_reply(stored)
-    except DecodeError:
-        return None
-    return Outcome(reply=reply, failure=FAILURE_OF.get(reply.outcome))
 
 
 def add_task_routes(app: FastAPI, registry: Registry) -> None:

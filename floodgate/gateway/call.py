@@ -26,20 +26,12 @@ from floodgate.declare.reply import Reply
 from floodgate.declare.typed_arguments import TYPED, TypedArguments, dependant_of
 from floodgate.errors import HTTPError
 from floodgate.gateway.dispatch import Dispatcher
-from floodgate.gateway.identity import caller_of, record_for
-from floodgate.gateway.outcomes import (
-    CallError,
-    DeadlineExceeded,
-    Failure,
-    HandlerFailed,
-    Outcome,
-)
+from floodgate.gateway.identity import OutOfTime, caller_of, record_for, within
+from floodgate.gateway.outcomes import CallError, DeadlineExceeded, Failure, HandlerFailed, Outcome
 from floodgate.gateway.payload import Payload
 from floodgate.gateway.rate_limit import RateLimited
 from floodgate.gateway.request_options import OptionsReader, RequestOptions
 from floodgate.gateway.responses import respond
-
-__all__ = ["CallCodecs", "call", "caller_of"]
 
 Result = TypeVar("Result")
 
@@ -72,16 +64,15 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
     not queued, and Starlette's `ClientDisconnect` when nobody waits any more. A body
     that the route has not read yet stays its own: until then nobody is seen leaving.
     """
-    codec = _find(function, request)
+    call_codecs: CallCodecs | None = getattr(request.app, "call_codecs", None)
+    if call_codecs is None:
+        raise LookupError("this request belongs to a mounted application; `call` works from the gateway's own routes")
+    codec = call_codecs.find(function)
     record = record_for(request)
-    limit = asyncio.timeout(codec.handler.timeout_s)
     try:
-        async with limit:
-            caller = await caller_of(request)
-    except TimeoutError:
-        if limit.expired():
-            raise DeadlineExceeded(codec.handler, Outcome(failure=Failure.DEADLINE_EXCEEDED)) from None
-        raise
+        caller = await within(codec.handler.timeout_s, caller_of(request))
+    except OutOfTime:
+        raise DeadlineExceeded(codec.handler, Outcome(failure=Failure.DEADLINE_EXCEEDED)) from None
     options = codec.options_reader.options(request, caller, honor_prefer=False)
     payload = codec.payload(arguments, record.request_id, caller, options)
     leaving = await _leaving(request)
@@ -92,16 +83,9 @@ async def call(function: Callable[..., Any], /, *, request: HTTPConnection, **ar
     by_memory = answer is not None
     if answer is None:
         answer = await dispatcher.dispatch(codec.handler, payload, leaving)
-    meter.called(answer, by_memory)
     record.note(answer)
+    meter.settled(record.outcome, by_memory, record.wait_ms, record.run_ms)
     return _result(codec, answer)
-
-
-def _find(function: Callable[..., Any], request: HTTPConnection) -> CallCodec:
-    call_codecs: CallCodecs | None = getattr(request.app, "call_codecs", None)
-    if call_codecs is None:
-        raise LookupError("this request belongs to a mounted application; `call` works from the gateway's own routes")
-    return call_codecs.find(function)
 
 
 def _result(codec: CallCodec, answer: Outcome) -> Any:
@@ -136,35 +120,18 @@ async def _never() -> Any:
     await asyncio.get_running_loop().create_future()
 
 
-async def _answer_failure(request: Request, error: Exception) -> Response:
-    assert isinstance(error, CallError | RateLimited)
-    _raise_in_a_websocket(request, error)
-    return respond(error.answer, record_for(request).request_id)
-
-
-async def _answer_leaving(request: Request, error: Exception) -> Response:
-    _raise_in_a_websocket(request, error)
-    return respond(Outcome(failure=Failure.CLIENT_LEFT), record_for(request).request_id)
-
-
-async def _answer_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPError)
-    _raise_in_a_websocket(request, error)
-    return JSONResponse({"detail": jsonable_encoder(error.detail)}, error.status, dict(error.headers))
-
-
-ERROR_HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-    CallError: _answer_failure,
-    RateLimited: _answer_failure,
-    ClientDisconnect: _answer_leaving,
-    HTTPError: _answer_http_error,
-}
-"""What a plain route does not catch becomes what a queued route answers."""
-
-
-def _raise_in_a_websocket(connection: HTTPConnection, error: Exception) -> None:
-    if isinstance(connection, WebSocket):
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Answer what a plain route did not catch as a queued route would."""
+    if isinstance(request, WebSocket):  # which has its own way to end
         raise error
+    if isinstance(error, HTTPError):
+        return JSONResponse({"detail": jsonable_encoder(error.detail)}, error.status, dict(error.headers))
+    answer = error.answer if isinstance(error, CallError | RateLimited) else Outcome(failure=Failure.CLIENT_LEFT)
+    return respond(answer, record_for(request).request_id)
+
+
+ANSWERED = (CallError, RateLimited, ClientDisconnect, HTTPError)
+"""The errors for `answer_error`."""
 
 
 class CallCodecs:

@@ -7,19 +7,16 @@ import time
 
 from floodgate.broker.cancellation import cancel
 from floodgate.broker.commands import MAX_BATCH
-from floodgate.broker.connection import Client, run
-from floodgate.broker.keys import Keys
+from floodgate.broker.connection import run
 from floodgate.errors import FloodgateError
-from floodgate.gateway.metrics import GatewayMetrics
+from floodgate.gateway.context import GatewayContext
 
 
 class CancelBatcher:
     """Takes admitted tasks that nobody waits for out of the queue."""
 
-    def __init__(self, client: Client, keys: Keys, metrics: GatewayMetrics) -> None:
-        self._client = client
-        self._keys = keys
-        self._metrics = metrics
+    def __init__(self, context: GatewayContext) -> None:
+        self._context = context
         self._ids: list[str] = []
         self._some = asyncio.Event()
 
@@ -35,10 +32,10 @@ class CancelBatcher:
             batch, self._ids = self._ids[:MAX_BATCH], self._ids[MAX_BATCH:]
             if not self._ids:
                 self._some.clear()
-            sent_s = time.monotonic()
+            sent_s, meter = time.monotonic(), self._context.metrics.cancels
             try:
-                await run(self._client, cancel(self._keys, batch))
+                await run(self._context.client, cancel(self._context.keys, batch))
             except FloodgateError:
-                self._metrics.cancels.failed()
+                meter.failed()
             else:
-                self._metrics.cancels.answered(time.monotonic() - sent_s, len(batch))
+                meter.answered(time.monotonic() - sent_s, len(batch))

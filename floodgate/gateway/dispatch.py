@@ -16,20 +16,18 @@ from typing import Any
 
 from floodgate.broker.cancellation import CancelCode, CancelMode, cancel
 from floodgate.broker.commands import AdmitCode
-from floodgate.broker.connection import Client, run
+from floodgate.broker.connection import run
 from floodgate.broker.envelopes import TaskOutcome, TaskReply
 from floodgate.broker.idempotency import id_with
-from floodgate.broker.keys import Keys
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError
 from floodgate.gateway.admission import AdmissionBatcher, PendingRequest, Stage
 from floodgate.gateway.async_results import AsyncResults
 from floodgate.gateway.cancellation import CancelBatcher
+from floodgate.gateway.context import GatewayContext
 from floodgate.gateway.idempotency import Joined, KeptAnswers, Replayed
-from floodgate.gateway.metrics import GatewayMetrics
 from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, lost
 from floodgate.gateway.payload import Payload
-from floodgate.gateway.rate_limit import RateLimiter
 from floodgate.gateway.request_options import RequestOptions
 from floodgate.gateway.worker_directory import WorkerDirectory
 
@@ -45,29 +43,24 @@ class Dispatcher:
 
     def __init__(
         self,
-        process: str,
-        client: Client,
-        keys: Keys,
+        context: GatewayContext,
         directory: WorkerDirectory,
         results: AsyncResults,
         kept_answers: KeptAnswers,
         admission: AdmissionBatcher,
         cancels: CancelBatcher,
-        rate_limiter: RateLimiter,
-        metrics: GatewayMetrics,
     ) -> None:
-        self._client = client
-        self._keys = keys
+        self._context = context
         self._directory = directory
         self._results = results
         self._kept_answers = kept_answers
         self._admission = admission
         self._cancels = cancels
-        self.rate_limiter = rate_limiter
-        self.metrics = metrics
+        self.rate_limiter = context.rate_limiter
+        self.metrics = context.metrics
         self._loop = asyncio.get_running_loop()
         self._pending: dict[str, PendingRequest] = {}
-        self._process = process
+        self._process = context.process
         self._serial = itertools.count()
         self._closed = False
 
@@ -182,15 +175,15 @@ class Dispatcher:
                 pending.moving = True
             try:
                 # What runs already is left to its worker: with `running` it would be told to stop.
-                ids = [pending.id for pending in waiting]
-                reply = await run(self._client, cancel(self._keys, ids, CancelMode.MOVE))
+                call = cancel(self._context.keys, [pending.id for pending in waiting], CancelMode.MOVE)
+                codes = await run(self._context.client, call)
             except BaseException:
                 for pending in waiting:
                     pending.moving = False
                     if pending.accept_on_admit:
                         pending.accept()
                 raise
-            for pending, code in zip(waiting, reply.results, strict=True):
+            for pending, code in zip(waiting, codes, strict=True):
                 pending.moving = False
                 if pending.stage is Stage.LOCAL:
                     continue  # told to come again meanwhile

@@ -16,14 +16,14 @@ from typing import Any
 
 from fastapi import Request
 
-from floodgate.broker.connection import Client, redis_errors, run
+from floodgate.broker.connection import redis_errors, run
 from floodgate.broker.envelopes import unpack_reply
 from floodgate.broker.idempotency import AdmitKey, recall
-from floodgate.broker.keys import Keys
 from floodgate.declare.idempotency import Idempotency
-from floodgate.declare.registry import Handler, Registry
+from floodgate.declare.registry import Handler
 from floodgate.errors import DecodeError, FloodgateError
 from floodgate.gateway.async_results import AsyncResults
+from floodgate.gateway.context import GatewayContext
 from floodgate.gateway.middleware import RequestRecord
 from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome
 from floodgate.gateway.payload import Payload
@@ -120,11 +120,11 @@ def _digest(*parts: bytes) -> str:
 class KeptAnswers:
     """Reads the kept answers, and looks whether more may be kept."""
 
-    def __init__(self, client: Client, keys: Keys, results: AsyncResults, registry: Registry) -> None:
-        self._client = client
-        self._keys = keys
+    def __init__(self, context: GatewayContext, results: AsyncResults) -> None:
+        self._client = context.client
+        self._keys = context.keys
         self._results = results
-        self._is_used = any(handler.idempotency for handler in registry.handlers)
+        self._is_used = any(handler.idempotency for handler in context.registry.handlers)
         self._turns = asyncio.Semaphore(AT_ONCE)
         self.full = False
         """Redis keeps as many answers as it may: a new key is refused."""

@@ -68,18 +68,28 @@ def record_for(request: HTTPConnection) -> RequestRecord:
     return record
 
 
-async def within(limit: asyncio.Timeout, asked: Coroutine[Any, Any, T]) -> T:
+class OutOfTime(Exception):
+    """Raised by `within` at its limit; a `TimeoutError` is of what was awaited."""
+
+
+async def within(seconds: float, asked: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine under a time limit that is set only if it waits for something: most look up a key and are done.
 
-    Setting and cancelling the timer takes 5 µs, which is more than such a look.
+    Setting and cancelling the timer takes 5 µs, which is more than such a look. Raises `OutOfTime`.
     """
     try:
         pending = asked.send(None)
     except StopIteration as ended:
         result: T = ended.value
         return result
-    async with limit:
-        return await _rest(asked, pending)
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await _rest(asked, pending)
+    except TimeoutError:
+        if limit.expired():
+            raise OutOfTime from None
+        raise
 
 
 @types.coroutine

@@ -35,7 +35,7 @@ class Inbox:
 
     def __init__(self, pipeline: Pipeline, key: str, dispatcher: Dispatcher, meter: Calls) -> None:
         self._pipeline = pipeline
-        self._key = key
+        self.key = key
         self._dispatcher = dispatcher
         self._meter = meter
         self._handled: tuple[int, int] | None = None
@@ -52,7 +52,7 @@ class Inbox:
 
     async def check(self, pipeline: Pipeline) -> None:
         """Raise `Unavailable` where nothing can be written: reading a replica raises no error, and brings nothing."""
-        (reply,) = await pipeline.exchange([("XTRIM", self._key, "MINID", "0-1")], SLACK_S)
+        (reply,) = await pipeline.execute([("XTRIM", self.key, "MINID", "0-1")], SLACK_S)
         if isinstance(reply, Exception):
             with redis_errors():
                 raise reply
@@ -74,10 +74,10 @@ class Inbox:
         commands: list[tuple[Argument, ...]] = []
         if self._handled is not None:
             ms, serial = self._handled
-            commands.append(("XTRIM", self._key, "MINID", f"{ms}-{serial + 1}"))
-        commands.append(("XREAD", "COUNT", self.count, "BLOCK", BLOCK_MS, "STREAMS", self._key, "0-0"))
+            commands.append(("XTRIM", self.key, "MINID", f"{ms}-{serial + 1}"))
+        commands.append(("XREAD", "COUNT", self.count, "BLOCK", BLOCK_MS, "STREAMS", self.key, "0-0"))
         try:
-            replies = await self._pipeline.exchange(commands, BLOCK_MS / 1000 + SLACK_S)
+            replies = await self._pipeline.execute(commands, BLOCK_MS / 1000 + SLACK_S)
         except TimedOut:
             self.read_less()
             raise

@@ -10,11 +10,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from floodgate.broker.call_metrics import Calls, Connects, Reaps
 from floodgate.declare.registry import Handler, Registry
-from floodgate.gateway.outcomes import Failure, Outcome
+from floodgate.gateway.outcomes import Failure
 from floodgate.operations.metrics import EVICTS, SECONDS, Counter, Metric, Metrics
 from floodgate.operations.metrics_files import ProcessMetrics
 
@@ -53,54 +52,18 @@ UNCLAIMED = Metric("floodgate_replies_unclaimed_total", "counter", "Replies that
 OTHER = "(other)"
 """As method and route of what is not queued; no template begins so."""
 REFUSALS = [failure for failure in Failure if failure.is_refusal]
-OUTCOMES = {
-    "done": "done",
-    "accepted": "accepted",
-    "joined": "joined",
-    "replayed": "replayed",
-    "": "rejected",
-    **{failure.label: failure.label for failure in Failure if not failure.is_refusal},
-}
+_OWN = {failure.label: failure.label for failure in Failure if not failure.is_refusal}
+OUTCOMES = {"": "rejected"} | {name: name for name in ("done", "accepted", "joined", "replayed")} | _OWN
 """How an outcome is called here; what has none never came to the queue: 401, 413, 422."""
-_DONE = "done"
-_TIMED = {"accepted", "joined", "replayed", *(f.label for f in Failure if f.row.status >= 500 and not f.is_refusal)}
-"""Outcomes beside it whose client waited for the queue, and got an answer."""
-_CLASSES = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
-_NONE = "none"
+_UNTIMED = {"", Failure.CLIENT_LEFT.label, *(f.label for f in Failure if f.row.status in (400, 422))}
+"""Outcomes whose client did not wait for the queue, or got no answer."""
 _MS = tuple(bound * 1000 for bound in SECONDS)
-
-
-class EndedRequest(Protocol):
-    """Says what has become of a request; the middleware's `RequestRecord` is one."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def outcome(self) -> str: ...
-    @property
-    def by_memory(self) -> bool:
-        """Tell whether it was refused without asking Redis."""
-
-    @property
-    def wait_ms(self) -> int: ...
-    @property
-    def run_ms(self) -> int: ...
 
 
 class RouteMetrics:
     """Counts the requests of one queued route; `ended` is called for every request, so it is written for speed."""
 
-    __slots__ = (
-        "_answered",
-        "_by_memory",
-        "_by_queue",
-        "_no_status",
-        "_offered",
-        "_refused",
-        "_run",
-        "_statuses",
-        "_wait",
-    )
+    __slots__ = ("_by_memory", "_by_queue", "_no_status", "_offered", "_run", "_statuses", "_totals", "_wait")
 
     def __init__(self, metrics: Metrics, method: str, route: str) -> None:
         self._offered = metrics.counter(OFFERED, method, route)
@@ -110,43 +73,32 @@ class RouteMetrics:
             ended | {f.label: metrics.counter(REFUSED, method, route, f.label, by) for f in REFUSALS}
             for by in ("queue", "memory")
         )
-        self._answered, self._refused = (
-            metrics.histogram(TOTAL_SECONDS, method, route, answer) for answer in ("answered", "refused")
-        )
+        answered, refused = (metrics.histogram(TOTAL_SECONDS, method, route, a) for a in ("answered", "refused"))
+        self._totals = {outcome: answered for outcome in OUTCOMES if outcome not in _UNTIMED}
+        self._totals |= {f.label: refused for f in REFUSALS}
         self._wait = metrics.histogram(WAIT_SECONDS, method, route)
         self._run = metrics.histogram(RUN_SECONDS, method, route)
 
     def offered(self) -> None:
         self._offered.value += 1
 
-    def ended(self, request: EndedRequest, total_s: float) -> None:
+    def ended(self, status: int, outcome: str, by_memory: bool, wait_ms: int, run_ms: int, total_s: float) -> None:
         """Count a request that has been answered, or that will not be."""
-        outcome = request.outcome
-        self._statuses.get(request.status // 100, self._no_status).value += 1
-        (self._by_memory if request.by_memory else self._by_queue)[outcome].value += 1
-        if outcome in OUTCOMES:
-            if outcome != _DONE and outcome not in _TIMED:
-                return
-            total = self._answered
-        else:
-            total = self._refused
-        total.counts[bisect_left(SECONDS, total_s)] += 1
-        total.sum += total_s
-        if outcome == _DONE:
-            self._ran(request.wait_ms, request.run_ms)
+        self._statuses.get(status // 100, self._no_status).value += 1
+        if (total := self._totals.get(outcome)) is not None:
+            total.counts[bisect_left(SECONDS, total_s)] += 1
+            total.sum += total_s
+        self.settled(outcome, by_memory, wait_ms, run_ms)
 
-    def called(self, answer: Outcome, by_memory: bool) -> None:
-        """Count a call from a plain route, which has no status of its own."""
-        (self._by_memory if by_memory else self._by_queue)[answer.outcome].value += 1
-        if answer.outcome == _DONE and answer.reply is not None:
-            self._ran(answer.reply.wait_ms, answer.reply.run_ms)
-
-    def _ran(self, wait_ms: int, run_ms: int) -> None:
-        wait, run = self._wait, self._run
-        wait.counts[bisect_left(_MS, wait_ms)] += 1
-        wait.sum += wait_ms / 1000
-        run.counts[bisect_left(_MS, run_ms)] += 1
-        run.sum += run_ms / 1000
+    def settled(self, outcome: str, by_memory: bool, wait_ms: int, run_ms: int) -> None:
+        """Count what became of a request, or of a call from a plain route, which has no status of its own."""
+        (self._by_memory if by_memory else self._by_queue)[outcome].value += 1
+        if outcome == "done":
+            wait, run = self._wait, self._run
+            wait.counts[bisect_left(_MS, wait_ms)] += 1
+            wait.sum += wait_ms / 1000
+            run.counts[bisect_left(_MS, run_ms)] += 1
+            run.sum += run_ms / 1000
 
 
 class GatewayMetrics:
@@ -181,5 +133,5 @@ class GatewayMetrics:
 
 
 def _statuses(metrics: Metrics, method: str, route: str) -> tuple[dict[int, Counter], Counter]:
-    counters = {first: metrics.counter(RESPONSES, method, route, label) for first, label in _CLASSES.items()}
-    return counters, metrics.counter(RESPONSES, method, route, _NONE)
+    counters = {first: metrics.counter(RESPONSES, method, route, f"{first}xx") for first in range(2, 6)}
+    return counters, metrics.counter(RESPONSES, method, route, "none")

@@ -60,10 +60,6 @@ class RequestRecord:
     """It was refused here, without asking Redis."""
     meter: RouteMetrics | None = None
 
-    def client_left(self) -> None:
-        """Note that the client did not take its answer."""
-        self.outcome = Failure.CLIENT_LEFT.label
-
     def note(self, answer: Outcome) -> None:
         """Take over what the queue says of the request."""
         self.outcome, self.predicted_ms = answer.outcome, answer.predicted_ms
@@ -115,11 +111,11 @@ class RequestMiddleware:
                 if len(message.get("body", b"")) <= PIECE_BYTES:
                     await send(message)
                 elif not await self._large_answers.send(message, send, connection, record.request_id):
-                    record.client_left()
+                    record.outcome = Failure.CLIENT_LEFT.label
             except RuntimeError:
                 if not connection.is_closed:
                     raise
-                record.client_left()
+                record.outcome = Failure.CLIENT_LEFT.label
                 connection.give_up()
 
         app = self._app
@@ -136,8 +132,8 @@ class RequestMiddleware:
             raise
         finally:
             total_s = time.monotonic() - started_s
-            if record.meter is not None:
-                record.meter.ended(record, total_s)
+            if (meter := record.meter) is not None:
+                meter.ended(record.status, record.outcome, record.by_memory, record.wait_ms, record.run_ms, total_s)
             else:
                 self._gateway.count_other(record.status)
             _write(scope, record, total_s)

@@ -24,7 +24,7 @@ from floodgate.declare.checks import is_json
 from floodgate.declare.context import Caller
 from floodgate.declare.registry import Handler
 from floodgate.declare.typed_arguments import dependant_of
-from floodgate.gateway.identity import within
+from floodgate.gateway.identity import OutOfTime, within
 from floodgate.gateway.middleware import record_of
 from floodgate.gateway.request_options import RequestOptions
 
@@ -134,12 +134,10 @@ def in_time(receive: Receive, seconds: float) -> Receive:
         nonlocal is_whole
         if is_whole:
             return await receive()
-        limit = asyncio.timeout_at(ends_s)
+        left_s = ends_s - asyncio.get_running_loop().time()
         try:
-            message = await within(limit, cast(Coroutine[Any, Any, Message], receive()))  # of `limited`
-        except TimeoutError:
-            if not limit.expired():
-                raise
+            message = await within(left_s, cast(Coroutine[Any, Any, Message], receive()))  # of `limited`
+        except OutOfTime:
             raise HTTPException(408, "the body did not come in time", {"connection": "close"}) from None
         is_whole = not message.get("more_body", False)
         return message

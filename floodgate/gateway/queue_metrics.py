@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from floodgate.broker.clock import RedisClock
 from floodgate.broker.commands import Argument
 from floodgate.broker.decoding import number
-from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Pipeline
-from floodgate.declare.registry import Handler, Registry
+from floodgate.declare.registry import Handler
 from floodgate.errors import Unavailable
+from floodgate.gateway.context import GatewayContext
 from floodgate.gateway.metrics import ROUTE
 from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.metrics import Metric, Snapshot
@@ -38,13 +37,11 @@ KINDS = {"a": "async", "s": "sync"}
 class QueueMetrics:
     """Reads them for one gateway process."""
 
-    def __init__(
-        self, pipeline: Pipeline, keys: Keys, clock: RedisClock, registry: Registry, directory: WorkerDirectory
-    ) -> None:
+    def __init__(self, context: GatewayContext, pipeline: Pipeline, directory: WorkerDirectory) -> None:
+        self._keys = context.keys
+        self._clock = context.clock
+        self._handlers = context.registry.handlers
         self._pipeline = pipeline
-        self._keys = keys
-        self._clock = clock
-        self._handlers = registry.handlers
         self._directory = directory
         self._turn = asyncio.Lock()
 
@@ -54,7 +51,7 @@ class QueueMetrics:
         try:
             async with asyncio.timeout(CALL_S), self._turn:
                 await self._pipeline.open()
-                replies = await self._pipeline.exchange(self._commands(), CALL_S)
+                replies = await self._pipeline.execute(self._commands(), CALL_S)
         except (Unavailable, TimeoutError, LookupError):
             found.put(UP, (), (0,))
             return found

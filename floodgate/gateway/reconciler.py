@@ -36,10 +36,9 @@ Asked = tuple[PendingRequest, str, Stage]
 class Reconciler:
     """Settles what waits in one process for an answer that will not come."""
 
-    def __init__(self, pipeline: Pipeline, keys: Keys, inbox_key: str, inbox: Inbox, dispatcher: Dispatcher) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keys, inbox: Inbox, dispatcher: Dispatcher) -> None:
         self._pipeline = pipeline
         self._keys = keys
-        self._inbox_key = inbox_key
         self._inbox = inbox
         self._dispatcher = dispatcher
         self._stamp = b""
@@ -109,11 +108,11 @@ class Reconciler:
         with redis_errors():
             async with asyncio.timeout(CALL_S):
                 try:
-                    return await self._pipeline.exchange(commands, CALL_S)
+                    return await self._pipeline.execute(commands, CALL_S)
                 except TimedOut:
                     raise
                 except Unavailable:
-                    return await self._pipeline.exchange(commands, CALL_S)
+                    return await self._pipeline.execute(commands, CALL_S)
 
     async def _ask_after(self, due: Sequence[PendingRequest]) -> None:
         """A task is in the system exactly as long as it has a slot."""
@@ -160,7 +159,7 @@ class Reconciler:
         start, count = "-", self._inbox.count
         while True:
             try:
-                (entries,) = await self._ask([("XRANGE", self._inbox_key, start, "+", "COUNT", count)])
+                (entries,) = await self._ask([("XRANGE", self._inbox.key, start, "+", "COUNT", count)])
             except TimedOut:
                 self._inbox.read_less()
                 return False

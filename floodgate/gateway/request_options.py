@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
@@ -46,50 +47,40 @@ class OptionsReader:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._admission = handler.admission
-        self._reads_head = callable(self._admission.priority) or callable(self._admission.tenant)
-        self._usual = self._read(None, None, "")
+        asked = handler.admission
+        self._usual = None if callable(asked.priority) or callable(asked.tenant) else self._read("", None)
 
     def options(self, request: HTTPConnection, caller: Caller | None, honor_prefer: bool = True) -> RequestOptions:
         """Return the options; raises what the user's functions raise, `ValueError` for what they return."""
-        prefer = ",".join(request.headers.getlist("prefer")) if honor_prefer and _has_prefer(request) else ""
-        if not prefer and not self._reads_head:
+        given = [value for name, value in request.scope["headers"] if name == b"prefer"] if honor_prefer else ()
+        if not given and self._usual is not None:
             return self._usual
-        return self._read(request, caller, prefer)
+        prefer = b",".join(given).decode("latin-1")
+        return self._read(prefer, _head(request, caller) if self._usual is None else None)
 
-    def _read(self, request: HTTPConnection | None, caller: Caller | None, prefer: str) -> RequestOptions:
-        weight, share, tenant = UNDECLARED_WEIGHT, UNDECLARED_SHARE, ""
-        head = _head(request, caller) if request is not None and self._reads_head else None
-        priority = self._admission.priority
-        named = priority if not callable(priority) else "default" if head is None else priority(head)
-        if named is not None:
-            if named not in WEIGHTS:
-                raise ValueError(f"the priority function of {self._handler.label} returned {named!r}")
-            weight, share = WEIGHTS[named], SHARES[named]
-        owner = self._admission.tenant
-        if callable(owner):
-            owner = None if head is None else owner(head)
-        if owner:
-            if not isinstance(owner, str):
-                raise ValueError(f"the tenant function of {self._handler.label} returned {owner!r}, not a text")
-            tenant = owner
-        return self._with_budget(prefer, weight, share, tenant)
+    def _read(self, prefer: str, head: Head | None) -> RequestOptions:
+        """Return the options of a request; `head` is for the user's functions, None where there are none."""
+        asked = self._handler.admission
+        named: Any = asked.priority(head) if head is not None and callable(asked.priority) else asked.priority
+        tenant: Any = asked.tenant(head) if head is not None and callable(asked.tenant) else asked.tenant
+        if named is not None and named not in WEIGHTS:
+            raise ValueError(f"the priority function of {self._handler.label} returned {named!r}")
+        if tenant and not isinstance(tenant, str):
+            raise ValueError(f"the tenant function of {self._handler.label} returned {tenant!r}, not a text")
+        weight, share = (UNDECLARED_WEIGHT, UNDECLARED_SHARE) if named is None else (WEIGHTS[named], SHARES[named])
+        return self._with_budget(prefer, weight, share, tenant or "")
 
     def _with_budget(self, prefer: str, weight: int, share: int, tenant: str) -> RequestOptions:
+        async_s, timeout_s = self._handler.admission.async_timeout_s, self._handler.timeout_s
         found = _WAIT.search(prefer)
-        wait_s = float(found[1]) if found else None
+        wait_s = float(found[1]) if found else 0.0
         wants = [token.partition(";")[0].strip().lower() for token in prefer.split(",")]
-        async_s, timeout_s = self._admission.async_timeout_s, self._handler.timeout_s
         if async_s is not None and "respond-async" in wants:
-            max_wait_s = min(wait_s or 0.0, timeout_s)
+            max_wait_s = min(wait_s, timeout_s)
             return RequestOptions(round(async_s * 1000), True, weight, share, tenant, True, max_wait_s)
-        if wait_s and wait_s < timeout_s:
+        if 0 < wait_s < timeout_s:
             return RequestOptions(round(wait_s * 1000), False, weight, share, tenant)
         return RequestOptions(round(timeout_s * 1000), True, weight, share, tenant)
-
-
-def _has_prefer(request: HTTPConnection) -> bool:
-    return any(name == b"prefer" for name, _ in request.scope["headers"])
 
 
 def _head(request: HTTPConnection, caller: Caller | None) -> Head:

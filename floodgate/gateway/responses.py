@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from floodgate.gateway.outcomes import Failure, Outcome, Row
+from floodgate.gateway.outcomes import Outcome, Row
 
 PROBLEM_JSON = "application/problem+json"
 _READABLE: Mapping[type, Callable[[Any], Any]] = {
@@ -69,11 +69,6 @@ async def invalid(request: Request, error: Exception) -> Response:
     """Return FastAPI's own 422, also for a raw body that is not UTF-8, over which FastAPI's handler stumbles."""
     assert isinstance(error, RequestValidationError)
     return JSONResponse({"detail": jsonable_encoder(error.errors(), custom_encoder=dict(_READABLE))}, 422)
-
-
-def unexpected(request_id: str) -> Response:
-    """Return what a bug of ours looks like to a client."""
-    return problem(Failure.FAILED.row, request_id)
 
 
 def pending(task_id: str, state: str, request_id: str, root_path: str) -> Response:

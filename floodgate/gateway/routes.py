@@ -6,12 +6,10 @@ came. Who asks is found out first, before the body is read. Must not know Redis.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from copy import copy
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
@@ -30,7 +28,7 @@ from floodgate.declare.typed_arguments import dependant_of
 from floodgate.gateway import idempotency
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.idempotency import REPLAYED, KeyReader
-from floodgate.gateway.identity import Identity, within
+from floodgate.gateway.identity import Identity, OutOfTime, within
 from floodgate.gateway.middleware import RequestRecord, record_of
 from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.gateway.payload import PayloadBuilder, in_time, limited
@@ -100,7 +98,7 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
     Who asks is found out before the body is read; a dependency would be too late.
     The stacks that FastAPI opens for dependencies stay closed: a handler has none.
     """
-    validated = route.get_route_handler() if handler.signature.parameters else _without_validation(route.endpoint)
+    validated = route.get_route_handler() if handler.signature.parameters else _without_validation(route)
     options_reader = OptionsReader(handler)
     key_reader = KeyReader(handler, handler.idempotency) if handler.idempotency else None
     most_s = max(handler.timeout_s, body_s) if route.body_field is not None else None
@@ -113,12 +111,9 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
         # The cheapest refusal first: over the rate, not even `identify` is asked.
         if over := rate_limiter.over_rate(handler.route):
             return over
-        limit = asyncio.timeout(handler.timeout_s)
         try:
-            record.caller = await within(limit, identity(request))
-        except TimeoutError:
-            if not limit.expired():
-                raise
+            record.caller = await within(handler.timeout_s, identity(request))
+        except OutOfTime:
             return Outcome(failure=Failure.DEADLINE_EXCEEDED)
         record.options = options_reader.options(request, record.caller)
         if key_reader is not None:
@@ -153,12 +148,8 @@ def _sending(responding: Respond) -> ASGIApp:
     return serve
 
 
-def _without_validation(endpoint: Any) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        response: Response = await endpoint(**{_REQUEST: request})
-        return response
-
-    return answer
+def _without_validation(route: APIRoute) -> Callable[[Request], Awaitable[Response]]:
+    return lambda request: route.endpoint(**{_REQUEST: request})
 
 
 def _endpoint(handler: Handler) -> Any:
@@ -224,24 +215,16 @@ def _document(app: FastAPI, security: SecurityBase) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A route that is found by its path; `respond` returns its response and sends nothing."""
-
-    route: APIRoute
-    respond: Respond
-
-
 class StaticRouteIndex(BaseRoute):
     """The queued routes without path parameters by method and path, for `FastPath`."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[str, str], Known] = {}
+        self.known: dict[tuple[str, str], tuple[APIRoute, Respond]] = {}
 
     def add(self, method: str, path: str, route: APIRoute, respond: Respond) -> None:
         """Answer this path by this route; one with path parameters is left to the router."""
         if "{" not in path:
-            self.known.setdefault((method, path), Known(route, respond))
+            self.known.setdefault((method, path), (route, respond))
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match only what `FastPath` hands over: instrumentation asks for a route's path, and has to find the route."""
@@ -282,11 +265,11 @@ class FastPath:
         if found is None or scope.get("root_path") or "fastapi.telemetry" in scope:
             await self._app(scope, receive, send)
             return
-        route = found.route
+        route, respond = found
         scope["endpoint"], scope["route"], scope["path_params"] = route.endpoint, route, {}
         scope["fastapi_middleware_astack"] = _NO_STACK
         try:
-            response = await found.respond(scope, receive, send)
+            response = await respond(scope, receive, send)
         except Exception as error:
             scope[_RAISED] = error
             await self._app(scope, receive, send)

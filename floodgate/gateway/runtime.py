@@ -21,10 +21,11 @@ from floodgate.broker.reaper import reap_forever
 from floodgate.broker.repair import repair_forever
 from floodgate.declare.head import Rate
 from floodgate.declare.registry import Registry
-from floodgate.errors import FloodgateError, Unavailable
+from floodgate.errors import FloodgateError
 from floodgate.gateway.admission import AdmissionBatcher
 from floodgate.gateway.async_results import AsyncResults
 from floodgate.gateway.cancellation import CancelBatcher
+from floodgate.gateway.context import GatewayContext
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.idempotency import KeptAnswers
 from floodgate.gateway.inbox import Inbox
@@ -54,50 +55,39 @@ class GatewayRuntime:
         self._ended = False
         self._client = connect(settings)
         self._pool = self._client.connection_pool
-        self._keys = Keys(settings.namespace)
-        self._clock = RedisClock()
         self._started_s = float(os.environ.get("MASTER_STARTED") or time.monotonic())
-        self._process = process = secrets.token_hex(8)
-        inbox_key = self._keys.inbox(process)
         self.metrics = GatewayMetrics(
             registry, settings.metrics_of("gateway"), lambda: self.ready, self._update_metrics
         )
         self._eviction = Eviction(settings.allow_eviction, self.metrics.evicts.set, log)
-        self._directory = WorkerDirectory(self._client, self._keys, self._clock, registry, settings.registration_ms)
+        rate = None if settings.rate_per_s is None else Rate(settings.rate_burst, settings.rate_per_s)
+        self._context = context = GatewayContext(
+            settings,
+            registry,
+            self._client,
+            Keys(settings.namespace),
+            RedisClock(),
+            self.metrics,
+            RateLimiter(registry, rate),
+            secrets.token_hex(8),
+        )
+        self._keys, self._clock = context.keys, context.clock
+        self._directory = WorkerDirectory(context)
         self._admit_pipeline = Pipeline(self._pool, self)
         self._inbox_pipeline = Pipeline(self._pool, self)
-        rate = None if settings.rate_per_s is None else Rate(settings.rate_burst, settings.rate_per_s)
-        rate_limiter = RateLimiter(registry, rate)
         self.results = AsyncResults(self._client, self._keys)
-        self._kept_answers = KeptAnswers(self._client, self._keys, self.results, registry)
-        self._cancels = CancelBatcher(self._client, self._keys, self.metrics)
+        self._kept_answers = KeptAnswers(context, self.results)
+        self._cancels = CancelBatcher(context)
         self._admission = AdmissionBatcher(
-            self._admit_pipeline,
-            self._keys,
-            self._clock,
-            self._directory,
-            process,
-            self._cancels,
-            rate_limiter,
-            settings.result_ttl_s,
-            self._kept_answers,
-            self.metrics,
+            context, self._admit_pipeline, self._directory, self._kept_answers, self._cancels
         )
         self.dispatcher = Dispatcher(
-            process,
-            self._client,
-            self._keys,
-            self._directory,
-            self.results,
-            self._kept_answers,
-            self._admission,
-            self._cancels,
-            rate_limiter,
-            self.metrics,
+            context, self._directory, self.results, self._kept_answers, self._admission, self._cancels
         )
+        inbox_key = self._keys.inbox(context.process)
         self._inbox = Inbox(self._inbox_pipeline, inbox_key, self.dispatcher, self.metrics.replies)
-        self._reconciler = Reconciler(Pipeline(self._pool), self._keys, inbox_key, self._inbox, self.dispatcher)
-        self._queue_metrics = QueueMetrics(Pipeline(self._pool), self._keys, self._clock, registry, self._directory)
+        self._reconciler = Reconciler(Pipeline(self._pool), self._keys, self._inbox, self.dispatcher)
+        self._queue_metrics = QueueMetrics(context, Pipeline(self._pool), self._directory)
 
     @property
     def ready(self) -> bool:
@@ -117,35 +107,29 @@ class GatewayRuntime:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; when a loop fails, whoever waits is answered at once, and nobody waits any more."""
+        loops = (
+            self._admission.run(),
+            self._inbox.run(),
+            self._cancels.run(),
+            self._reconciler.run(),
+            self._refresh_forever(),
+            reap_forever(self._client, self._keys, self._settings, log, self.metrics.reaps, self._context.process),
+            repair_forever(self._client, self._keys, log, self.metrics.reaps),
+            self.metrics.process.run(),
+            self.results.watch_forever(self._context.rate_limiter, self._settings.results_bytes),
+            self._kept_answers.watch_forever(self._settings.idempotency_max_bytes),
+        )
         try:
-            await self._work(stop)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(loop) for loop in loops]
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
         finally:
             self._ended = True
             self.dispatcher.close()
             await self._client.aclose()
-        self.metrics.process.share()
-
-    async def _work(self, stop: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as group:
-            loops = [
-                group.create_task(self._admission.run()),
-                group.create_task(self._inbox.run()),
-                group.create_task(self._cancels.run()),
-                group.create_task(self._reconciler.run()),
-                group.create_task(self._refresh_forever()),
-                group.create_task(
-                    reap_forever(self._client, self._keys, self._settings, log, self.metrics.reaps, self._process)
-                ),
-                group.create_task(repair_forever(self._client, self._keys, log, self.metrics.reaps)),
-                group.create_task(self.metrics.process.run()),
-                group.create_task(
-                    self.results.watch_forever(self.dispatcher.rate_limiter, self._settings.results_bytes)
-                ),
-                group.create_task(self._kept_answers.watch_forever(self._settings.idempotency_max_bytes)),
-            ]
-            await stop.wait()
-            for loop in loops:
-                loop.cancel()
+            self.metrics.process.share()  # also after a loop that failed: what was counted is not lost with it
 
     async def collect_metrics(self) -> Snapshot:
         """Return what the processes behind this port have counted, and what Redis holds."""
@@ -166,7 +150,9 @@ class GatewayRuntime:
         if is_admit:
             await self._eviction.look(pipeline)
             # Before anything is admitted: after a loss of data, `reap` walks only the routes that are declared.
-            await self._declare(pipeline)
+            if not self._clock.known:
+                await self._directory.refresh()
+            self._clock.observe(await pipeline.run(self._declaration(), CALL_S))
             await self._directory.refresh()
         else:
             await self._inbox.check(pipeline)
@@ -191,14 +177,6 @@ class GatewayRuntime:
             await run(self._client, self._declaration())
         if self._directory.strands:
             await self.dispatcher.move_stranded()
-
-    async def _declare(self, pipeline: Pipeline) -> None:
-        if not self._clock.known:
-            (reply,) = await pipeline.exchange([("TIME",)], CALL_S)
-            if not isinstance(reply, list):
-                raise Unavailable(f"Redis does not tell the time: {reply}")
-            self._clock.observe(int(reply[0]) * 1000 + int(reply[1]) // 1000)
-        self._clock.observe(await pipeline.run(self._declaration(), CALL_S))
 
     def _declaration(self) -> Call[int]:
         handlers, release = self._registry.handlers, self._registry.release_digest

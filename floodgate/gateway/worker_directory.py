@@ -1,6 +1,6 @@
 """Which lane a route's tasks go to: the rolling-deploy rule of the protocol.
 
-The own contract's pool where a worker serves it, else any pool whose digest of
+The own release's pool where a worker serves it, else any pool whose digest of
 that route equals the own. Looked up once a second, never per request.
 """
 
@@ -12,11 +12,11 @@ import math
 import time
 from typing import Any
 
-from floodgate.broker.clock import RedisClock
-from floodgate.broker.connection import Client, redis_errors
-from floodgate.broker.decoding import number, read_contracts
-from floodgate.broker.keys import Keys, lane_of
-from floodgate.declare.registry import OTHER_PROJECT, Handler, Registry
+from floodgate.broker.connection import redis_errors
+from floodgate.broker.decoding import number, read_releases
+from floodgate.broker.keys import lane_of
+from floodgate.declare.registry import OTHER_PROJECT, Handler
+from floodgate.gateway.context import GatewayContext
 from floodgate.operations.logs import fields
 
 log = logging.getLogger("floodgate.gateway")
@@ -25,20 +25,21 @@ log = logging.getLogger("floodgate.gateway")
 class WorkerDirectory:
     """Knows which lanes are served, as of the last `refresh`."""
 
-    def __init__(self, client: Client, keys: Keys, clock: RedisClock, registry: Registry, registration_ms: int) -> None:
-        self._registration_s = registration_ms / 1000
+    def __init__(self, context: GatewayContext) -> None:
+        self._client = context.client
+        self._keys = context.keys
+        self._clock = context.clock
+        self._registry = context.registry
+        self._registration_s = context.settings.registration_ms / 1000
         self._interrupted_s = -math.inf
         self._grace = False
-        self._client = client
-        self._keys = keys
-        self._clock = clock
-        self._registry = registry
-        self._routes = {handler.route.encode() for handler in registry.handlers}
+        self._routes = {handler.route.encode() for handler in context.registry.handlers}
         self.names: list[str] = []
         """All lanes there were at the last refresh, of every release."""
         self._others: dict[str, dict[str, str]] = {}
         self._served: set[str] = set()
-        self._disagreed: set[tuple[str, str]] = set()
+        self.disagreed: set[tuple[str, str]] = set()
+        """Contract and label of each route that its workers see differently."""
         self._other_projects: set[str] = set()
 
     def lane(self, handler: Handler, level: int) -> str:
@@ -46,9 +47,9 @@ class WorkerDirectory:
         own = lane_of(self._registry.release_digest, handler.kind, level)
         if own in self._served:
             return own
-        for contract, shapes in self._others.items():
-            other = lane_of(contract, handler.kind, level)
-            if shapes.get(handler.route) == handler.signature_digest and other in self._served:
+        for release, digests in self._others.items():
+            other = lane_of(release, handler.kind, level)
+            if digests.get(handler.route) == handler.signature_digest and other in self._served:
                 return other
         return own
 
@@ -64,22 +65,17 @@ class WorkerDirectory:
         """Tell whether a lane without workers has lost them: within a registration of an interruption it may not."""
         return not self._grace and time.monotonic() - self._interrupted_s >= self._registration_s
 
-    @property
-    def disagreed(self) -> bool:
-        """Tell whether workers of another contract see a route differently."""
-        return bool(self._disagreed)
-
     async def refresh(self) -> bool:
         """Look once; return whether this process's declaration is still there. Raises `Unavailable`."""
         first = self._registry.handlers[0].route if self._routes else ""
         with redis_errors():
             async with asyncio.timeout(2), self._client.pipeline(transaction=False) as pipe:
                 pipe.time()  # the first refresh may come before any script has told the time
-                pipe.hgetall(self._keys.contracts())
+                pipe.hgetall(self._keys.releases())
                 pipe.smembers(self._keys.lanes())
                 pipe.smembers(self._keys.routes())
                 pipe.hexists(self._keys.statistics(first), "limit")
-                at, contracts, lanes, reaped, declared = await pipe.execute()
+                at, releases, lanes, reaped, declared = await pipe.execute()
                 self._clock.observe(_ms(at))
                 names = sorted(lane.decode("ascii", "replace") for lane in lanes)
                 pipe.time()
@@ -92,21 +88,21 @@ class WorkerDirectory:
         self._grace = _is_interrupted(now_ms, *map(number, reap))
         self._served = {lane for lane, top in zip(names, tops, strict=True) if top and top[0][1] > now_ms}
         live = {lane.partition(":")[0] for lane in self._served} - {self._registry.release_digest}
-        self._others = {contract: shapes for contract, shapes in read_contracts(contracts).items() if contract in live}
+        self._others = {release: digests for release, digests in read_releases(releases).items() if release in live}
         self._say_disagreements()
         return not self._routes or (bool(declared) and self._routes <= reaped)
 
     def _say_disagreements(self) -> None:
         found = self._registry.disagreements(self._others)
-        for contract, label in sorted(found - self._disagreed):
+        for release, label in sorted(found - self.disagreed):
             log.warning(
                 "workers disagree about a route: none of its tasks goes to them",
-                extra=fields(route=label, contract=contract),
+                extra=fields(route=label, release=release),
             )
-        self._disagreed = found
+        self.disagreed = found
         other_projects = self._registry.other_projects(self._others)
-        for contract in sorted(other_projects - self._other_projects):
-            log.error(OTHER_PROJECT, extra=fields(contract=contract))
+        for release in sorted(other_projects - self._other_projects):
+            log.error(OTHER_PROJECT, extra=fields(release=release))
         self._other_projects = other_projects
 
 

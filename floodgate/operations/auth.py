@@ -10,12 +10,10 @@ import hashlib
 import hmac
 import ipaddress
 import re
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from pydantic import SecretStr
-
-Headers = Iterable[tuple[bytes, bytes]]
 
 _OWN_HOST = re.compile(r"(?:(?:[a-z0-9_-]+\.)*localhost|127\.0\.0\.1|\[::1\])(?::[0-9]*)?", re.IGNORECASE)
 _PROXY_HEADERS = {
@@ -26,19 +24,21 @@ _PROXY_HEADERS = {
 
 
 class OpsAuth:
-    """Compares what a request brings with the operators' token; `is_set` tells whether there is one."""
+    """Tells who may see the pages; `has_token` tells whether the operators have set one."""
 
     def __init__(self, token: SecretStr | None) -> None:
         secret = b"" if token is None else token.get_secret_value().encode()
-        self.is_set = bool(secret)
+        self.has_token = bool(secret)
         self._digest = _digest(secret)
 
-    def allows(self, headers: Headers) -> bool:
+    def allows(self, scope: MutableMapping[str, Any]) -> bool:
         """Tell whether a request has the token: as a bearer, or as the password of HTTP Basic with any user name."""
+        if not self.has_token:
+            return is_local_request(scope)
         # Digests have one length, and are compared in constant time: how long it takes tells nothing of the token.
-        return self.is_set and any(
+        return any(
             hmac.compare_digest(_digest(_credentials(value)), self._digest)
-            for name, value in headers
+            for name, value in scope["headers"]
             if name == b"authorization"
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from floodgate.operations.auth import OpsAuth, is_local_request
+from floodgate.operations.auth import OpsAuth
 
 log = logging.getLogger("floodgate")
 
@@ -51,25 +51,27 @@ class OpsEndpoints:
         before, found, page = scope["path"].partition(PREFIX)
         if not found or before not in ("", scope.get("root_path", "")):
             await _answer(send, 404)
-        elif page in (LIVE, READY):
-            if scope["method"] in ("GET", "HEAD"):
-                await _answer(send, 200 if page == LIVE or self._is_ready() else 503)
-            else:
-                await _answer(send, 405, (b"allow", b"GET, HEAD"))
-        elif self._auth.allows(scope["headers"]) if self._auth.is_set else is_local_request(scope):
-            if page in self._pages:
-                await self._pages[page](scope, receive, send)
-            else:
-                await _answer(send, 404)
-        elif self._auth.is_set:
+        elif page not in (LIVE, READY) and not self._auth.allows(scope):
+            await self._refuse(scope, send)
+        elif page not in (LIVE, READY, *self._pages):
+            await _answer(send, 404)
+        elif scope["method"] not in ("GET", "HEAD"):
+            await _answer(send, 405, (b"allow", b"GET, HEAD"))
+        elif page in self._pages:
+            await self._pages[page](scope, receive, send)
+        else:
+            await _answer(send, 200 if page == LIVE or self._is_ready() else 503)
+
+    async def _refuse(self, scope: Message, send: Send) -> None:
+        if self._auth.has_token:
             scheme = b"Basic" if _is_browser(scope) else b"Bearer"  # Basic makes a browser ask for the token
             text = b"The operators' token is needed: as Authorization: Bearer, or as the password in a browser.\n"
             await _answer(send, 401, (b"www-authenticate", scheme + b' realm="operators"'), body=text)
-        else:
-            if not self._closed_logged:
-                self._closed_logged = True
-                log.warning("/-/ is closed to all but requests from this machine: set FLOODGATE_OPS_TOKEN to open it")
-            await _answer(send, 404)
+            return
+        if not self._closed_logged:
+            self._closed_logged = True
+            log.warning("/-/ is closed to all but requests from this machine: set FLOODGATE_OPS_TOKEN to open it")
+        await _answer(send, 404)
 
 
 def is_engine_path(scope: Message) -> bool:

@@ -23,17 +23,12 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class MetricsPage:
-    """Answers GET and HEAD; `collect` returns what is to be shown."""
+    """Answers GET and HEAD, which is all that is let through to it; `collect` returns what is to be shown."""
 
     def __init__(self, collect: Callable[[], Awaitable[Snapshot]]) -> None:
         self._collect = collect
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["method"] not in ("GET", "HEAD"):
-            headers = [(b"allow", b"GET, HEAD"), (b"content-length", b"0")]
-            await send({"type": "http.response.start", "status": 405, "headers": headers})
-            await send({"type": "http.response.body", "body": b""})
-            return
         headers = [(b"content-type", CONTENT_TYPE), (b"cache-control", b"no-store")]
         snapshot = await self._collect()
         await send({"type": "http.response.start", "status": 200, "headers": headers})

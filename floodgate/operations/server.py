@@ -110,7 +110,7 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc]
         shutdown_delay_s = getattr(self.wsgi, "shutdown_delay_s", 0.0)
         # uvicorn-worker leaves it unset; then gunicorn kills the process before the lifespan's shutdown has run.
         self.config.timeout_graceful_shutdown = max(1, int(self.cfg.graceful_timeout - shutdown_delay_s - CUT_MARGIN_S))
-        server = DrainingServer(self.config, getattr(self.wsgi, "begin_drain", _nothing_to_drain), shutdown_delay_s)
+        server = DrainingServer(self.config, getattr(self.wsgi, "begin_drain", lambda: None), shutdown_delay_s)
         signal.signal(signal.SIGQUIT, server.handle_exit)
         async with asyncio.TaskGroup() as group:
             loops = [group.create_task(self._beat(server))]
@@ -186,10 +186,6 @@ async def _collect_by_time() -> None:
         began_s = time.thread_time()  # processor time: other processes make collections no rarer
         gc.collect()
         took_s = time.thread_time() - began_s
-
-
-def _nothing_to_drain() -> None:
-    pass
 
 
 def _lift_file_limit() -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from floodgate.errors import ConfigurationError
 from floodgate.operations import environment, redis_url
@@ -26,11 +26,11 @@ KILL_MARGIN_S = 5
 log = logging.getLogger(__name__)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What the environment says; `Settings(lease_s=1)` in a test."""
 
     # A value that does not fit may be a secret all the same: errors name the setting only.
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     redis_url: SecretStr | None = Field(None, description="Redis ≥ 7.0 or Valkey ≥ 8; may hold a password")
     namespace: str = Field(
@@ -98,18 +98,9 @@ class Settings(BaseSettings):
         None, description="where processes behind one port share their figures; gunicorn and `make dev` make their own"
     )
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment by `environment.given`; raises `ConfigurationError` for a name that is no setting."""
-        given = environment.given(os.environ, list(cls.model_fields))
-        return init_settings, InitSettingsSource(settings_cls, init_kwargs=dict(given))
+    def __init__(self, **given: Any) -> None:
+        """Read from the environment what is not given; raises `ConfigurationError` for a name that is no setting."""
+        super().__init__(**environment.given(os.environ, list(type(self).model_fields)) | given)
 
     @field_validator("redis_url", "ops_token", "metrics_dir", "results_bytes", "idempotency_max_bytes", mode="before")
     @classmethod

@@ -205,7 +205,7 @@ class Consumer:
         call = self._call(BLOCK_S + 1.0)
         wakes = [self._keys.wake(lane) for lane in self.lanes]
         block = ("BLPOP", self._keys.control(self.name), *wakes, str(BLOCK_S))
-        popped, answer = await self._pipeline.exchange([block, call.evalsha], BLOCK_S + SLACK_S)
+        popped, answer = await self._pipeline.execute([block, call.evalsha], BLOCK_S + SLACK_S)
         reply = self._read(await self._pipeline.result(call, answer, CALL_S))
         self._metrics.claims.brought(len(reply.tasks))
         return reply, popped
@@ -227,7 +227,7 @@ class Consumer:
                     continue
                 try:
                     await self._listening.open()
-                    (popped,) = await self._listening.exchange([block], LISTEN_S + SLACK_S)
+                    (popped,) = await self._listening.execute([block], LISTEN_S + SLACK_S)
                     await self._stop_named(self._listening, popped)
                     backoff.reset()
                 except FloodgateError:  # not logged: the renewals say that Redis is away
@@ -243,7 +243,7 @@ class Consumer:
                 raise popped
         if not isinstance(popped, list) or popped[0] != channel.encode():
             return
-        (rest,) = await pipeline.exchange([("LPOP", channel, 1000)], CALL_S)
+        (rest,) = await pipeline.execute([("LPOP", channel, 1000)], CALL_S)
         for task_id in (popped[1], *(rest if isinstance(rest, list) else ())):
             self.executor.stop_task(task_id.decode("ascii", "replace"))
 

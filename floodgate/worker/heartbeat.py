@@ -129,7 +129,7 @@ class Heartbeat:
             started_ms=self._clock.at_ms(self._started_s),
             limits={h.route: (h.max_concurrency, h.admission.max_running or 0) for h in registry.handlers},
             lanes=self._lanes,
-            contract=registry.release_digest,
+            release=registry.release_digest,
             digests=registry.signature_digests,
         )
         self._clock.observe(await run(self._client, call))

@@ -37,6 +37,13 @@ EARLIER_S = 2.0
 """Before the time of pytest-timeout, which ends the whole run where it cannot end a test."""
 
 
+LONGEST_FIRST = (
+    "test_edge_processes test_dev test_redis_away test_mutations test_serving test_property test_whole test_crashes "
+    "test_health test_long_tasks test_edge_garbage test_edge_values test_answers test_roll test_readme test_loads"
+)
+_RANK = {name: rank for rank, name in enumerate(LONGEST_FIRST.split())}
+
+
 @pytest.hookimpl
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run what meets Redis on the loop that serves: it treats lost connections, and timers, in ways of its own."""
@@ -46,7 +53,11 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bound every test that is a coroutine: pytest-timeout's signal does not reach one that waits in uvloop."""
+    """Put the longest files first, so that none is left alone at the end, and bound every test that is a coroutine.
+
+    Pytest-timeout's signal does not reach one that waits in uvloop.
+    """
+    items.sort(key=lambda item: _RANK.get(item.path.stem, len(_RANK)))
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             marker = item.get_closest_marker("timeout")
@@ -76,6 +87,13 @@ def namespace(request: pytest.FixtureRequest, server: EmbeddedServer) -> Iterato
         found = [] if request.node.get_closest_marker("leaves_garbage") else leaks(client, keys)
         client.unlink("", *client.scan_iter(match=f"{keys.prefix}*", count=1000))
     assert found == []
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server that nobody else uses: it may be killed, frozen and emptied."""
+    with EmbeddedServer() as running:
+        yield running
 
 
 @pytest.hookimpl(wrapper=True)

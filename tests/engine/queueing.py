@@ -128,10 +128,10 @@ class Queue:
         limits = {route: (limit, max_running)}
         return self.send(calls.declare(self.keys, started_ms=started_ms, limits=limits, lanes=[LANE], **more))
 
-    def publish(self, contract: str, **digests: str) -> None:
+    def publish(self, release: str, **digests: str) -> None:
         """Say, as a worker does, how a release sees routes; their digests are given as `r<route>`."""
-        shapes = {route.removeprefix("r"): digest for route, digest in digests.items()}
-        self.send(calls.declare(self.keys, started_ms=START_MS, limits={}, lanes=[], contract=contract, digests=shapes))
+        digests = {route.removeprefix("r"): digest for route, digest in digests.items()}
+        self.send(calls.declare(self.keys, started_ms=START_MS, limits={}, lanes=[], release=release, digests=digests))
 
     def register(
         self,
@@ -239,7 +239,7 @@ class Queue:
         return completion(lease, **{**known, **report})
 
     def cancel(self, *ids: str, mode: CancelMode = CancelMode.LEFT) -> list[int]:
-        return [int(code) for code in self.send(cancel(self.keys, ids, mode)).results]
+        return [int(code) for code in self.send(cancel(self.keys, ids, mode))]
 
     def poll(self, id: str) -> calls.PollReply:
         return self.send(calls.poll(self.keys, id))
@@ -249,7 +249,8 @@ class Queue:
             calls.Released(lease, lease.rpartition("#")[2], route_of(lease.rpartition("#")[2]), started)
             for lease in leases
         ]
-        return list(self.send(calls.release(self.keys, items)).results)
+        held = self.send(calls.release(self.keys, items))
+        return list(held)
 
     def reclaim(self, last_serial: int, *known: str, consumer: str = WORKER) -> set[str]:
         return set(self.send(calls.reclaim(self.keys, consumer=consumer, last_serial=last_serial, known=known)).results)

@@ -25,7 +25,7 @@
 -- ARGV[j + 1]  deadline
 -- ARGV[j + 2]  id
 -- ARGV[j + 3]  task, packed
--- Returns {now, stale, malformed, then per request: code, predicted wait_ms, remember_ms, retry_after_ms}.
+-- Returns {now, stale, then per request: code, predicted wait_ms, remember_ms, retry_after_ms}.
 --   stale: 1 = past valid_until
 --   remember_ms: for how long the gateway refuses others of the class without asking
 --
@@ -42,7 +42,7 @@ local PER_CLASS, PER_KEYED, PER_REQUEST = 7, 7, 4
 
 local now, valid_until, first_keyed = server_time(), tonumber(ARGV[1]), 4 + PER_CLASS * tonumber(ARGV[2])
 local first_request = first_keyed + PER_KEYED * tonumber(ARGV[3])
-if now > valid_until then return { now, 1, 0 } end
+if now > valid_until then return { now, 1 } end
 
 -- What is read once per route, lane and tenant, and counted on while the batch is judged.
 local states, lanes, tenant_inflight = {}, {}, {}
@@ -139,7 +139,8 @@ local function estimate_wait(class)
   if class.saturated and last_completion then
     class.rate = math.max(1e-9, math.min(class.rate, most / math.max(1e-9, now - last_completion)))
   end
-  class.third_ms = math.max(0, (budget_ms - mean_ms) / 3)
+  -- a hair more: rounding must not refuse what fits exactly, as one more task per place does without a sample
+  class.third_ms = math.max(0, (budget_ms - mean_ms) / 3) * (1 + 1e-9)
   class.max_wait_ms = class.third_ms
   local full = now - state.queued_since
   if full > budget_ms then
@@ -371,7 +372,7 @@ end
 
 -- 7. The batch --------------------------------------------------------------------------------------------------------
 
-local out, classes, keyed = { now, 0, 0 }, {}, {}
+local out, classes, keyed = { now, 0 }, {}, {}
 for i = 4, first_keyed - 1, PER_CLASS do
   local class = {
     route = ARGV[i], lane = ARGV[i + 1], flow = ARGV[i + 2], weight = tonumber(ARGV[i + 3]),
@@ -423,5 +424,4 @@ for j = first_request, #ARGV, PER_REQUEST do
 end
 commit()
 note_statistics()
-out[3] = malformed
 return out

@@ -4,14 +4,14 @@
 -- KEYS[1]  prefix
 -- ARGV[1]  mode: 1 = clients left, so stop running ones too; 0 = move waiting ones only; 2 = whoever may has ended it
 -- ARGV[i]  id, for each
--- Returns {now, malformed, then per id a code}.
+-- Returns {per id a code}.
 --   codes: 0 unknown, 1 removed before it ran, 2 running and notified, 3 removed after an attempt
 --
 -- A running task keeps its slot until its handler ends. A removed one gives its turn back to its flow. An id that came
 -- with an `Idempotency-Key` may be a joiner's. It is taken off the record; the task ends if it waits, and for nobody
 -- else. One that runs goes on: its answer is kept. Where a task is moved, those who joined it are told to come again.
 --- @include lib/promotion
-local out, notices, files = { server_time(), 0 }, {}, {}
+local out, notices, files = {}, {}, {}
 
 -- If no holder is noted, its consumer hears of the cancellation with its next renewal.
 local function consumer_of(id, lane)
@@ -96,5 +96,4 @@ end
 send_replies()
 promote()
 signal_ready()
-out[2] = malformed
 return out

@@ -14,14 +14,14 @@
 -- ARGV[i + 9]  sample: 0 = its time says nothing
 -- ARGV[i + 10]  reply; '' = nobody waits
 -- ARGV[i + 11]  failed: 1 = the handler raised
--- Returns {now, malformed, then per run 1, or 0 where the lease was gone and nothing changed}.
+-- Returns {now, then per run 1, or 0 where the lease was gone and nothing changed}.
 --
 -- Invariant: `end_lease` is true once per lease, so a repeated call frees and answers nothing twice.
 --- @include lib/promotion
 --- @include lib/runs
 local PER_RUN = 12
 local now, batches, markers = server_time(), {}, {}
-local out = { now, 0 }
+local out = { now }
 
 -- The statistics of the admission rule. mean_ms: of run times, a late one counting as a whole budget. completed and
 -- busy_ms: answers in time, and the time in which they came, while a queue stood; answers per second would call a quiet
@@ -97,5 +97,4 @@ signal_ready()
 for _, b in pairs(batches) do
   if b.ended then measure(b) end
 end
-out[2] = malformed
 return out

@@ -3,13 +3,13 @@
 --
 -- KEYS[1]  prefix
 -- ARGV[1]  id
--- Returns {now, progress, result or ''}. Progress: 0 unknown or cancelled, 1 waits, 2 runs, 3 has ended.
+-- Returns {progress, result or ''}. Progress: 0 unknown or cancelled, 1 waits, 2 runs, 3 has ended.
 --- @include lib/tasks
-local id, now = ARGV[1], server_time()
+local id = ARGV[1]
 local result = call('GET', P .. 'result:' .. id)
-if result then return { now, 3, result } end
+if result then return { 3, result } end
 local t = load_task(id)
-if not t or attempts_of(id) == CANCELLED then return { now, 0, '' } end
+if not t or attempts_of(id) == CANCELLED then return { 0, '' } end
 local waits = call('ZSCORE', P .. 'waiting:' .. t.lane, id) or call('ZSCORE', P .. 'parked:' .. t.route, id)
   or call('ZSCORE', P .. 'stranded:' .. t.route, t.lane .. '#' .. id)
-return { now, waits and 1 or 2, '' }
+return { waits and 1 or 2, '' }

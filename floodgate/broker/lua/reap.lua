@@ -8,7 +8,7 @@
 -- ARGV[3]  batch: at most so many of each sort
 -- ARGV[4]  dead_entries: as many dead letters are kept
 -- ARGV[5]  gateway: the gateway process that calls, whose presence this renews, or ''
--- Returns {now, ran, ended, expired, orphans, malformed, more (1 = reap again at once)}.
+-- Returns {ran, ended, expired, orphans, malformed, more (1 = reap again at once)}.
 --
 -- Invariant: when the last reap is longer ago than `gap`, in either direction, nobody could renew (Redis was frozen,
 -- restarted, failed over, or its clock stepped), so no lease ends for one lease length: the lease grace.
@@ -23,7 +23,7 @@ local ended, expired, orphans, more = 0, 0, 0, 0
 if gateway ~= '' then call('ZADD', P .. 'gateways', now + lease_ms, gateway) end
 local r = call('HMGET', P .. 'reap', 'last', 'lease_grace_until', 'registration_grace_until', 'dropped_at')
 local last, lease_grace_until, registration_grace_until = num(r[1]), num(r[2]) or 0, num(r[3]) or 0
-if last and now >= last and now - last < period_ms then return { now, 0, 0, 0, 0, malformed, 0 } end
+if last and now >= last and now - last < period_ms then return { 0, 0, 0, 0, 0, 0 } end
 
 -- Half a lease is a gap, but at least two periods, since two in a row may be missed by chance. A registration lasts 0.6
 -- of a lease, so it is in danger sooner, and gets its grace sooner. Where processes differ in their lease, the shortest
@@ -108,12 +108,12 @@ local function forget_release(release)
   local needed = now - call('ZSCORE', P .. 'unserved', release) < 7200000
   if needed then
     needed = false
-    for route in string.gmatch(call('HGET', P .. 'contracts', release), '([^ =]+)=') do
+    for route in string.gmatch(call('HGET', P .. 'releases', release), '([^ =]+)=') do
       needed = needed or call('EXISTS', P .. 'slots:' .. route) == 1
     end
   end
   if needed then return end
-  call('HDEL', P .. 'contracts', release)
+  call('HDEL', P .. 'releases', release)
   call('ZREM', P .. 'unserved', release)
 end
 
@@ -136,7 +136,7 @@ local function sweep_lanes()
     if n == 0 and not still_parked or virtual and not num(virtual) then call('DEL', clock)
     elseif virtual then call('ZREMRANGEBYSCORE', clock, '-inf', '(' .. virtual) end
   end
-  for _, release in ipairs(call('HKEYS', P .. 'contracts')) do
+  for _, release in ipairs(call('HKEYS', P .. 'releases')) do
     if served[release] then call('ZREM', P .. 'unserved', release) else forget_release(release) end
   end
 end
@@ -160,4 +160,4 @@ sweep_lanes()
 repair_holders(now, routes)
 if more == 1 then call('HSET', P .. 'reap', 'last', now - period_ms) end
 signal_ready()
-return { now, 1, ended, expired, orphans, malformed, more }
+return { 1, ended, expired, orphans, malformed, more }

@@ -5,7 +5,7 @@
 -- ARGV[1]  consumer
 -- ARGV[2]  last_serial: of the last claim whose reply it read
 -- ARGV[i]  lease that it knows, for each
--- Returns {now, malformed, {the leases taken back}}.
+-- Returns {now, {the leases taken back}}.
 --
 -- A lease of a later serial belongs to a claim that never arrived: its task was not started, and waits again uncounted.
 -- One of an earlier serial lost its completion in a failover: counted as an attempt, or an answered POST would run
@@ -27,4 +27,4 @@ remove_all_holders()
 send_replies()
 promote()
 signal_ready()
-return { now, malformed, gone }
+return { now, gone }

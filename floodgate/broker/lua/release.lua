@@ -6,10 +6,9 @@
 -- ARGV[i + 1]  id
 -- ARGV[i + 2]  route
 -- ARGV[i + 3]  started: 1 = its handler had started, so this was an attempt, and a POST does not start again
--- Returns {now, malformed, then per task 1, or 0 where the lease was gone}.
+-- Returns {per task 1, or 0 where the lease was gone}.
 --- @include lib/requeue
-local now = server_time()
-local out = { now, 0 }
+local now, out = server_time(), {}
 for i = 1, #ARGV, 4 do
   local lease, id, route, started = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3] == '1'
   local held = end_lease(route, lease, id)
@@ -20,5 +19,4 @@ remove_all_holders()
 send_replies()
 promote()
 signal_ready()
-out[2] = malformed
 return out

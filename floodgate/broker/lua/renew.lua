@@ -9,7 +9,7 @@
 -- ARGV[i]  lane, for each of them
 -- ARGV[j]  route, for each lease
 -- ARGV[j + 1]  lease
--- Returns {now, malformed, joined (1 = some lane did not know it), {gone leases}, {cancelled leases}}.
+-- Returns {now, joined (1 = a lane did not know it, or nobody its release), {gone leases}, {cancelled leases}}.
 --
 -- Invariant: only leases that are there are extended. One that ended belongs to another worker by now, and is never
 -- brought back.
@@ -17,13 +17,18 @@
 --- @include lib/runs
 local now, consumer, register_ms, lease_ms = server_time(), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local first_lease = 5 + tonumber(ARGV[4])
-local out, moved = { now, 0, 0, {}, {} }, false
+local out, moved = { now, 0, {}, {} }, false
+
+-- Nobody knows what its release makes of a route: no gateway of another release sends it tasks.
+local function unpublished(lane)
+  return call('HEXISTS', P .. 'releases', string.match(lane, '^[^:]*')) == 0
+end
 for i = 5, first_lease - 1 do
   local lane, changed = ARGV[i], 0
   if register_ms > 0 then
     changed = call('ZADD', P .. 'serving:' .. lane, now + register_ms, consumer)
     call('SADD', P .. 'lanes', lane)
-    if changed == 1 then out[3] = 1 end
+    if changed == 1 or unpublished(lane) then out[2] = 1 end
   else
     changed = call('ZREM', P .. 'serving:' .. lane, consumer)
   end
@@ -38,13 +43,12 @@ if register_ms <= 0 then
 end
 for j = first_lease, #ARGV, 2 do
   local running, lease = P .. 'running:' .. ARGV[j], ARGV[j + 1]
-  if not call('ZSCORE', running, lease) then out[4][#out[4] + 1] = lease
+  if not call('ZSCORE', running, lease) then out[3][#out[3] + 1] = lease
   else
     call('ZADD', running, 'XX', now + lease_ms, lease)
     local _, id = parts_of(lease)
     if id and moved then move_holder(lease, id, register_ms > 0) end
-    if id and call('HGET', P .. 'attempts', id) == 'x' then out[5][#out[5] + 1] = lease end
+    if id and call('HGET', P .. 'attempts', id) == 'x' then out[4][#out[4] + 1] = lease end
   end
 end
-out[2] = malformed
 return out

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from floodgate.gateway import join
 from floodgate.testing import System, SystemFactory
 from tests.engine import joining
 from tests.engine.joining import CLASHES, START_S, TRACE
+from tests.engine.system.system import free_port
 
 ROOT = Path(__file__).parents[3]
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -111,9 +111,3 @@ async def ready(client: httpx.AsyncClient) -> bool:
     with contextlib.suppress(httpx.TransportError):
         return (await client.get("/-/ready")).status_code == 200
     return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -89,7 +89,7 @@ async def test_a_202_given_while_its_task_is_moved_has_the_id_under_which_it_goe
 async def test_a_claimed_post_runs_although_the_bell_cannot_be_heard_out(
     floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exchange = Pipeline.exchange
+    execute = Pipeline.execute
     cut: list[bool] = []
 
     async def cutting(pipeline: Pipeline, commands: Sequence[Command], timeout_s: float) -> list[object]:
@@ -98,12 +98,12 @@ async def test_a_claimed_post_runs_although_the_bell_cannot_be_heard_out(
             cut.append(True)
             await pipeline.close()
             raise Unavailable("cut")
-        replies = await exchange(pipeline, commands, timeout_s)
+        replies = await execute(pipeline, commands, timeout_s)
         if commands[0][0] == "BLPOP" and isinstance(replies[1], list) and len(replies[1]) > HEADER_PARTS:
             replies[0] = [str(commands[0][1]).encode(), b"another"]  # its bell rang in the same turn
         return replies
 
-    monkeypatch.setattr(Pipeline, "exchange", cutting)
+    monkeypatch.setattr(Pipeline, "execute", cutting)
     async with floodgate(__name__) as system:
         await asyncio.sleep(0.2)
         answer = await system.post("/once?seconds=0.2")

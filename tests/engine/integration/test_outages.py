@@ -40,12 +40,12 @@ def lasting() -> Iterator[EmbeddedServer]:
 
 async def register(system: System) -> None:
     """Register a worker that claims nothing, as often as it is called."""
-    settings, contract = system.settings, system.registry.release_digest
-    keys, client, lane = Keys(settings.namespace), connect(settings), lane_of(contract, "a", 0)
+    settings, release = system.settings, system.registry.release_digest
+    keys, client, lane = Keys(settings.namespace), connect(settings), lane_of(release, "a", 0)
     await run(
         client,
         declare(
-            keys, started_ms=1, limits={}, lanes=[lane], contract=contract, digests=system.registry.signature_digests
+            keys, started_ms=1, limits={}, lanes=[lane], release=release, digests=system.registry.signature_digests
         ),
     )
     await run(

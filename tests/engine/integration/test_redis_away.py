@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -46,12 +46,6 @@ async def quick(x: int = 0) -> int:
 async def slow(seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "done"
-
-
-@pytest.fixture
-def own_server() -> Iterator[EmbeddedServer]:
-    with EmbeddedServer() as running:
-        yield running
 
 
 async def asked(system: System, path: str) -> tuple[int, float, float]:

@@ -66,10 +66,10 @@ async def test_an_idle_wire_that_was_reset_is_opened_anew_before_anything_is_sen
 
     pipeline = Pipeline(client.connection_pool, Owner())
     try:
-        assert await pipeline.exchange([("PING",)], 1) == [b"PONG"]
+        assert await pipeline.execute([("PING",)], 1) == [b"PONG"]
         await reset(proxy)
         assert not pipeline.is_open
-        assert await pipeline.exchange([("PING",)], 1) == [b"PONG"]
+        assert await pipeline.execute([("PING",)], 1) == [b"PONG"]
         assert len(opened) == 2
     finally:
         await pipeline.close()

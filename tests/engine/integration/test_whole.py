@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
@@ -49,12 +49,6 @@ async def system(floodgate: SystemFactory) -> AsyncIterator[System]:
         yield running
 
 
-@pytest.fixture
-def own_server() -> Iterator[EmbeddedServer]:
-    with EmbeddedServer() as running:
-        yield running
-
-
 def result(answer: httpx.Response) -> object:
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -78,10 +72,6 @@ async def kill(client: Redis, *commands: str) -> int:
     for connection in found:
         await client.client_kill_filter(_id=connection["id"])
     return len(found)
-
-
-async def test_a_request_travels_there_and_back(system: System) -> None:
-    assert result(await system.get("/quick?x=7")) == 7
 
 
 async def test_a_request_travels_over_a_unix_socket_too() -> None:
@@ -192,7 +182,7 @@ async def test_a_request_that_is_moved_is_judged_by_what_is_left_of_its_time(
             await asyncio.sleep(0.01)
         monkeypatch.setattr(WorkerDirectory, "serves", serves)
         assert (await running).status_code == 200
-        await waiting  # refused where the place was seen to be taken all the time, else answered
+        assert (await waiting).status_code == 200
     first, again = asked[1], asked[2]
     assert first.kind.budget_ms == 8000
     assert 4000 < again.kind.budget_ms <= 7000
@@ -202,8 +192,11 @@ async def test_a_request_that_is_moved_is_judged_by_what_is_left_of_its_time(
 async def test_without_a_worker_a_request_is_refused_at_once(system: System) -> None:
     await system.end_workers()
     began = time.monotonic()
-    assert failure(await system.get("/quick")) == "No worker"
+    refused = await system.get("/quick")
     assert time.monotonic() - began < 0.6
+    assert failure(refused) == "No worker"
+    assert int(refused.headers["retry-after"]) in (1, 2)
+    assert (await system.get("/-/ready")).status_code == 200
 
 
 async def test_a_freeze_of_redis_ends_no_lease(own_server: EmbeddedServer) -> None:
@@ -228,11 +221,4 @@ async def test_a_frozen_redis_admits_nothing_late(own_server: EmbeddedServer) ->
         await asyncio.sleep(0.5)
         (handler,) = (h for h in system.registry.handlers if h.function is quick)
         assert await client.zcard(Keys("ghost").slots(handler.route)) == 0
-        await served_again(system)
-
-
-async def test_a_server_that_lost_its_data_is_served_again_within_seconds(own_server: EmbeddedServer) -> None:
-    async with SystemFactory(own_server.url, "flushed")(__name__) as system, Redis.from_url(own_server.url) as client:
-        assert result(await system.get("/quick?x=1")) == 1
-        await client.flushall()
         await served_again(system)

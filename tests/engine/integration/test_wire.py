@@ -114,9 +114,9 @@ async def test_replies_that_arrive_byte_by_byte_are_the_same(proxy: Proxy, pipel
         ("EVALSHA", "0" * 40, 0),
         ("PING",),
     ]
-    whole = await pipeline.exchange(commands, 5)
+    whole = await pipeline.execute(commands, 5)
     proxy.chunk = 1
-    split = await pipeline.exchange(commands, 5)
+    split = await pipeline.execute(commands, 5)
     assert [repr(reply) for reply in split] == [repr(reply) for reply in whole]
     assert split[0] == [1, b"two", [3, None], b"fine"]
     assert isinstance(split[1], Exception)
@@ -125,18 +125,18 @@ async def test_replies_that_arrive_byte_by_byte_are_the_same(proxy: Proxy, pipel
 
 
 async def test_a_reset_while_idle_is_known_before_anything_is_sent(proxy: Proxy, pipeline: Pipeline) -> None:
-    await pipeline.exchange([("PING",)], 5)
+    await pipeline.execute([("PING",)], 5)
     proxy.reset()
     await asyncio.sleep(0.05)
     assert not pipeline.is_open
     await pipeline.open()
-    assert await pipeline.exchange([("PING",)], 5) == [b"PONG"]
+    assert await pipeline.execute([("PING",)], 5) == [b"PONG"]
 
 
 async def test_a_reset_in_the_middle_of_an_exchange_is_unavailable_at_once(proxy: Proxy, pipeline: Pipeline) -> None:
     await pipeline.open()
     proxy.silent = True
-    asking = asyncio.create_task(pipeline.exchange([("PING",)], 30))
+    asking = asyncio.create_task(pipeline.execute([("PING",)], 30))
     await asyncio.sleep(0.05)
     proxy.reset()
     with pytest.raises(Unavailable):
@@ -148,22 +148,22 @@ async def test_a_server_that_is_silent_ends_the_exchange_and_the_connection(prox
     await pipeline.open()
     proxy.silent = True
     with pytest.raises(Unavailable):
-        await pipeline.exchange([("PING",)], 0.1)
+        await pipeline.execute([("PING",)], 0.1)
     assert not pipeline.is_open
     proxy.silent = False
-    assert await pipeline.exchange([("PING",)], 5) == [b"PONG"]
+    assert await pipeline.execute([("PING",)], 5) == [b"PONG"]
 
 
 async def test_what_is_cancelled_half_way_never_answers_the_next_one(proxy: Proxy, pipeline: Pipeline) -> None:
     await pipeline.open()
     proxy.chunk, proxy.pause_s = 1, 0.01
-    asking = asyncio.create_task(pipeline.exchange([("ECHO", "first")], 5))
+    asking = asyncio.create_task(pipeline.execute([("ECHO", "first")], 5))
     await asyncio.sleep(0.03)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
     proxy.chunk = 1 << 20
-    assert await pipeline.exchange([("ECHO", "second")], 5) == [b"second"]
+    assert await pipeline.execute([("ECHO", "second")], 5) == [b"second"]
 
 
 @pytest.mark.parametrize("extra", [b"+unasked\r\n", b"what is this\r\n"])
@@ -172,20 +172,20 @@ async def test_bytes_that_nobody_asked_for_close_the_connection(proxy: Proxy, pi
     proxy.clients[-1].write(extra)
     await asyncio.sleep(0.05)
     assert not pipeline.is_open
-    assert await pipeline.exchange([("ECHO", "mine")], 5) == [b"mine"]
+    assert await pipeline.execute([("ECHO", "mine")], 5) == [b"mine"]
 
 
 async def test_closing_the_client_does_not_wait_for_a_connection_in_use(server: EmbeddedServer) -> None:
     client = connect(Settings(redis_url=server.url, namespace="wire"))
     pipeline = Pipeline(client.connection_pool)
-    await pipeline.exchange([("PING",)], 5)
+    await pipeline.execute([("PING",)], 5)
     async with asyncio.timeout(1):
         await client.aclose()
 
 
 async def test_a_large_exchange_passes_in_both_directions(pipeline: Pipeline) -> None:
     body = b"x" * 4_000_000
-    assert await pipeline.exchange([("ECHO", body), ("PING",)], 10) == [body, b"PONG"]
+    assert await pipeline.execute([("ECHO", body), ("PING",)], 10) == [body, b"PONG"]
 
 
 @pytest.mark.openssl
@@ -205,14 +205,14 @@ async def test_the_same_over_tls(server: EmbeddedServer, tmp_path: Path) -> None
         Proxy(server).listening(context) as proxy,
         wire_to(f"rediss://127.0.0.1:{proxy.port}/0?ssl_ca_certs={certificate}") as pipeline,
     ):
-        assert await pipeline.exchange([("PING",)], 5) == [b"PONG"]
+        assert await pipeline.execute([("PING",)], 5) == [b"PONG"]
         proxy.chunk = 7
         body = b"y" * 5_000
-        assert await pipeline.exchange([("ECHO", body)], 10) == [body]
+        assert await pipeline.execute([("ECHO", body)], 10) == [body]
         proxy.reset()
         await asyncio.sleep(0.1)
         assert not pipeline.is_open
-        assert await pipeline.exchange([("PING",)], 5) == [b"PONG"]
+        assert await pipeline.execute([("PING",)], 5) == [b"PONG"]
 
 
 def test_the_transport_of_redis_py_is_where_it_was() -> None:

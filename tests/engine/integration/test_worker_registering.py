@@ -41,7 +41,7 @@ def holds() -> None:
         pytest.param("renew", False, id="the-answer-of-the-first-renewal-is-lost"),
     ],
 )
-async def test_a_contract_is_declared_although_a_call_is_lost(
+async def test_a_release_is_declared_although_a_call_is_lost(
     floodgate: SystemFactory,
     redis_url: str,
     namespace: str,
@@ -61,7 +61,7 @@ async def test_a_contract_is_declared_although_a_call_is_lost(
 
     monkeypatch.setattr(heartbeat, "run", losing)
     async with floodgate(__name__) as system, Redis.from_url(redis_url) as client, asyncio.timeout(5):
-        while not await client.hexists(Keys(namespace).contracts(), system.registry.release_digest):
+        while not await client.hexists(Keys(namespace).releases(), system.registry.release_digest):
             await asyncio.sleep(0.05)
     assert lost.is_set()
 

@@ -11,7 +11,7 @@ from redis.exceptions import OutOfMemoryError
 
 from floodgate.broker.cancellation import CancelCode
 from floodgate.broker.commands import AdmitCode
-from floodgate.broker.decoding import read_contracts
+from floodgate.broker.decoding import read_releases
 from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.queueing import BUDGET_MS, LANE, POOL, ROUTE, START_MS, WORKER, Queue, admission, lease, task_id
 
@@ -85,10 +85,10 @@ def test_a_version_ahead_of_a_clock_that_stepped_back_locks_nobody_out(queue: Qu
     assert queue.client.hget(queue.keys.statistics(ROUTE), "limit") == b"8"
 
 
-def test_a_worker_declares_its_contract(queue: Queue) -> None:
-    queue.declare(contract="c0ffee", digests={ROUTE: "aa", OTHER: "bb"})
-    stored: Any = queue.client.hgetall(queue.keys.contracts())
-    assert read_contracts(stored) == {"c0ffee": {ROUTE: "aa", OTHER: "bb"}}
+def test_a_worker_declares_its_release(queue: Queue) -> None:
+    queue.declare(release="c0ffee", digests={ROUTE: "aa", OTHER: "bb"})
+    stored: Any = queue.client.hgetall(queue.keys.releases())
+    assert read_releases(stored) == {"c0ffee": {ROUTE: "aa", OTHER: "bb"}}
 
 
 def test_turns_are_taken_by_start_tag_not_by_age(queue: Queue) -> None:
@@ -165,7 +165,7 @@ def test_a_full_redis_refuses_admissions_and_goes_on_with_everything_else(namesp
         client.config_set("maxmemory", 1)
         with pytest.raises(OutOfMemoryError):
             queue.admit("4")
-        queue.declare(contract="c0ffee")
+        queue.declare(release="c0ffee")
         assert len(queue.claimed(free=2)) == 2
         queue.register(leases=[lease("1"), lease("2")])
         assert queue.cancel(task_id("3")) == [CancelCode.REMOVED]

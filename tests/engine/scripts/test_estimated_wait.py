@@ -36,6 +36,12 @@ def test_without_a_sample_one_task_more_than_there_are_places_may_wait_per_place
     assert wide(queue).admitted(30) == 10 + 10  # mean = D/4: allowed 2.5 s at 10 places per 2.5 s
 
 
+def test_what_fits_exactly_is_not_refused_by_rounding(queue: Queue) -> None:
+    queue.leave()
+    wide(queue).register("w9.a.1")
+    assert queue.admitted(5, budget_ms=5_500) == 1 + 1  # in binary, 1375 times 1 / 1375 is less than 1
+
+
 def test_free_places_are_given_whatever_the_rule_says(queue: Queue) -> None:
     wide(queue).measured(mean_ms=20_000, samples=20)
     assert queue.admitted(30) == 10

@@ -119,6 +119,7 @@ def test_a_route_that_fails_quickly_now_and_then_gets_as_much_as_its_equal_neigh
     assert late_share(load) <= 0.02
 
 
+@pytest.mark.slow
 def test_after_ten_seconds_of_quick_failures_hardly_any_of_the_admitted_are_late(queue: Queue) -> None:
     simulation = gate(queue)
     load = [Arrival(at_ms, ROUTE, LANE, 200, BUDGET_MS) for at_ms in poisson(1, 5 * CAPACITY_PER_S, 0, 15)]

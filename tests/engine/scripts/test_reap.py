@@ -185,12 +185,12 @@ def test_a_marker_that_died_with_its_taker_is_laid_again(reaped: Queue) -> None:
     assert reaped.marker() == 1
 
 
-def test_a_contract_is_forgotten_when_no_lane_of_it_is_served(reaped: Queue) -> None:
-    reaped.declare(contract="c0ffee", digests={ROUTE: "d"})
+def test_a_release_is_forgotten_when_no_lane_of_it_is_served(reaped: Queue) -> None:
+    reaped.declare(release="c0ffee", digests={ROUTE: "d"})
     reaped.pass_time(2 * LEASE_MS, alive=[WORKER])
-    assert reaped.client.hkeys(reaped.keys.contracts()) == [b"c0ffee"]
+    assert reaped.client.hkeys(reaped.keys.releases()) == [b"c0ffee"]
     reaped.pass_time(3 * LEASE_MS)
-    assert reaped.client.hkeys(reaped.keys.contracts()) == []
+    assert reaped.client.hkeys(reaped.keys.releases()) == []
 
 
 def test_an_idle_queue_keeps_no_clock_and_no_lane_that_nobody_serves(reaped: Queue) -> None:

@@ -136,6 +136,8 @@ def test_renewal_extends_what_it_names_and_says_what_is_gone(queue: Queue) -> No
 def test_places_are_the_sum_over_the_lanes_claimers(queue: Queue) -> None:
     assert queue.client.hget(queue.keys.of("concurrency"), LANE) == b"10"
     assert queue.register(W2).joined
+    assert queue.register(W2).joined  # nobody has published its release
+    queue.publish(POOL.partition(":")[0])
     assert not queue.register(W2).joined
     assert queue.client.hget(queue.keys.of("concurrency"), LANE) == b"14"
     queue.leave()

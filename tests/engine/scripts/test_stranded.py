@@ -185,13 +185,13 @@ def test_a_batch_is_moved_at_once(reaped: Queue) -> None:
     assert [reaped.reap(batch=2).more, len(reaped.stranded())] == [False, 0]
 
 
-def test_a_contract_stays_while_a_task_of_its_routes_does(reaped: Queue) -> None:
+def test_a_release_stays_while_a_task_of_its_routes_does(reaped: Queue) -> None:
     ask(reaped, "1", budget_ms=20_000)
     reaped.leave()
     reaped.pass_time(15_000)
-    assert reaped.client.hkeys(reaped.keys.contracts()) == [b"c0ffee"]
+    assert reaped.client.hkeys(reaped.keys.releases()) == [b"c0ffee"]
     reaped.pass_time(6000)
-    assert reaped.client.exists(reaped.keys.contracts(), reaped.keys.of("unserved")) == 0
+    assert reaped.client.exists(reaped.keys.releases(), reaped.keys.of("unserved")) == 0
 
 
 def test_but_not_for_longer_than_two_hours(reaped: Queue) -> None:
@@ -203,10 +203,10 @@ def test_but_not_for_longer_than_two_hours(reaped: Queue) -> None:
     assert reaped.client.zscore(reaped.keys.of("unserved"), "c0ffee") == since == reaped.now_ms - 1000
     reaped.client.zadd(reaped.keys.of("unserved"), {"c0ffee": reaped.now_ms - 7_200_000})
     reap(reaped)
-    assert reaped.client.exists(reaped.keys.contracts(), reaped.keys.of("unserved")) == 0
+    assert reaped.client.exists(reaped.keys.releases(), reaped.keys.of("unserved")) == 0
 
 
-def test_a_contract_that_is_served_again_is_not_unserved(reaped: Queue) -> None:
+def test_a_release_that_is_served_again_is_not_unserved(reaped: Queue) -> None:
     ask(reaped, "1")
     reaped.leave()
     reap(reaped)

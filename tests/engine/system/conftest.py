@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from floodgate.run.embedded_server import EmbeddedServer
+from tests.engine.system.controls import Lacking, beside, started
 from tests.engine.system.system import App, System, served, system
 
 PLACES = 8
@@ -48,6 +49,19 @@ async def client(gateway: App) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the module's gateway."""
     async with httpx.AsyncClient(base_url=gateway.url, timeout=15) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def whole(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The system of the benchmarks' controls, with all of them."""
+    with started(tmp_path_factory.mktemp("whole"), server.url) as running:
+        yield running
+
+
+@pytest.fixture
+def without(whole: System, server: EmbeddedServer, tmp_path: Path) -> Lacking:
+    """The same beside one that lacks a control."""
+    return beside(whole, tmp_path, server.url)
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ WARM_S = 0.05
 """Between two requests: without a sample, admission is careful."""
 _FIRST = itertools.count(1, 100_000)
 """So that no two loads number a request alike: handlers note these numbers."""
+CAPACITY_PER_S = 80.0
+"""16 at once, 0.2 s each."""
 
 
 @contextlib.contextmanager

@@ -55,6 +55,7 @@ _LOCK = threading.Lock()
 def start(arguments: list[str], env: Mapping[str, str], log: Path) -> Forked:
     """Run uvicorn with these arguments, in a session of its own."""
     order = {"arguments": arguments, "env": dict(env), "log": str(log)}
+    log.touch()  # it may be read before the fork writes
     with _LOCK:
         parent = _parent()
         print(json.dumps(order), file=parent.stdin, flush=True)

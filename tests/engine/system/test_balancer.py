@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.engine.system.system import free_ports
 
 ROOT = Path(__file__).parents[3]
 CONFIGURATION = ROOT / "deploy/haproxy/haproxy.cfg"
@@ -117,16 +118,6 @@ async def balancer(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         process.wait()
         for server in servers:
             server.close()
-
-
-def free_ports(number: int) -> list[int]:
-    probes = [socket.socket() for _ in range(number)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def placed(ports: list[int], gateways: list[int]) -> str:

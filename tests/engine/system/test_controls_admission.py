@@ -26,33 +26,20 @@ from benchmarks.testbed import CONCURRENCY
 from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.run.processes import with_parent_death_signal
 from tests.engine.system.controls import (
+    CAPACITY_PER_S,
     CONCURRENT,
     Lacking,
     Side,
     answered,
-    beside,
     broken,
     latency_s,
     pair,
     refusals,
     started,
 )
-from tests.engine.system.system import ROOT, System
+from tests.engine.system.system import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
-CAPACITY_PER_S = 80.0
-"""16 at once, 0.2 s each."""
-
-
-@pytest.fixture(scope="module")
-def whole(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with started(tmp_path_factory.mktemp("whole"), server.url) as running:
-        yield running
-
-
-@pytest.fixture
-def without(whole: System, server: EmbeddedServer, tmp_path: Path) -> Lacking:
-    return beside(whole, tmp_path, server.url)
 
 
 async def test_without_the_predicted_wait_the_admitted_are_late(without: Lacking) -> None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +14,9 @@ from benchmarks.arrivals import Request, Stream
 from benchmarks.overload_fairness import max_min
 from benchmarks.statistics import jain
 from floodgate.peak.statistics import share
-from floodgate.run.embedded_server import EmbeddedServer
-from tests.engine.system.controls import Lacking, Side, answered, beside, broken, latency_s, refusals, started
-from tests.engine.system.system import System
+from tests.engine.system.controls import CAPACITY_PER_S, Lacking, Side, answered, broken, latency_s, refusals
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
-CAPACITY_PER_S = 80.0
-"""16 at once, 0.2 s each."""
 POLITE = tuple(f"polite-{number}" for number in range(4))
 NOISY = "noisy"
 TENANT_PER_S = CAPACITY_PER_S / (len(POLITE) + 1)
@@ -35,17 +29,6 @@ DEADLINE_S = 1.0
 """Of `/expiring`."""
 SLACK_S = 0.05
 """Gateway and worker each estimate the clock of Redis."""
-
-
-@pytest.fixture(scope="module")
-def whole(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with started(tmp_path_factory.mktemp("whole"), server.url) as running:
-        yield running
-
-
-@pytest.fixture
-def without(whole: System, server: EmbeddedServer, tmp_path: Path) -> Lacking:
-    return beside(whole, tmp_path, server.url)
 
 
 async def test_without_fair_order_a_noisy_tenant_takes_what_is_theirs(without: Lacking) -> None:

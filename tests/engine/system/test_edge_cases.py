@@ -18,12 +18,11 @@ from redis import Redis
 from floodgate.broker.keys import Keys
 from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.system.conftest import MOST_BODY, MOST_RESULT, THREADS
-from tests.engine.system.edge_assertions import PROBLEM, assert_problem
+from tests.engine.system.edge_assertions import assert_problem
 from tests.engine.system.edge_handlers.endings import SECRET, Ending
-from tests.engine.system.plain_app import app as plain_app
 from tests.engine.system.system import App, System, until_async
 
-GOOD = {"fullName": "Ada", "password": "s3cret", "due": "2026-01-02T03:04:05Z", "token": "abc"}
+GOOD = {"fullName": "Ada", "due": "2026-01-02T03:04:05Z"}
 PLACE = "/inputs/12345678-1234-5678-1234-567812345678/2"
 SINCE = f"{PLACE}?from=2026-01-01T00:00:00"
 INVALID: dict[str, tuple[str, dict[str, Any]]] = {
@@ -36,18 +35,6 @@ INVALID: dict[str, tuple[str, dict[str, Any]]] = {
     "content type": (SINCE, {"content": b"a=1", "headers": {"content-type": "text/plain"}}),
     "no body": (SINCE, {}),
 }
-
-
-@pytest.mark.parametrize("case", INVALID)
-async def test_what_is_invalid_is_answered_422_exactly_as_plain_fastapi_does(
-    client: httpx.AsyncClient, case: str
-) -> None:
-    path, request = INVALID[case]
-    ours = await client.post(path, **request)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(plain_app), base_url="http://plain") as plain:
-        theirs = await plain.post(path, **request)
-    assert (ours.status_code, ours.json()) == (422, theirs.json())
-    assert ours.headers["content-type"] == theirs.headers["content-type"]
 
 
 async def test_nothing_invalid_reaches_redis(client: httpx.AsyncClient, server: EmbeddedServer) -> None:
@@ -63,25 +50,9 @@ async def test_nothing_invalid_reaches_redis(client: httpx.AsyncClient, server: 
         seen = asyncio.create_task(asyncio.to_thread(listen))
         for path, request in INVALID.values():
             headers = {**request.get("headers", {}), "x-request-id": "edge-invalid"}
-            await client.post(path, **{**request, "headers": headers})
+            assert (await client.post(path, **{**request, "headers": headers})).status_code == 422
         assert (await client.post(SINCE, json=GOOD, headers={"x-request-id": "edge-valid"})).status_code == 200
         assert await asyncio.wait_for(seen, 5) == ["edge-valid"]
-
-
-async def test_a_handler_gets_real_types_and_arguments_as_they_came(client: httpx.AsyncClient) -> None:
-    response = await client.post(f"{SINCE}&tag=%C3%A4&tag=b%26", json=GOOD, headers={"x-request-id": "abc"})
-    assert response.status_code == 200, response.text
-    assert response.json() == {
-        "types": {"item_id": "UUID", "colour": "Colour", "item": "Item", "since": "datetime", "due": "datetime"},
-        "nameTold": "Ada",
-        "password": "s3cret",
-        "token": "abc",
-        "due": "2026-01-02T03:04:05Z",
-        "colour": 2,
-        "tags": ["ä", "b&"],
-        "request_id": "abc",
-        "attempt": 1,
-    }
 
 
 async def test_a_body_that_says_it_is_too_large_is_answered_413(client: httpx.AsyncClient) -> None:
@@ -135,18 +106,6 @@ async def test_whatever_a_handler_raises_is_500_and_the_worker_and_its_slot_live
     assert worker.ready
 
 
-async def test_a_handler_answers_with_a_status_of_its_own(client: httpx.AsyncClient) -> None:
-    ours = await client.get("/refuses?status=418")
-    assert (ours.status_code, ours.json()) == (418, {"detail": ["because", 1]})
-    assert ours.headers["content-type"] == "application/json"
-    fastapis = await client.get("/refuses?status=409&fastapis=true")
-    assert (fastapis.status_code, fastapis.json()) == (409, {"detail": {"why": "FastAPI's own"}})
-
-
-async def test_any_size_of_integer_comes_back(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/results/big-integer?digits=4000")).text == "9" * 4000
-
-
 async def test_never_more_than_max_concurrency_of_a_route_are_in_the_system(
     client: httpx.AsyncClient, edge: System
 ) -> None:
@@ -180,28 +139,6 @@ async def test_a_request_is_one_line_of_log_with_id_route_outcome_and_times(
     assert (line["route"], line["status"], line["outcome"]) == ("GET /sleep", 200, "done")
     assert 100 <= line["run_ms"] <= line["total_ms"]
     assert line["wait_ms"] < 1000
-
-
-async def test_the_documentation_is_that_of_a_route_written_by_hand(client: httpx.AsyncClient) -> None:
-    ours, theirs = (await client.get("/openapi.json")).json(), plain_app.openapi()
-    operation = ours["paths"]["/inputs/{item_id}/{colour}"]["post"]
-    refusals = {status: operation["responses"].pop(status) for status in ("429", "500", "502", "503", "504")}
-    for status in ("400", "408"):
-        assert set(operation["responses"].pop(status)["content"]) == {"application/json"}
-    assert operation == theirs["paths"]["/inputs/{item_id}/{colour}"]["post"]
-    for name, schema in theirs["components"]["schemas"].items():
-        assert ours["components"]["schemas"][name] == schema
-    for refusal in refusals.values():
-        assert list(refusal["content"]) == [PROBLEM]
-        assert {"type", "title", "status", "detail"} <= set(refusal["content"][PROBLEM]["schema"]["properties"])
-    assert not [path for path in ours["paths"] if path.startswith("/-/")]
-
-
-async def test_live_and_ready_answer_anyone_with_a_status_and_nothing_else(gateway: App, worker: App) -> None:
-    for app in (gateway, worker):
-        for path in ("/-/live", "/-/ready"):
-            answer = httpx.get(app.url + path)
-            assert (answer.status_code, answer.content) == (200, b"")
 
 
 async def test_no_slot_stays_taken_after_all_of_this(edge: System, server: EmbeddedServer) -> None:

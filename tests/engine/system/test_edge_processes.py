@@ -30,21 +30,11 @@ def rolling(redis_url: str, namespace: str, tmp_path: Path) -> Iterator[System]:
         yield running
 
 
-async def test_no_live_worker_is_503_at_once(own: System) -> None:
-    gateway = own.gateway()
-    async with asking(gateway) as client:
-        start_s = time.monotonic()
-        response = await client.get("/ok")
-    assert time.monotonic() - start_s < 1
-    assert_problem(response, 503)
-    assert response.json()["title"] == "No worker"
-    assert int(response.headers["retry-after"]) in (1, 2)
-    assert gateway.ready
-
-
 async def warmed(client: httpx.AsyncClient, path: str) -> None:
-    """Let the door learn how long a handler takes; without a sample it lets hardly any wait."""
-    assert (await client.get(f"{path}?tag=warm&seconds=0")).status_code == 200
+    """Let admission learn how long a handler takes; without a sample it lets hardly any wait."""
+    async with asyncio.timeout(10):
+        while (await client.get(f"{path}?tag=warm&seconds=0")).status_code != 200:
+            await asyncio.sleep(0.1)  # a registration of 0.6 s may end on a busy machine
 
 
 async def test_a_worker_takes_only_tasks_up_to_its_level(own: System) -> None:
@@ -58,7 +48,7 @@ async def test_a_worker_takes_only_tasks_up_to_its_level(own: System) -> None:
         assert (await client.get("/dear")).json() == "dear"
 
 
-@pytest.mark.parametrize("path", ["/sleep", "/look"])
+@pytest.mark.parametrize("path", ["/sleep", pytest.param("/look", marks=pytest.mark.slow)])
 async def test_a_killed_workers_idempotent_task_is_answered_by_another(own: System, path: str) -> None:
     own.worker(wait=False)
     own.worker(wait=False)
@@ -92,7 +82,7 @@ async def test_a_killed_workers_post_is_502_within_a_lease_and_a_second_and_runs
     assert own.noted("kill") == ["start"]
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sig", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 async def test_a_worker_told_to_end_under_load_ends_its_work_and_claims_no_more(
     own: System, sig: signal.Signals
 ) -> None:

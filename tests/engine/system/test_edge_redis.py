@@ -57,23 +57,6 @@ def test_without_redis_at_start_both_apps_wait_and_say_so(fragile: tuple[System,
     until(lambda: gateway.status("/ok") == 200)
 
 
-def test_when_redis_goes_requests_are_refused_promptly_and_all_goes_on_when_it_is_back(
-    fragile: tuple[System, EmbeddedServer],
-) -> None:
-    running, server = fragile
-    server.start()
-    gateway, worker = both(running)
-    until(lambda: gateway.ready and worker.ready)
-    until(lambda: gateway.status("/ok") == 200)
-    server.kill()
-    until(lambda: not gateway.ready and not worker.ready)
-    assert_refuses_promptly(gateway)
-    assert_live_but_not_ready(gateway, worker)
-    server.start()
-    until(lambda: gateway.ready and worker.ready, 8)
-    until(lambda: gateway.status("/ok") == 200)
-
-
 async def test_requests_under_way_when_redis_loses_everything_are_answered(
     fragile: tuple[System, EmbeddedServer],
 ) -> None:

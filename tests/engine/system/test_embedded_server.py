@@ -9,23 +9,15 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from floodgate.run.embedded_server import EmbeddedServer, ServerFailed
+from tests.engine.system.system import until
 
 ROOT = Path(__file__).parents[3]
-
-
-def until(met: Callable[[], bool], limit_s: float = 5) -> None:
-    start = time.monotonic()
-    while not met():
-        assert time.monotonic() - start < limit_s
-        time.sleep(0.01)
 
 
 def test_a_server_answers_under_its_url_and_ends_with_its_data() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,10 +11,11 @@ import pytest
 from floodgate.peak.openapi import Ask, fetch
 from floodgate.peak.traffic import askable
 from floodgate.peak.values import Values
-from tests.engine.system.system import App, await_ready, system
+from floodgate.run.embedded_server import EmbeddedServer
+from tests.engine.system.system import App, served
 
 HANDLERS = "tests.engine.conformance.handlers"
-EACH = 5
+EACH = 2
 ON_PURPOSE = {
     "GET /errors/ours": 401,
     "GET /errors/bug": 500,
@@ -30,14 +30,11 @@ IMPOSSIBLE = "GET /queries/alias-type"
 """FastAPI lets its model forbid the parameter beside it, so nothing at all is valid."""
 
 
-@pytest.fixture
-def gateway(redis_url: str, namespace: str, tmp_path: Path) -> Iterator[App]:
+@pytest.fixture(scope="module")
+def gateway(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """A gateway of the conformance suite, with a worker that takes work of every level."""
-    with system(tmp_path, redis_url, namespace, handlers=HANDLERS) as running:
-        worker = running.worker(wait=False)
-        gateway = running.gateway()
-        await_ready(worker)
-        yield gateway
+    with served(server, tmp_path_factory, HANDLERS) as running:
+        yield running.apps[0]
 
 
 def test_every_operation_of_the_suite_is_asked_for_what_it_takes(gateway: App) -> None:

@@ -147,7 +147,7 @@ async def test_an_unknown_id_is_404(client: httpx.AsyncClient, id: str) -> None:
 async def test_any_number_of_clients_may_ask_at_once(door: System) -> None:
     async with httpx.AsyncClient(base_url=door.apps[0].url, timeout=15, limits=httpx.Limits()) as many:
         unknown = "/tasks/0123456789ab." + "0" * 32
-        answers = await asyncio.gather(*(many.get(unknown) for _ in range(300)))
+        answers = await asyncio.gather(*(many.get(unknown) for _ in range(100)))
     assert {answer.status_code for answer in answers} == {404}
 
 
@@ -197,14 +197,3 @@ async def test_the_bound_of_results_is_a_quarter_of_redis(
         await client.hset(keys.results(), mapping={str(soon): kept << 20, str(gone): 1 << 40})
         assert await AsyncResults(client, keys).are_full(most) is full
         await client.aclose()
-
-
-async def test_a_lost_worker_is_the_result_too(redis_url: str, namespace: str, tmp_path: Path) -> None:
-    with system(tmp_path, redis_url, namespace, HANDLERS, FLOODGATE_RESULT_TTL_S="2") as running:
-        gateway, worker = running.gateway(), running.worker()
-        async with httpx.AsyncClient(base_url=gateway.url, timeout=15) as own:
-            location = (await ask(own, "lost", 5)).headers["location"]
-            await until_async(lambda: running.noted("lost") == ["start"])
-            worker.kill()
-            assert (await result(own, location)).status_code == 502
-            await asyncio.sleep(2.2)

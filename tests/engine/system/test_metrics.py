@@ -107,14 +107,14 @@ async def test_a_full_route_refuses_by_the_queue_and_from_memory(
     # The slower a route is known to be, the longer a refusal is remembered.
     assert (await client.get("/narrow?tag=warm&seconds=0.2")).status_code == 200
     before = scrape(gateway.url)
-    held = [asyncio.create_task(client.get("/narrow?tag=held&seconds=1.2")) for _ in range(5)]
+    held = [asyncio.create_task(client.get("/narrow?tag=held&seconds=1.9")) for _ in range(5)]
     await until_async(lambda: scrape(gateway.url)("waiting", **route) == 5 - CONCURRENCY)
     during = scrape(gateway.url)
     assert (during("running", **route), during("limit", **route)) == (CONCURRENCY, 5)
     assert during("requests_open") == balance(during) == 5
     assert during("concurrency_used", kind="async") == during("concurrency", kind="async") == CONCURRENCY
     assert scrape(edge.apps[1].url)("worker_concurrency_used", kind="async") == CONCURRENCY
-    refused = [await client.get("/narrow?tag=refused&seconds=0") for _ in range(4)]
+    refused = [await client.get("/narrow?tag=refused&seconds=0") for _ in range(20)]
     assert {answer.status_code for answer in refused} == {503}
     assert {answer.status_code for answer in await asyncio.gather(*held)} == {200}
     after = scrape(gateway.url)
@@ -122,10 +122,10 @@ async def test_a_full_route_refuses_by_the_queue_and_from_memory(
     def moved(name: str, **labels: str) -> float:
         return after(name, **route, **labels) - before(name, **route, **labels)
 
-    assert moved("requests_refused_total", reason="full") == 4
+    assert moved("requests_refused_total", reason="full") == 20
     assert moved("requests_refused_total", by="queue") >= 1
     assert moved("requests_refused_total", by="memory") >= 1
-    assert moved("responses_total", status="5xx") == moved("request_seconds_count", answer="refused") == 4
+    assert moved("responses_total", status="5xx") == moved("request_seconds_count", answer="refused") == 20
     assert moved("requests_admitted_total") == moved("requests_ended_total", outcome="done") == 5
     assert balance(after) == 0
 

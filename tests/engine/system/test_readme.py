@@ -14,7 +14,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from floodgate.broker.keys import CATALOGUE
 from floodgate.operations.environment import variable
 from floodgate.operations.settings import Settings
 from floodgate.testing import SystemFactory
+from tests.engine.system.system import free_ports
 
 ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "shared/handlers/demo.py"
@@ -62,10 +62,8 @@ CURLS = [(command, output) for command, output in commands() if command.startswi
 @pytest.fixture(scope="module")
 def ports() -> tuple[int, int]:
     """Two free ports, for the gateway and the worker."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1]), int(other.getsockname()[1])
+    one, other = free_ports(2)
+    return one, other
 
 
 @pytest.fixture(scope="module")

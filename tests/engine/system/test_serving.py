@@ -44,6 +44,13 @@ def toy(tmp_path: Path) -> Iterator[Toy]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
+    """The same for all tests that do not end it."""
+    with running_toy(tmp_path_factory.mktemp("lasting")) as running:
+        yield running
+
+
 @contextlib.contextmanager
 def running_toy(tmp_path: Path, shutdown_delay_s: float = 0, **env: str) -> Iterator[Toy]:
     conf, notes, port = tmp_path / "conf.py", tmp_path / "notes", free_port()
@@ -89,11 +96,11 @@ async def ask_and_signal(running: Toy, send: Callable[[], None]) -> tuple[httpx.
 @pytest.mark.parametrize(
     ("sig", "to_group"),
     [
-        pytest.param(signal.SIGTERM, True, id="sigterm-to-the-group"),
+        pytest.param(signal.SIGTERM, True, id="sigterm-to-the-group", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, False, id="sigterm-to-the-master"),
         pytest.param(signal.SIGINT, True, id="ctrl-c"),
-        pytest.param(signal.SIGINT, False, id="sigint-to-the-master"),
-        pytest.param(signal.SIGQUIT, False, id="sigquit-to-the-master"),
+        pytest.param(signal.SIGINT, False, id="sigint-to-the-master", marks=pytest.mark.slow),
+        pytest.param(signal.SIGQUIT, False, id="sigquit-to-the-master", marks=pytest.mark.slow),
     ],
 )
 async def test_the_drain_begins_at_the_signal_and_the_open_response_completes(
@@ -104,7 +111,7 @@ async def test_the_drain_begins_at_the_signal_and_the_open_response_completes(
 
     assert answer.status_code == 200
     assert begun_s < SLOW_S / 2
-    assert ended_s < 1
+    assert ended_s < DRAIN_S - 0.5, "it did not wait for its end"
     assert toy.process.returncode == 0
     assert toy.noted() == ["drain", "shutdown"]
 
@@ -119,41 +126,26 @@ def test_a_second_ctrl_c_ends_a_worker_at_once(toy: Toy) -> None:
         assert until(lambda: toy.process.poll() is not None, 2) < 1
 
 
-def test_what_never_answers_is_cut_in_time_for_the_lifespan_to_shut_down(toy: Toy) -> None:
-    with endless(toy):
-        toy.process.terminate()
-        took_s = until(lambda: toy.process.poll() is not None, DRAIN_S + 5)
-    assert toy.noted() == ["drain", "shutdown"]
-    assert DRAIN_S < took_s < DRAIN_S + 5
-
-
-def test_between_the_drain_and_the_closing_of_the_port_new_connections_are_served(tmp_path: Path) -> None:
-    with running_toy(tmp_path, shutdown_delay_s=1.5) as toy:
-        toy.process.terminate()
-        assert until(lambda: toy.noted() == ["drain"], 1) < 0.5
-        closed_s = until(lambda: not answers(toy), 3) if answers(toy) else 0
-        assert 1 < closed_s < 2
-        assert toy.process.wait(3) == 0
-    assert toy.noted() == ["drain", "shutdown"]
-
-
-def test_work_under_way_has_its_whole_drain_after_the_port_is_closed(tmp_path: Path) -> None:
+def test_the_port_stays_open_for_a_while_and_then_work_has_its_whole_drain_before_it_is_cut(tmp_path: Path) -> None:
     with running_toy(tmp_path, shutdown_delay_s=1) as toy, endless(toy):
         toy.process.terminate()
-        took_s = until(lambda: toy.process.poll() is not None, DRAIN_S + 6)
-    assert toy.noted() == ["drain", "shutdown"]
-    assert 1 + DRAIN_S < took_s < 1 + DRAIN_S + 5
+        until(lambda: toy.noted() == ["drain"], 2)
+        open_s = until(lambda: not answers(toy), 3) if answers(toy) else 0
+        assert 0.5 < open_s < 2.5
+        cut_s = until(lambda: toy.process.poll() is not None, DRAIN_S + 6)
+    assert toy.noted() == ["drain", "shutdown"], "what never answers was cut in time for the lifespan"
+    assert DRAIN_S - 0.5 < cut_s < DRAIN_S + 5
 
 
-def test_a_killed_worker_is_replaced_under_the_same_start_of_the_master(toy: Toy) -> None:
-    before = httpx.get(toy.url).text
-    children = Path(f"/proc/{toy.process.pid}/task/{toy.process.pid}/children")
+def test_a_killed_worker_is_replaced_under_the_same_start_of_the_master(lasting: Toy) -> None:
+    before = httpx.get(lasting.url).text
+    children = Path(f"/proc/{lasting.process.pid}/task/{lasting.process.pid}/children")
     if not children.exists():
         return  # only Linux lists children here
     os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
     time.sleep(0.1)
-    until(lambda: answers(toy), 10)
-    assert 0 < float(httpx.get(toy.url).text) == float(before) <= time.monotonic()
+    until(lambda: answers(lasting), 10)
+    assert 0 < float(httpx.get(lasting.url).text) == float(before) <= time.monotonic()
 
 
 def test_a_worker_whose_master_was_killed_drains_and_ends(toy: Toy) -> None:
@@ -164,14 +156,14 @@ def test_a_worker_whose_master_was_killed_drains_and_ends(toy: Toy) -> None:
         httpx.get(toy.url)
 
 
-def test_gunicorns_own_lines_are_json_when_not_on_a_terminal(toy: Toy) -> None:
-    lines = [json.loads(line) for line in toy.log.read_text().splitlines()]
+def test_gunicorns_own_lines_are_json_when_not_on_a_terminal(lasting: Toy) -> None:
+    lines = [json.loads(line) for line in lasting.log.read_text().splitlines()]
     assert any(line["event"].startswith("Listening at") for line in lines)
     assert any("Started server process" in line["event"] for line in lines)
 
 
-def test_an_app_collects_garbage_by_pythons_own_rule(toy: Toy) -> None:
-    _, _, thresholds = httpx.get(toy.url + "/knots").text.partition(" ")
+def test_an_app_collects_garbage_by_pythons_own_rule(lasting: Toy) -> None:
+    _, _, thresholds = httpx.get(lasting.url + "/knots").text.partition(" ")
     own = [sys.executable, "-c", "import gc; print(gc.get_threshold())"]
     assert thresholds == subprocess.check_output(own, text=True).strip()
 

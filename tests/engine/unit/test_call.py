@@ -52,17 +52,22 @@ async def test_a_value_in_the_path_arrives_equal(annotation: Any, value: Any) ->
     assert type(got) is type(value)
 
 
-@settings(deadline=None)
-@given(st.text(st.characters(codec="utf-8")))
-async def test_any_text_arrives_equal_in_path_query_and_body(text: str) -> None:
-    for annotation, path in ((str, "/{some_value}"), (Annotated[str, Query()], "/x"), (Annotated[str, Body()], "/x")):
-        assert await sent_through(annotation, text, path) == text
+async def everywhere(
+    path: str, query: Annotated[str, Query()], body: Annotated[str, Body()], cookie: Annotated[str, Cookie()]
+) -> None: ...
+
+
+EVERYWHERE = handler_of(everywhere, "/{path}")
 
 
 @settings(deadline=None)
-@given(st.text(st.characters(codec="latin-1")))
-async def test_any_latin_text_arrives_equal_in_a_cookie(text: str) -> None:
-    assert await sent_through(Annotated[str, Cookie()], text) == text
+@given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="latin-1")))
+async def test_any_text_arrives_equal_in_path_query_and_body_and_any_latin_one_in_a_cookie(
+    text: str, latin: str
+) -> None:
+    given_values = {"path": text, "query": text, "body": text, "cookie": latin}
+    payload = CallCodec(EVERYWHERE).payload(given_values, "id", None, RequestOptions(1000))
+    assert await arrived(EVERYWHERE, payload) == given_values
 
 
 async def test_many_parameters_of_all_kinds_arrive_equal() -> None:

@@ -26,7 +26,7 @@ def clone(tmp_path: Path) -> Path:
 def declared(clone: Path) -> tuple[int, str]:
     """Return exit code and what was printed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("FLOODGATE_", "REDIS_"))}
-    command = [sys.executable, "-B", "-m", "floodgate", "declared"]
+    command = [sys.executable, "-m", "floodgate", "declared"]
     environment["PYTHONPATH"] = str(ROOT)
     ended = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False, timeout=50)
     return ended.returncode, ended.stdout + ended.stderr
@@ -56,7 +56,13 @@ def test_an_application_that_was_not_joined_is_told_so(clone: Path) -> None:
     assert (code, said) == (1, "gateway_app/main.py: build() has to return what join() returned\n")
 
 
-@pytest.mark.parametrize("mistake", ["def broken(:\n", "import nowhere_to_be_found\n", "1 / 0\n"])
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "import nowhere_to_be_found\n",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("def broken(:\n", "1 / 0\n")),
+    ],
+)
 def test_a_mistake_in_a_module_is_shown_without_the_engines_frames(clone: Path, mistake: str) -> None:
     (clone / HANDLER).write_text(mistake)
     code, said = declared(clone)

@@ -26,7 +26,7 @@ async def test_in_the_gateway_no_route_and_no_middleware_of_a_users_comes_before
         seen.append(request.url.path)
         return await call_next(request)
 
-    install(app, Settings(), Registry((), "contract"))
+    install(app, Settings(), Registry((), "release"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         answers = [await client.get(path) for path in ("/-/live", "/-/ready", "/-/metrics", "/-/x", "/else")]
     assert [answer.status_code for answer in answers] == [200, 503, 404, 404, 200]

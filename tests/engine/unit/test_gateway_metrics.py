@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 
 import pytest
 
@@ -62,11 +61,11 @@ def names(snapshot: Snapshot) -> set[tuple[str, tuple[str, ...]]]:
 def end(
     counts: GatewayMetrics, one: Handler, answer: Outcome | None, *, by_memory: bool = False, status: int = 200
 ) -> None:
-    record = RequestRecord("id", status=status, by_memory=by_memory)
+    record = RequestRecord("id")
     if answer is not None:
         record.note(answer)
     counts.of(one).offered()
-    counts.of(one).ended(record, 0.5)
+    counts.of(one).ended(status, record.outcome, by_memory, record.wait_ms, record.run_ms, 0.5)
 
 
 @pytest.mark.parametrize("by_memory", [False, True])
@@ -86,7 +85,9 @@ def test_whatever_becomes_of_a_request_it_is_refused_or_ended_once(
 def test_a_call_of_a_plain_route_is_counted_like_a_request(counts: GatewayMetrics, one: Handler) -> None:
     for answer in ANSWERS:
         counts.of(one).offered()
-        counts.of(one).called(answer, by_memory=False)
+        record = RequestRecord("id")
+        record.note(answer)
+        counts.of(one).settled(record.outcome, False, record.wait_ms, record.run_ms)
     snapshot = collected(counts)
     assert total(snapshot, REFUSED) + total(snapshot, ENDED) == total(snapshot, OFFERED) == len(ANSWERS)
     assert total(snapshot, RESPONSES) == 0
@@ -133,9 +134,8 @@ def test_every_status_has_a_class(counts: GatewayMetrics, one: Handler, status: 
 def test_the_number_of_series_does_not_depend_on_who_asks(counts: GatewayMetrics, one: Handler) -> None:
     before = names(collected(counts))
     for _ in range(200):
-        record = RequestRecord(secrets.token_hex(), route=secrets.token_hex(), status=random.randrange(1000))
-        record.note(random.choice(ANSWERS))
-        counts.of(one).ended(record, random.random())
+        outcome = random.choice(ANSWERS).outcome
+        counts.of(one).ended(random.randrange(1000), outcome, False, 20, 300, random.random())
         counts.other(random.randrange(1000))
     after = names(collected(counts))
     assert after == before

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from floodgate.broker.envelopes import Task, pack_task, unpack_task
-from floodgate.gateway.identity import Identity, within
+from floodgate.gateway.identity import Identity, OutOfTime, within
 from shared import Caller
 
 
@@ -64,18 +64,18 @@ class TestWithin:
     """What waits is under the limit; whatever it waits for, it is as if it had been awaited."""
 
     async def answered(self, asked: Coroutine[Any, Any, Any], seconds: float = 5) -> Any:
-        limit = asyncio.timeout(seconds)
         try:
-            return await within(limit, asked)
+            return await within(seconds, asked)
+        except OutOfTime:
+            return "over"
         except TimeoutError as error:
-            return "over" if limit.expired() else error
+            return error
 
     async def test_what_waits_for_nothing_is_answered_without_a_timer(self, monkeypatch: pytest.MonkeyPatch) -> None:
         loop = asyncio.get_running_loop()
-        limit = asyncio.timeout(5)
         monkeypatch.setattr(loop, "call_at", None)
 
-        assert await within(limit, self.nothing()) == "nobody"
+        assert await within(5, self.nothing()) == "nobody"
 
     async def nothing(self) -> str:
         return "nobody"

@@ -4,7 +4,7 @@
 -- or told (holders, tenants, bytes of results, notices) is written by `redis.pcall` once a lease or a slot is gone: no
 -- answer is lost with it.
 local call, P = redis.call, KEYS[1]
-local malformed = 0 -- what was dropped because no script wrote it; the caller logs the number
+local malformed = 0 -- what was dropped because no script wrote it; claim and reap say how many
 local touched = {} -- lanes that may have work now: whoever adds one ends with signal_ready()
 
 local function server_time()

@@ -10,7 +10,7 @@ local function digest_of(release, route)
 end
 local function read_releases()
   releases = {}
-  local z = call('HGETALL', P .. 'contracts')
+  local z = call('HGETALL', P .. 'releases')
   for i = 1, #z, 2 do releases[z[i]] = z[i + 1] end
 end
 local function find_home(route, lane)

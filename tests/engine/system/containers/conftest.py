@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.system.containers.stack import GATEWAYS, WORKERS, Stack, copied, missing, until
+from tests.engine.system.containers.stack import GATEWAYS, WORKERS, Stack, copied, missing
+from tests.engine.system.system import until
 
 
 @pytest.fixture(scope="package")

@@ -11,14 +11,14 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.engine.system.system import until
 
 ROOT = Path(__file__).parents[4]
 PROJECT = "floodgate-test"
@@ -185,12 +185,3 @@ def copied(to: Path) -> Stack:
         stack = Stack(to, one.getsockname()[1], other.getsockname()[1])
     stack.routes.write_text(ROUTES)
     return stack
-
-
-def until(met: Callable[[], bool], limit_s: float) -> float:
-    """Wait until `met`, return the seconds it took; fail after `limit_s`."""
-    start_s = time.monotonic()
-    while not met():
-        assert time.monotonic() - start_s < limit_s, "it did not come to pass"
-        time.sleep(0.2)
-    return time.monotonic() - start_s

@@ -18,7 +18,8 @@ import pytest
 
 from floodgate.broker.envelopes import VERSION
 from tests.engine.system.containers.concurrent_clients import BROKEN, CUT, SILENT, ConcurrentClients, concurrent_clients
-from tests.engine.system.containers.stack import GATEWAYS, GETS, POSTS, WORKERS, Stack, until
+from tests.engine.system.containers.stack import GATEWAYS, GETS, POSTS, WORKERS, Stack
+from tests.engine.system.system import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from tests.engine.system.containers.hardening import assert_limited, assert_unprivileged
-from tests.engine.system.containers.stack import GATEWAYS, WORKERS, Stack, copied, until
+from tests.engine.system.containers.stack import GATEWAYS, WORKERS, Stack, copied
+from tests.engine.system.system import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 

@@ -7,9 +7,7 @@ import sys
 from enum import StrEnum
 from typing import Any, Never
 
-from fastapi import HTTPException
-
-from shared import HTTPError, queued
+from shared import queued
 
 SECRET = "this text stays in the log"
 
@@ -54,14 +52,6 @@ def ends_sync(how: Ending) -> str:
     end(how)
 
 
-@queued("/refuses", max_concurrency=4)
-async def refuses(status: int, fastapis: bool = False) -> str:
-    """Answer with a status of its own."""
-    if fastapis:
-        raise HTTPException(status, {"why": "FastAPI's own"})
-    raise HTTPError(status, ["because", 1])
-
-
 @queued("/results/unserialisable", max_concurrency=4)
 async def unserialisable() -> Any:
     """Return what no JSON can hold."""
@@ -90,9 +80,3 @@ async def octets(size: int) -> bytes:
 async def large(size: int) -> str:
     """Return that many characters."""
     return "x" * size
-
-
-@queued("/results/big-integer", max_concurrency=4)
-async def big_integer(digits: int) -> int:
-    """Return a number of that many digits."""
-    return int("9" * digits)
