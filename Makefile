@@ -14,7 +14,7 @@ FIND_PYTHON = for p in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 
 	  echo "Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv; macOS: brew install python@3.12;"; \
 	  echo "anywhere: https://www.python.org/downloads/), or name it: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 
-.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench overload
+.PHONY: help dev test test-all check format lock up down logs ps scale roll peak peak-ui compare capacity bench overload audit
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ lock: $(VENV)/dev.stamp  ## renew requirements/*.txt from requirements/*.in, and
 	@$(LOCK) -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) requirements/load.in -o requirements/load.txt
 	@$(BIN)/python -m floodgate pin
+
+audit: $(VENV)/dev.stamp  ## known vulnerabilities of the locked packages; exit code 2: not audited, no database
+	@$(BIN)/python -m floodgate audit
 
 CONTAINERS = $(FIND_PYTHON); exec "$$p" -m floodgate
 

@@ -13,11 +13,12 @@ import sys
 from types import FrameType
 
 from fastapi import FastAPI, HTTPException
+from fastapi.sse import EventSourceResponse
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.logging import AccessFormatter
 
 from benchmarks.database import query
-from benchmarks.handlers.plain import DIRECT, REPORT_TIMEOUT_S, report
+from benchmarks.handlers.plain import DIRECT, REPORT_TIMEOUT_S, events, report
 from floodgate.gateway import join
 from floodgate.operations.logs import configure
 from gateway_app.main import build
@@ -57,6 +58,7 @@ def bare() -> FastAPI:
     app = FastAPI()
     _add_direct(app)
     app.add_api_route("/report", _report_in_time)
+    app.add_api_route("/direct-events", events, response_class=EventSourceResponse)
     app.add_api_route("/-/ready", _nothing, include_in_schema=False)
     return app
 

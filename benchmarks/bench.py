@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import bench_curve, bench_parts, redis_server
+from benchmarks import bench_curve, bench_parts, bench_streams, redis_server
 from benchmarks.bench_run import BenchRun
 from benchmarks.concurrent_clients import ClientsFailed
 from benchmarks.statistics import Metric, missed, table
@@ -31,8 +31,9 @@ PARTS: dict[str, Callable[[BenchRun], list[Metric]]] = {
     "waiting": bench_parts.waiting,
     "routes": bench_parts.routes,
     "workers": bench_parts.workers,
+    "streams": bench_streams.measure,
 }
-WITHOUT_WRK = {"counts", "memory", "waiting"}
+WITHOUT_WRK = {"counts", "memory", "waiting", "streams"}
 SHORT = ("curve", "counts", "memory", "waiting")
 OPEN_FILES = 12_000
 """Sockets of the largest number of concurrent clients, and some."""

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, dict[str, str]]] = {
     "check": ("check", "check sizes, headers and what must never be committed", {}),
     "declared": ("declared", "build both apps without starting them, and print what is wrong", {}),
     "pin": ("pin", "pin the images to what their tags mean today", {}),
+    "audit": ("audit", "ask which locked packages are known to be vulnerable; 2: the database cannot be reached", {}),
     "acl": ("acl", "print the rules of the apps' user, for a Redis of your own", {"namespace": "FLOODGATE_NAMESPACE"}),
 }
 """Command to its module in `floodgate.run`, its help and its arguments. The function there has the command's name."""

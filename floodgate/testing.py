@@ -15,7 +15,7 @@ import pkgutil
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, closing, contextmanager
 from typing import Any
 
 import httpx
@@ -91,7 +91,23 @@ class Worker(WorkerRuntime):
                 if not loop.is_closed():  # the test may be over
                     asyncio.run_coroutine_threadsafe(self._fault(self, function), loop).result()
 
-        return dataclasses.replace(handler, function=on_loop if handler.kind == "a" else in_thread)
+        async def items_on_loop(**arguments: Any) -> AsyncIterator[Any]:
+            try:
+                async with aclosing(function(**arguments)) as items:
+                    async for item in items:
+                        yield item
+            finally:
+                await self._fault(self, function)
+
+        def items_in_thread(**arguments: Any) -> Iterator[Any]:
+            try:
+                yield from function(**arguments)
+            finally:
+                if not loop.is_closed():
+                    asyncio.run_coroutine_threadsafe(self._fault(self, function), loop).result()
+
+        plain, items = (on_loop, items_on_loop) if handler.kind == "a" else (in_thread, items_in_thread)
+        return dataclasses.replace(handler, function=plain if handler.stream is None else items)
 
 
 @asynccontextmanager

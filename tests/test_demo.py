@@ -12,7 +12,7 @@ import pytest
 
 from floodgate.testing import System, SystemFactory
 from shared import Context, HTTPError
-from shared.handlers.demo import Order, Orders, Receipt, open_orders, place
+from shared.handlers.demo import Order, Orders, Receipt, Second, countdown, open_orders, place
 
 TEA = {"item": "tea", "quantity": 3, "price": "1.50"}
 
@@ -47,6 +47,10 @@ def test_nothing_is_out_of_stock(orders: FakeOrders) -> None:
     assert orders.receipts == []
 
 
+async def test_a_countdown_ends_with_nothing_left() -> None:
+    assert [second async for second in countdown(1)] == [Second(left=1), Second(left=0)]
+
+
 # `floodgate` runs the whole path on a real server. The worker opens `orders` instead of the database.
 
 
@@ -67,6 +71,13 @@ async def test_an_order_for_nothing_at_all_is_refused_before_it_is_queued(system
     answer = await system.post("/orders", json={**TEA, "quantity": 0})
     assert answer.status_code == 422
     assert orders.receipts == []
+
+
+async def test_a_countdown_comes_second_by_second(system: System) -> None:
+    async with system.stream("GET", "/countdown", params={"n": 2}) as answer:
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        events = [line async for line in answer.aiter_lines() if line]
+    assert events == ['data: {"left":2}', 'data: {"left":1}', 'data: {"left":0}']
 
 
 async def test_when_the_worker_is_lost_the_client_gets_502_and_the_order_is_placed_once(

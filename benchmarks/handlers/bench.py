@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Body
+from fastapi.sse import EventSourceResponse
 
 from benchmarks.database import BEST
-from benchmarks.handlers.plain import REPORT_TIMEOUT_S, ROUTES, answer, hold, model, query, report
+from benchmarks.handlers.plain import REPORT_TIMEOUT_S, ROUTES, answer, events, hold, model, query, report
 from shared import queued
 
 LIMIT = 20_000
@@ -30,4 +31,5 @@ else:
     queued("/queue-model", method="POST", max_concurrency=LIMIT)(model)
     queued("/queue-hold", max_concurrency=LIMIT, timeout_s=PATIENCE_S)(hold)
     queued("/queue-echo", method="POST", max_concurrency=1000, media_type=OCTETS)(echo)
+    queued("/queue-events", LIMIT, stream_s=PATIENCE_S, response_class=EventSourceResponse)(events)
     queued("/report", max_concurrency=1000, timeout_s=REPORT_TIMEOUT_S, max_running=BEST)(report)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
@@ -52,6 +53,13 @@ async def report() -> dict[str, str]:
     """Answers with what the database says, as many handlers do; it slows down when too many ask at once."""
     await ask_database()
     return {"report": "ready"}
+
+
+async def events(n: int = 1, every_s: float = 0.0) -> AsyncIterator[float]:
+    """Yields moments, so that whoever reads them knows how late they are."""
+    for _ in range(n):
+        yield time.time()
+        await asyncio.sleep(every_s)
 
 
 DIRECT: dict[tuple[str, str], Callable[..., Any]] = (

@@ -21,10 +21,6 @@ from floodgate.errors import DecodeError
 MAX_BATCH = 256
 """Tasks per call: a script stops everything else while it runs."""
 
-DEAD_BYTES = 16 << 20
-LETTER_BYTES = 21 * 1024
-"""What a dead letter takes at most: 16 KiB of the task (`lib/requeue.lua`), and what Redis adds."""
-
 T = TypeVar("T")
 Argument = str | int | float | bytes
 
@@ -38,20 +34,12 @@ class AdmitCode(IntEnum):
     LATE = 3
     FULL = 4
     SHARE = 5  # the tenant has its share of the slots, or of the turns
+    GONE = 6  # the dead letter that it runs again
     JOINED = 7  # from here on by its `Idempotency-Key`: it gets the answer of the one that came before
     ENDED = 8  # its answer is kept: see `idempotency.recall`
     KEY_REUSED = 9  # for another request
     KEY_IN_USE = 10  # by too many
     KEYS_FULL = 11  # no more answers are kept
-
-
-class Progress(IntEnum):
-    """What `poll` says of one id."""
-
-    UNKNOWN = 0
-    WAITING = 1
-    RUNNING = 2
-    ENDED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +124,7 @@ class Completion:
     """The end of one run.
 
     An empty `inbox` or `reply` answers nobody; `in_time`: ended before its deadline, whatever the outcome; `sample`
-    says whether `run_ms` counts; `failed`: the handler raised.
+    says whether `run_ms` counts; `failed`: the handler raised; `streamed`: its head was in time.
     """
 
     lease: str
@@ -151,6 +139,7 @@ class Completion:
     sample: bool
     reply: bytes
     failed: bool = False
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +168,6 @@ class RenewReply:
     joined: bool
     gone: tuple[str, ...]
     cancelled: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PollReply:
-    """`result` is there when the task has ended."""
-
-    progress: Progress
-    result: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,10 +219,12 @@ def admit(
     valid_until_ms: int,
     requests: Sequence[AdmitRequest],
     suppressed: Mapping[str, int] = {},
+    letter: str = "",
     keyed: Sequence[tuple[Argument, ...]] = (),
 ) -> Call[AdmitReply]:
     """Ask for slots. Never send twice. `suppressed`: refusals per route that the gateway made by itself since.
 
+    A `letter` is the dead letter that the only request runs again; it is gone when that is admitted.
     `keyed` has what `idempotency.AdmitKey` renders; requests with a key may be sent again, under their ids.
     """
     if len(requests) > MAX_BATCH:
@@ -251,7 +234,7 @@ def admit(
     for r in requests:
         asked += (numbers_of.setdefault(r.kind, len(numbers_of) + 1), r.deadline_ms, r.id, r.blob)
     left = dict(suppressed)
-    args: list[Argument] = [valid_until_ms, len(numbers_of), len(keyed)]
+    args: list[Argument] = [valid_until_ms, len(numbers_of), letter, len(keyed)]
     for kind in numbers_of:
         args += (*_CLASS(kind), left.pop(kind.route, 0))
     for key in keyed:
@@ -323,24 +306,6 @@ def renew(
     return Call(SCRIPTS["renew"], keys.prefix, args, read)
 
 
-def poll(keys: Keys, id: str) -> Call[PollReply]:
-    """Ask how far a task is that nobody waits for on a connection, and for its result."""
-
-    def read(reply: object) -> PollReply:
-        progress, result = list_of(reply, 2, 2)
-        (code,) = numbers([progress], 1)
-        if not isinstance(result, bytes):
-            raise DecodeError("a result that is no text")
-        return PollReply(code_of(Progress, code), result)
-
-    return Call(SCRIPTS["poll"], keys.prefix, (id,), read)
-
-
-def discard(keys: Keys, task_id: str) -> Call[bool]:
-    """Delete a kept result; reads as whether it was there."""
-    return Call(SCRIPTS["discard"], keys.prefix, (task_id,), lambda reply: numbers(reply, 1, 0) == [1])
-
-
 def release(keys: Keys, items: Sequence[Released]) -> Call[tuple[bool, ...]]:
     """Give back what a draining worker holds; reads as whether each lease was there."""
 
@@ -365,21 +330,22 @@ def reap(
     *,
     lease_ms: int,
     period_ms: int,
-    dead_bytes: int = DEAD_BYTES,
+    dead_entries: int = 780,
+    dead_bodies: bool = True,
     gateway: str = "",
     batch: int = MAX_BATCH,
 ) -> Call[ReapReply]:
     """Repair what crashes left; does nothing if somebody did less than `period_ms` ago.
 
-    From then on at most `dead_bytes` of dead letters are kept, the last ones. In either case the gateway process
-    that calls, if it is one, counts as there for a lease: what waits for one that is gone is not started.
+    From then on at most `dead_entries` dead letters are kept, with or without their bodies. In either case the gateway
+    process that calls, if it is one, counts as there for a lease: what waits for one that is gone is not started.
     """
 
     def read(reply: object) -> ReapReply:
         ran, ended, expired, orphans, malformed, more = numbers(reply, 6, 0)
         return ReapReply(ran == 1, ended, expired, orphans, malformed, more == 1)
 
-    args = (lease_ms, period_ms, batch, max(1, dead_bytes // LETTER_BYTES), gateway)
+    args = (lease_ms, period_ms, batch, dead_entries, gateway, int(dead_bodies))
     return Call(SCRIPTS["reap"], keys.prefix, args, read)
 
 

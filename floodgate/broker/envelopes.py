@@ -26,6 +26,8 @@ VERSION = 2
 """Of both envelopes; the scripts write it too (`lib/tasks.lua`)."""
 _DEADLINE_DIGITS = 13
 _ARRAY_OF_TWO = b"\x92"
+_BIN_LENGTHS = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}
+"""Bytes that say the length of bytes, by their type."""
 _HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 RESERVED_HEADERS = frozenset({b"connection", b"content-length", b"transfer-encoding", b"x-request-id"})
 """Names that the gateway sets itself: a second one beside it would be another framing."""
@@ -54,6 +56,8 @@ class TaskOutcome(StrEnum):
     """It has ended, and its answer is kept where that of a 202 is, or with the `Idempotency-Key`."""
     AGAIN = "again"
     """The task that it had joined was taken off its lane: it is to be admitted itself."""
+    CHUNK = "chunk"
+    """It goes on: a part of a streamed answer."""
 
 
 _OUTCOMES = {outcome.value: outcome for outcome in TaskOutcome}
@@ -75,6 +79,7 @@ class Task:
     weight: int
     budget_ms: int
     request_id: str
+    caller: str | None = None
     path: dict[str, str] = field(default_factory=dict)
     """Path parameters as they came."""
     query: str = ""
@@ -82,8 +87,11 @@ class Task:
     headers: Headers = ()
     """Those that the handler declares, and its body's type."""
     body: bytes = b""
-    caller: str | None = None
     claims: dict[str, Any] = field(default_factory=dict)
+    stream_until_ms: int = 0
+    """Where the answer is streamed: its deadline from its head on. Packed only where it is."""
+    window_bytes: int = 0
+    """How much of a stream may be under way that its client has not taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,18 @@ class TaskReply:
     body: bytes = b""
     wait_ms: int = 0
     run_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReply(TaskReply):
+    """A part of a streamed answer, or its end, which may bring the last part with it.
+
+    Parts and end are numbered from 1 on per run. The first one brings status and headers.
+    """
+
+    number: int = 1
+    run: str = ""
+    """The run's lease: parts of two runs do not fit together."""
 
 
 _PLAIN: dict[Any, tuple[type, ...]] = {
@@ -118,19 +138,27 @@ def _combinations(names: Sequence[str], of: type[Any], headers: type) -> set[tup
 
 
 _TASK = [field.name for field in fields(Task)][1:]  # the deadline stands before both parts, as digits
-_HEADER_FIELDS, _BODY_FIELDS = _TASK[:7], _TASK[7:]
-_header_of, _body_of = attrgetter(*_HEADER_FIELDS), attrgetter(*_BODY_FIELDS)
+_HEADER_FIELDS, _BODY_FIELDS, _STREAM_FIELDS = _TASK[:7], _TASK[7:-2], _TASK[-2:]
+_header_of, _body_of, _stream_of = (attrgetter(*names) for names in (_HEADER_FIELDS, _BODY_FIELDS, _STREAM_FIELDS))
 _TASK_HEADERS = _combinations(_HEADER_FIELDS, Task, list)
-_TASK_BODIES = {(int, *types) for types in _combinations(_BODY_FIELDS, Task, list)}
+_TASK_BODIES = {
+    (int, *types)
+    for names in (_BODY_FIELDS, _BODY_FIELDS + _STREAM_FIELDS)
+    for types in _combinations(names, Task, list)
+}
 _REPLY_FIELDS = [field.name for field in fields(TaskReply)]
 _reply_of = attrgetter(*_REPLY_FIELDS)
 _REPLIES = {(int, *types) for types in _combinations(_REPLY_FIELDS, TaskReply, tuple)}
+_STREAM_REPLY_FIELDS = [field.name for field in fields(StreamReply)]
+_stream_reply_of = attrgetter(*_STREAM_REPLY_FIELDS)
+_STREAM_REPLIES = {(int, *types) for types in _combinations(_STREAM_REPLY_FIELDS, StreamReply, tuple)}
 _SHORT_REPLY = (int, str, str)
 
 
 def pack_task(task: Task) -> bytes:
     """Render a task: 13 digits deadline, msgpack header for the scripts, msgpack body for the worker."""
-    return join_task(task.deadline_ms, pack_header(*_header_of(task)), *_body_of(task))
+    stream = _stream_of(task) if task.stream_until_ms else ()
+    return join_task(task.deadline_ms, pack_header(*_header_of(task)), *_body_of(task), *stream)
 
 
 def pack_header(*header: str | int) -> bytes:
@@ -163,6 +191,28 @@ def unpack_task(blob: bytes) -> Task:
     return task
 
 
+def unpack_path(data: bytes) -> dict[str, str]:
+    """Read the path parameters of a dead letter; what is none is left out."""
+    try:
+        path = msgpack.unpackb(data, max_ext_len=0, strict_map_key=True)
+    except Exception:  # as below
+        return {}
+    return {name: str(value) for name, value in path.items()} if isinstance(path, dict) else {}
+
+
+def unpack_beginning(data: bytes) -> tuple[Headers, bytes]:
+    """Read headers and the beginning of a body, as a dead letter has them that was cut; nothing where they are none."""
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1, max_ext_len=0)
+    unpacker.feed(data)
+    try:
+        headers = _pairs(unpacker.unpack())
+        at = unpacker.tell()
+    except Exception:  # as below, and what ends too early
+        return (), b""
+    length = _BIN_LENGTHS.get(data[at : at + 1], 0)
+    return headers, data[at + 1 + length :][: int.from_bytes(data[at + 1 : at + 1 + length])]
+
+
 def inbox_of(blob: bytes) -> str:
     """Return where to answer a task whose body cannot be read; '' when that cannot be read either."""
     header = _header(blob)
@@ -181,7 +231,8 @@ def _header(blob: bytes) -> list[Any]:
 
 def pack_reply(reply: TaskReply) -> bytes:
     """Render a reply as one msgpack array."""
-    return cast(bytes, msgpack.packb((VERSION, *_reply_of(reply))))
+    parts = _stream_reply_of(reply) if isinstance(reply, StreamReply) else _reply_of(reply)
+    return cast(bytes, msgpack.packb((VERSION, *parts)))
 
 
 def unpack_reply(data: bytes) -> TaskReply:
@@ -192,7 +243,7 @@ def unpack_reply(data: bytes) -> TaskReply:
     if types == _SHORT_REPLY and parts[2] in ("expired", "lost", "dropped", "kept", "again"):
         return TaskReply(parts[1], TaskOutcome(parts[2]))
     if types not in _REPLIES or parts[2] not in ("done", "failed", "expired"):
-        raise DecodeError("a malformed reply")
+        return _unpack_stream_reply(parts, types)
     _, task_id, outcome, status, headers, body, wait_ms, run_ms = parts
     if outcome == "done" and not 200 <= status <= 599:
         raise DecodeError("a reply with a malformed status")
@@ -202,6 +253,21 @@ def unpack_reply(data: bytes) -> TaskReply:
         raise DecodeError("an envelope with malformed headers") from error
     wait_ms, run_ms = max(0, min(wait_ms, MOST_MS)), max(0, min(run_ms, MOST_MS))
     return TaskReply(task_id, _OUTCOMES[outcome], status, checked, body, wait_ms, run_ms)
+
+
+def _unpack_stream_reply(parts: Sequence[Any], types: tuple[type, ...]) -> StreamReply:
+    if types not in _STREAM_REPLIES or parts[2] not in ("chunk", "done", "failed", "expired"):
+        raise DecodeError("a malformed reply")
+    _, task_id, outcome, status, headers, body, wait_ms, run_ms, number, run = parts
+    brings_head = number == 1 and outcome in ("chunk", "done")
+    if number < 1 or not (200 <= status <= 599 or (status == 0 and not brings_head)):
+        raise DecodeError("a part of a stream with a malformed number or status")
+    try:
+        checked = _without_framing(headers)
+    except TypeError as error:
+        raise DecodeError("an envelope with malformed headers") from error
+    wait_ms, run_ms = max(0, min(wait_ms, MOST_MS)), max(0, min(run_ms, MOST_MS))
+    return StreamReply(task_id, _OUTCOMES[outcome], status, checked, body, wait_ms, run_ms, number, run)
 
 
 def _types(parts: Iterable[Any]) -> tuple[type, ...]:

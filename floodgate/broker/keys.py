@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _TENANT = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+_TENANT_DIGEST = re.compile(r"=[0-9a-f]{32}")
 
 FORMAT = 2
 """Version of everything stored. Another one lives beside it and never meets it, so `make roll` refuses to cross it."""
@@ -24,6 +25,7 @@ INFLIGHT_S = 7200
 RESULT_S = 7 * 24 * 3600
 MOST_WINDOW_S = 7 * 24 * 3600
 RECORD_S = MOST_WINDOW_S + 4 * 3600  # while the task is there: its deadline, and what it overruns
+ACKNOWLEDGED_S = 60
 REPAIR_S = 60
 """Times to live that the scripts set; at most this."""
 
@@ -46,7 +48,9 @@ CATALOGUE = (
         "slots", "route", "zset", "id → when reap has to look at it; ZCARD is the number in flight", "its tasks"
     ),
     KeyPattern("tasks", "", "hash", "id → deadline, header, body", "exists iff in slots"),
-    KeyPattern("attempts", "", "hash", "id → attempts used, or x: cancelled", "its tasks"),
+    KeyPattern(
+        "attempts", "", "hash", "id → attempts used and the consumers that were lost, or x: cancelled", "its tasks"
+    ),
     KeyPattern("waiting", "lane", "zset", "id → start tag", "its tasks"),
     KeyPattern("parked", "route", "zset", "the same, held back by max_running", "its tasks"),
     KeyPattern("stranded", "route", "zset", "lane#id → start tag, of 202s whose lane nobody serves", "its tasks"),
@@ -78,6 +82,9 @@ CATALOGUE = (
     KeyPattern("clock", "pool", "zset", "flow → finish tag; '' → virtual time", "reap, when nothing waits"),
     KeyPattern("inbox", "process", "stream", "replies, field r", "time", INBOX_S),
     KeyPattern(
+        "acknowledged", "process", "hash", "id → bytes of its stream that its client has taken", "time", ACKNOWLEDGED_S
+    ),
+    KeyPattern(
         "result", "task", "string", "the reply of a task that nobody waits for on a connection", "time", RESULT_S
     ),
     KeyPattern("results", "", "hash", "minute → bytes of the results that end in it", "time", RESULT_S + 60),
@@ -104,7 +111,7 @@ CATALOGUE = (
         "",
         "stream",
         "lost tasks, the last 780 or what FLOODGATE_DEAD_MAX_BYTES says, each cut at 16 KiB",
-        "time",
+        "reap, after seven days; time",
         DEAD_S,
     ),
 )
@@ -175,6 +182,9 @@ class Keys:
     def idempotency_bytes(self) -> str:
         return self.of("idempotency_bytes")
 
+    def dead(self) -> str:
+        return self.of("dead")
+
     def stamp(self) -> str:
         return self.of("stamp")
 
@@ -197,6 +207,15 @@ def flow_of(route: str, weight: int, tenant: str = "", async_response: bool = Fa
     if tenant and not _TENANT.fullmatch(tenant):
         tenant = f"={hashlib.blake2b(tenant.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
     return f"{route}|{weight}|{tenant}|~" if async_response else f"{route}|{weight}|{tenant}"
+
+
+def async_flow_of(flow: str, route: str, weight: int) -> str:
+    """Return the flow of the tenant of `flow`, for a task of which nobody waits on a connection."""
+    own, _, rest = flow.removesuffix("|~").partition("|")
+    tenant = rest.partition("|")[2] if own == route else ""
+    if _TENANT_DIGEST.fullmatch(tenant):
+        return f"{route}|{weight}|{tenant}|~"
+    return flow_of(route, weight, tenant, True)
 
 
 def lease_of(consumer: str, serial: int, task_id: str) -> str:

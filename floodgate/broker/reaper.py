@@ -14,6 +14,7 @@ from redis import asyncio as redis
 
 from floodgate.broker import commands as calls
 from floodgate.broker.connection import run
+from floodgate.broker.dead_letters import entries_within
 from floodgate.broker.keys import Keys
 from floodgate.errors import FloodgateError
 from floodgate.operations.settings import Settings
@@ -50,7 +51,8 @@ async def reap_forever(
         keys,
         lease_ms=settings.lease_ms,
         period_ms=round(period * SKIP * 1000),
-        dead_bytes=settings.dead_max_bytes,
+        dead_entries=entries_within(settings.dead_max_bytes),
+        dead_bodies=settings.dead_keep_body,
         gateway=gateway,
     )
     failing = False

@@ -19,6 +19,7 @@ from floodgate.declare.head import WEIGHTS, Rate
 from floodgate.declare.idempotency import Idempotency, checked
 from floodgate.declare.registry import IDEMPOTENT, MAX_LEVEL, METHODS, Declaration, Handler, Registry
 from floodgate.declare.signature import HandlerSignature, inspect_handler, type_of
+from floodgate.declare.streaming import RESUME_S, STREAM_IDLE_S, STREAM_S, StreamFormat, check_plain, check_stream
 
 _PATH_PARAMETER = re.compile(r"{([^}:]*)(:[^}]*)?}")
 _ENGINE_PREFIXES = ("/-/", "/tasks/")
@@ -56,24 +57,33 @@ def _check(declaration: Declaration, timeout_s: float) -> Handler:
     _check_presentation(declaration, signature)
     method, function = declaration.method.upper(), declaration.function
     attempts = declaration.attempts
+    timeout_s = timeout_s if declaration.timeout_s is None else declaration.timeout_s
+    _check_stream(declaration, signature, timeout_s)
+    streaming = declaration.streaming
     return Handler(
         function=function,
         name=function.__name__,
         path=declaration.path,
         method=method,
         max_concurrency=declaration.max_concurrency,
-        timeout_s=timeout_s if declaration.timeout_s is None else declaration.timeout_s,
+        timeout_s=timeout_s,
         attempts=attempts if attempts is not None else (2 if method in IDEMPOTENT else 1),
         level=declaration.level,
         presentation=declaration.presentation,
         admission=declaration.admission,
-        idempotency=_idempotency(declaration, method),
+        idempotency=_idempotency(declaration, method, signature.stream is not None),
         kind=signature.kind,
         signature=signature.parameters,
         result=signature.result,
         context_name=signature.context_name,
         resources=signature.resources,
         route=route_digest(method, declaration.path),
+        stream=signature.stream,
+        response_class=streaming.response_class,
+        stream_s=None if signature.stream is None else streaming.stream_s or STREAM_S,
+        stream_idle_s=streaming.stream_idle_s or STREAM_IDLE_S,
+        resumable=streaming.resumable,
+        resume_s=streaming.resume_s or RESUME_S,
         signature_digest=digest,
         source=declaration.source,
     )
@@ -160,14 +170,40 @@ def _check_admission(declaration: Declaration) -> None:
     _require(declaration, "async_timeout_s", async_s, holds, "a number of seconds up to 7000")
 
 
-def _idempotency(declaration: Declaration, method: str) -> Idempotency | None:
+def _idempotency(declaration: Declaration, method: str, streams: bool) -> Idempotency | None:
     try:
         found = checked(declaration.idempotency)
     except ValueError as error:
         declaration.refuse(str(error))
     if found is not None and method in IDEMPOTENT:
         declaration.refuse(f"idempotency is for POST and PATCH; a {method} may be sent twice as it is (RFC 9110)")
+    if found is not None and streams:
+        declaration.refuse("a stream is not kept, so it cannot be told again; leave idempotency out")
     return found
+
+
+def _check_stream(declaration: Declaration, signature: HandlerSignature, timeout_s: float) -> None:
+    options, shown = declaration.streaming, declaration.presentation
+    try:
+        if signature.stream is None:
+            check_plain(options)
+            return
+        check_stream(options, signature.stream, timeout_s)
+    except ValueError as error:
+        declaration.refuse(str(error))
+    if declaration.method.upper() == "HEAD":
+        declaration.refuse("a HEAD has no body that could be streamed; use GET, or return None")
+    if shown.status_code in _BODILESS:
+        declaration.refuse(f"a {shown.status_code} has no body that could be streamed; leave status_code out")
+    if shown.media_type is not None and signature.stream is not StreamFormat.BYTES:
+        declaration.refuse(
+            f"a stream of items is {signature.stream.media_type}; leave media_type out, "
+            "or yield bytes with response_class=StreamingResponse"
+        )
+    if declaration.admission.async_timeout_s is not None and not options.resumable:
+        declaration.refuse(
+            "async_timeout_s on a streamed route needs a stream that can be read later; add resumable=True"
+        )
 
 
 def _check_presentation(declaration: Declaration, signature: HandlerSignature) -> None:
@@ -178,6 +214,15 @@ def _check_presentation(declaration: Declaration, signature: HandlerSignature) -
         declaration.refuse(f"a {shown.status_code} has no body; annotate the function `-> None`")
     holds = shown.media_type is None or isinstance(shown.media_type, str)
     _require(declaration, "media_type", shown.media_type, holds, "text like 'image/png'")
+    if signature.stream is None:
+        _check_media_type(declaration, signature)
+    holds = isinstance(shown.tags, list | tuple) and all(isinstance(tag, str) for tag in shown.tags)
+    _require(declaration, "tags", shown.tags, holds, "a list of texts")
+    _check_examples(declaration, shown.examples, signature.parameters)
+
+
+def _check_media_type(declaration: Declaration, signature: HandlerSignature) -> None:
+    shown = declaration.presentation
     raw = signature.result in (bytes, str)
     if shown.media_type is not None and not is_json(shown.media_type) and not raw:
         declaration.refuse(f"with media_type={shown.media_type!r} the function returns bytes or str; annotate it so")
@@ -185,9 +230,6 @@ def _check_presentation(declaration: Declaration, signature: HandlerSignature) -
         declaration.refuse(
             "a result of bytes needs a media_type that says what it is, e.g. media_type='application/octet-stream'"
         )
-    holds = isinstance(shown.tags, list | tuple) and all(isinstance(tag, str) for tag in shown.tags)
-    _require(declaration, "tags", shown.tags, holds, "a list of texts")
-    _check_examples(declaration, shown.examples, signature.parameters)
 
 
 def is_json(media_type: str) -> bool:

@@ -53,6 +53,10 @@ class Context:
         """
         return self._stopped or self.seconds_left == 0
 
+    def extend(self, seconds: float) -> None:
+        """Let the time end so many seconds from now; called by the worker when a stream has begun."""
+        self._ends_s = time.monotonic() + seconds
+
     def cancel(self) -> None:
         """Set the flag; called by the worker, in any thread."""
         self._stopped = True

@@ -45,6 +45,8 @@ def signature_digest(declaration: Declaration, signature: HandlerSignature) -> s
         parts.append([parameter.name, schema, _default(parameter), [_placing(marker) for marker in markers]])
     if signature.result is not inspect.Signature.empty:
         parts.append(_schema(declaration, "return", signature.result, "serialization"))
+    if signature.stream is not None:
+        parts.append([signature.stream, declaration.streaming.resumable])
     return _digest(parts)
 
 

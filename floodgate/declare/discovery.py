@@ -7,6 +7,7 @@ look healthy. `python -m floodgate.declare.discovery` checks and prints the rout
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 import sys
 
@@ -14,6 +15,8 @@ from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Registry, declared_in
 from floodgate.errors import ConfigurationError, DeclarationError, FloodgateError
 from floodgate.operations.settings import KILL_MARGIN_S, Settings
+
+log = logging.getLogger("floodgate")
 
 
 def discover(settings: Settings) -> Registry:
@@ -39,6 +42,8 @@ def discover(settings: Settings) -> Registry:
 def check_times(settings: Settings, registry: Registry) -> None:
     """See that a leaving process may end what it has begun, or raise `ConfigurationError` with the setting.
 
+    A stream may be longer than the drain: it is warned of, and cut.
+
     The order: FLOODGATE_STOP_GRACE_S, when told, > gunicorn's graceful_timeout > FLOODGATE_DRAIN_S > every `timeout_s`.
     """
     grace_s, own_s = settings.stop_grace_s, settings.graceful_timeout_s
@@ -56,6 +61,18 @@ def check_times(settings: Settings, registry: Registry) -> None:
             f"work within FLOODGATE_DRAIN_S, {settings.drain_s:g}: set FLOODGATE_DRAIN_S above {longest.timeout_s:g}, "
             "or lower timeout_s (its default is FLOODGATE_TIMEOUT_S)"
         )
+    for handler in registry.handlers:
+        if handler.resumable:
+            raise ConfigurationError(
+                f"{handler.source}: {handler.name}: resumable=True is not served yet; leave it out, "
+                "and let clients ask again from the start"
+            )
+        if handler.stream_s is not None and handler.stream_s > settings.drain_s:
+            log.warning(
+                f"{handler.source}: {handler.name}: stream_s is {handler.stream_s:g}, and a leaving process cuts what "
+                f"streams after FLOODGATE_DRAIN_S, {settings.drain_s:g}: raise the one or lower the other, "
+                "or let clients ask again"
+            )
 
 
 def main() -> int:

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Never, TypeVar
 
+from starlette.responses import StreamingResponse
+
 from floodgate.declare.head import PriorityOf, Rate, TenantOf
 from floodgate.declare.idempotency import IdempotencyOf
 from floodgate.declare.registry import DECLARATIONS, AdmissionOptions, Declaration, Level, Presentation
+from floodgate.declare.streaming import StreamOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -38,6 +41,11 @@ def queued(
     max_running: int | None = None,
     async_timeout_s: float | None = None,
     idempotency: IdempotencyOf = None,
+    response_class: type[StreamingResponse] | None = None,
+    stream_s: float | None = None,
+    stream_idle_s: float | None = None,
+    resumable: bool = False,
+    resume_s: float | None = None,
     **unknown: Never,
 ) -> Callable[[Function], Function]:
     """Declare a function as a queued route; the function itself stays as it is.
@@ -63,12 +71,20 @@ def queued(
     its ``Idempotency-Key`` runs once and is answered alike for a day, or so many seconds;
     see `Idempotency` for more.
 
+    A generator function streams what it yields: as server-sent events with
+    `response_class=EventSourceResponse`, as bytes with `StreamingResponse`, else as
+    JSON Lines. `timeout_s` is then until the first item, `stream_s` (default 60) until
+    the last; a reader that takes nothing for `stream_idle_s` (default 30) is cut. With
+    `resumable=True` a client of events may come back within `resume_s` (default 30)
+    and read on where it was.
+
     Mistakes raise `DeclarationError` when the registry is built, at the start of a process.
     """
     caller = sys._getframe(1)  # a decorator's line is where its declaration stands: every error names it
     module = caller.f_globals.get("__name__", "")
     source = f"{caller.f_code.co_filename}:{caller.f_lineno}"
     shown = Presentation(status_code, media_type, tags, summary, examples or {}, deprecated, include_in_schema)
+    streaming = StreamOptions(response_class, stream_s, stream_idle_s, resumable, resume_s)
     admission = AdmissionOptions(rate, priority, tenant, max_running, async_timeout_s)
 
     def note(function: Function) -> Function:
@@ -84,6 +100,7 @@ def queued(
                 presentation=shown,
                 admission=admission,
                 idempotency=idempotency,
+                streaming=streaming,
                 unknown=tuple(unknown),
                 source=source,
                 module=module,

@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
+from starlette.responses import StreamingResponse
+
 from floodgate.declare.head import PriorityOf, Rate, TenantOf
 from floodgate.declare.idempotency import Idempotency, IdempotencyOf
 from floodgate.declare.resource import Resource
+from floodgate.declare.streaming import StreamFormat, StreamOptions
 from floodgate.errors import DeclarationError
 
 ExecutorKind = Literal["a", "s"]
@@ -64,6 +67,7 @@ class Declaration:
     presentation: Presentation
     admission: AdmissionOptions
     idempotency: IdempotencyOf
+    streaming: StreamOptions
     unknown: tuple[str, ...]
     source: str
     """`file:line` of the decorator, for error texts."""
@@ -104,13 +108,26 @@ class Handler:
     signature: inspect.Signature
     """What a request fills: annotations resolved, without `Context` and resources."""
     result: Any
-    """The type of the answer's body: the return annotation, `Reply` taken off; `Signature.empty` when none."""
+    """The type of the answer's body: the return annotation, `Reply` taken off; `Signature.empty` when none.
+
+    Where the handler streams, of each item.
+    """
     context_name: str | None
     """The parameter that takes the `Context`, if the handler wants one."""
     resources: Mapping[str, Resource]
     """Parameter to what the worker keeps open for it."""
     route: str
     """Short digest of method and path: the route's name in Redis."""
+    stream: StreamFormat | None
+    """How its items are sent; None for a handler with one answer. `timeout_s` is until the head of a stream."""
+    response_class: type[StreamingResponse] | None
+    stream_s: float | None
+    """How long a stream may take in all."""
+    stream_idle_s: float
+    """How long a reader may take nothing before its stream is cut."""
+    resumable: bool
+    """Whether a client that left may read on where it was, for `resume_s`."""
+    resume_s: float
     signature_digest: str
     """Of parameters and result: a task is exchanged only where both sides have the same."""
     source: str

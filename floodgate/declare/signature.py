@@ -21,6 +21,7 @@ from floodgate.declare.context import Context
 from floodgate.declare.registry import Declaration, ExecutorKind
 from floodgate.declare.reply import Reply
 from floodgate.declare.resource import Resource, needs_of, resource_in
+from floodgate.declare.streaming import StreamFormat, is_generator, item_type, stream_format
 from floodgate.errors import ConfigurationError
 
 _FRAMEWORKS = {"fastapi", "starlette"}
@@ -31,7 +32,8 @@ _INSTEAD = {
     "HTTPConnection": "declare what you read of it as Header, Cookie or Query parameters; "
     "the request id and the caller are in the Context",
     "WebSocket": f"a handler answers once; {_PLAIN_ROUTE}",
-    "Response": "return Reply(body, status, headers), and say media_type= in the decorator",
+    "Response": "return Reply(body, status, headers), and say media_type= in the decorator; "
+    "to stream, `yield`, and say response_class= there",
     "BackgroundTasks": "a handler runs in a worker already: do the work in it",
     "SecurityScopes": "write `identify` in gateway_app/main.py; its result is Context.caller",
     "Form": f"take a JSON model or the raw body as bytes, or {_PLAIN_ROUTE}",
@@ -48,6 +50,8 @@ class HandlerSignature:
     parameters: inspect.Signature
     """Only what a request fills, annotations resolved."""
     result: Any
+    stream: StreamFormat | None
+    """Of a generator; then `result` is the type of its items."""
     context_name: str | None
     resources: Mapping[str, Resource]
 
@@ -78,10 +82,14 @@ def inspect_handler(declaration: Declaration, path_names: Sequence[str]) -> Hand
             except (ConfigurationError, NameError) as error:
                 declaration.refuse(str(error))
     _refuse_foreign(declaration, "its result", signature.return_annotation)
+    function, returned = declaration.function, signature.return_annotation
+    stream = _stream(declaration) if is_generator(function) else None
+    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(inspect.unwrap(function))
     return HandlerSignature(
-        kind="a" if inspect.iscoroutinefunction(declaration.function) else "s",
+        kind="a" if is_async else "s",
         parameters=signature.replace(parameters=kept),
-        result=_unwrapped(signature.return_annotation),
+        result=_unwrapped(returned) if stream is None else item_type(returned, stream),
+        stream=stream,
         context_name=context_names[0] if context_names else None,
         resources=resources,
     )
@@ -102,8 +110,6 @@ def _resolved(declaration: Declaration) -> inspect.Signature:
     function = declaration.function
     if not inspect.isfunction(function):
         declaration.refuse("@queued decorates plain functions (def or async def); write one that calls this")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        declaration.refuse(f"a generator cannot be queued; return the whole result, or, to stream it, {_PLAIN_ROUTE}")
     try:
         signature = inspect.signature(function, eval_str=True)
     except Exception as error:  # an annotation is any expression
@@ -115,6 +121,13 @@ def _resolved(declaration: Declaration) -> inspect.Signature:
         parameters=[_own(parameter) for parameter in signature.parameters.values()],
         return_annotation=_unaliased(signature.return_annotation),
     )
+
+
+def _stream(declaration: Declaration) -> StreamFormat:
+    try:
+        return stream_format(declaration.streaming)
+    except ValueError as error:
+        declaration.refuse(str(error))
 
 
 def _own(parameter: inspect.Parameter) -> inspect.Parameter:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import Any
 
 from floodgate.broker.commands import (
     AdmissionClass,
@@ -101,6 +102,8 @@ class PendingRequest:
     """`Prefer: respond-async`: its client is told of the admission at once."""
     wait_ms: int = 0
     """Predicted at the admission."""
+    stream: Any = None
+    """Its streamed answer, which has begun; `answer` is the end of it then."""
     counted: bool = False
     """Its admission is in the metrics; it may be admitted again, in another lane."""
 
@@ -255,16 +258,20 @@ class AdmissionBatcher:
         inbox = f"={self._context.settings.result_ttl_s}={self._inbox}" if options.async_response else self._inbox
         kind, header = _constant(handler.route, handler.attempts, pending.lane, inbox, options)
         deadline_ms = self._clock.at_ms(pending.deadline_s)
+        stream: tuple[int, ...] = ()
+        if handler.stream_s is not None:
+            stream = self._clock.at_ms(pending.arrived_s + handler.stream_s), self._context.settings.stream_window_bytes
         blob = join_task(
             deadline_ms,
             header,
             payload.request_id,
+            caller.id if caller else None,
             payload.path,
             payload.query,
             payload.headers,
             payload.body,
-            caller.id if caller else None,
             dict(caller.claims) if caller else {},
+            *stream,
         )
         return AdmitRequest(kind, pending.id, deadline_ms, blob)
 

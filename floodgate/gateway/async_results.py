@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request, Response
 
 from floodgate.broker.cancellation import CancelCode, CancelMode, cancel
-from floodgate.broker.commands import Progress, discard, poll
 from floodgate.broker.connection import Client, redis_errors, run
 from floodgate.broker.envelopes import unpack_reply
 from floodgate.broker.keys import Keys
+from floodgate.broker.results import Progress, discard, poll
 from floodgate.declare.registry import Registry
 from floodgate.errors import DecodeError, FloodgateError, Unavailable
 from floodgate.gateway.middleware import record_of

@@ -155,6 +155,8 @@ class CallCodec:
     """One handler, as a plain route calls it."""
 
     def __init__(self, handler: Handler) -> None:
+        if handler.stream is not None:
+            raise TypeError(f"{handler.label} streams; `call` is for handlers with one answer")
         self.handler = handler
         self.options_reader = OptionsReader(handler)
         self._typed = TypedArguments(dependant_of(handler))

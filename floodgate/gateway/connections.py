@@ -11,6 +11,8 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import socket
+import struct
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +24,8 @@ log = logging.getLogger("floodgate.gateway")
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
+_RESET = struct.pack("ii", 1, 0)
+"""Of SO_LINGER: the connection ends with a reset, and what is unsent is dropped."""
 PIECE_BYTES = 128 * 1024
 """What is not larger is sent at once, and not counted."""
 STILL_S = 30.0
@@ -29,6 +33,15 @@ STILL_S = 30.0
 _KEY = "floodgate_connection"
 _M_MMAP_THRESHOLD = -3
 _LARGE_BLOCK_BYTES = 1 << 20
+
+
+class StreamBroken(Exception):
+    """Ends a streamed answer that is not whole: its connection has to end, too."""
+
+    def __init__(self, *, reset: bool) -> None:
+        super().__init__("a streamed answer is not whole")
+        self.reset = reset
+        """At once, without what is written and not read yet."""
 
 
 class Connection:
@@ -63,6 +76,24 @@ class Connection:
         self.give_up()
         if (transport := getattr(self._cycle, "transport", None)) is not None:
             transport.abort()
+
+    def sever(self, reset: bool) -> bool:
+        """End the connection so that no client takes the answer for whole; False where it cannot be seen.
+
+        Where the end of the connection is the end of an answer, as in HTTP/1.0, only a reset says so.
+        """
+        transport = getattr(self._cycle, "transport", None)
+        if transport is None:
+            return False
+        self.give_up()
+        if reset:
+            with contextlib.suppress(OSError, AttributeError):
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            transport.abort()
+        else:
+            transport.close()  # after what is written; a client that does not read that either
+            asyncio.get_running_loop().call_later(STILL_S, transport.abort)
+        return True
 
 
 def note(scope: Message, send: Any) -> None:

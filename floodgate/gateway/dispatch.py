@@ -29,6 +29,7 @@ from floodgate.gateway.idempotency import Joined, KeptAnswers, Replayed
 from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, lost
 from floodgate.gateway.payload import Payload
 from floodgate.gateway.request_options import RequestOptions
+from floodgate.gateway.streaming import Streams
 from floodgate.gateway.worker_directory import WorkerDirectory
 
 Receive = Callable[[], Awaitable[Any]]
@@ -49,6 +50,7 @@ class Dispatcher:
         kept_answers: KeptAnswers,
         admission: AdmissionBatcher,
         cancels: CancelBatcher,
+        streams: Streams,
     ) -> None:
         self._context = context
         self._directory = directory
@@ -58,6 +60,8 @@ class Dispatcher:
         self._cancels = cancels
         self.rate_limiter = context.rate_limiter
         self.metrics = context.metrics
+        self.streams = streams
+        streams.table = self
         self._loop = asyncio.get_running_loop()
         self._pending: dict[str, PendingRequest] = {}
         self._process = context.process
@@ -83,11 +87,22 @@ class Dispatcher:
         try:
             found = await answer
             return await self._fetch(pending) if found.kept else found
+        except BaseException:
+            if pending.stream is not None:
+                self.streams.end(pending.stream)
+            raise
         finally:
             watch.end()
-            del self._pending[pending.id]
-            if not _is_settled_by_queue(pending):
-                self._cancel(pending)
+            if pending.stream is None:  # else it is there until its stream has ended
+                del self._pending[pending.id]
+                if not _is_settled_by_queue(pending):
+                    self._cancel(pending)
+
+    def end_stream(self, pending: PendingRequest) -> None:
+        """Forget a request whose answer was streamed; cancel its task unless it has ended."""
+        del self._pending[pending.id]
+        if not _is_settled_by_queue(pending):
+            self._cancel(pending)
 
     def deliver(self, reply: TaskReply) -> bool:
         """Hand a reply to its request; False when nobody waits for it."""
@@ -103,6 +118,8 @@ class Dispatcher:
             pending.settle(Outcome(accepted=pending.id, kept=True))
         elif reply.outcome is TaskOutcome.DONE:
             pending.settle(Outcome(reply=reply, predicted_ms=pending.wait_ms))
+        elif reply.outcome is TaskOutcome.CHUNK:
+            self.streams.take(pending, reply)
         else:
             pending.settle(Outcome(reply=reply, failure=FAILURE_OF[reply.outcome], predicted_ms=pending.wait_ms))
         return True

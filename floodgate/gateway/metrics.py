@@ -115,6 +115,7 @@ class GatewayMetrics:
         self.unclaimed = metrics.counter(UNCLAIMED)
         self.admits, self.replies = Calls(metrics, "admit"), Calls(metrics, "replies")
         self.cancels = Calls(metrics, "cancel")
+        self.acknowledgements = Calls(metrics, "acknowledge")
         self.connects = Connects(metrics, "admit", "inbox")
         self.reaps = Reaps(metrics)
         self.evicts = metrics.gauge(EVICTS)

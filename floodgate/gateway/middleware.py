@@ -20,7 +20,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from floodgate.declare.context import Caller
-from floodgate.gateway.connections import PIECE_BYTES, LargeAnswers, connection_of
+from floodgate.gateway.connections import PIECE_BYTES, LargeAnswers, StreamBroken, connection_of
 from floodgate.gateway.metrics import RouteMetrics
 from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.gateway.request_options import RequestOptions
@@ -127,6 +127,9 @@ class RequestMiddleware:
         # Counted and logged in `finally`: also a request whose client left, or whose server was told to end.
         try:
             await app(scope, receive, send_with_id)
+        except StreamBroken as broken:
+            if not connection.sever(broken.reset or scope["http_version"] == "1.0"):
+                raise  # to the server, which ends the connection
         except Exception:  # Starlette answers it, further out
             record.status, record.outcome = record.status or 500, record.outcome or Failure.FAILED.label
             raise

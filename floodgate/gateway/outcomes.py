@@ -34,6 +34,8 @@ class Outcome:
     """The id under which a task goes on that nobody waits for."""
     kept: bool = False
     """It has ended meanwhile: its answer can be fetched."""
+    stream: Any = None
+    """What follows a reply that is the first part of a streamed one (`streaming.IncomingStream`)."""
 
     @property
     def outcome(self) -> str:

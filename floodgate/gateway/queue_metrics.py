@@ -28,6 +28,9 @@ LIMIT = Metric("floodgate_limit", "gauge", "Tasks that may be in the system; 0 i
 WORKERS = Metric("floodgate_workers", "gauge", "Worker processes that are registered, of all releases.")
 CONCURRENCY = Metric("floodgate_concurrency", "gauge", "Tasks that they can run at once.", ("kind",))
 USED = Metric("floodgate_concurrency_used", "gauge", "Tasks of this registry's routes that run, by kind.", ("kind",))
+DEAD_LETTERS = Metric(
+    "floodgate_dead_letters", "gauge", "Tasks lost after their last attempt, of which a copy is kept."
+)
 UP = Metric("floodgate_redis_up", "gauge", "Whether Redis answered this scrape.")
 
 CALL_S = 1.0
@@ -64,6 +67,7 @@ class QueueMetrics:
             if handler.admission.async_timeout_s is not None:
                 found.put(STRANDED, (handler.method, handler.path), (number(stranded),))
             used[handler.kind] += number(running)
+        found.put(DEAD_LETTERS, (), (number(next(rest)),))
         self._put_workers(found, [*rest], used)
         return found
 
@@ -82,6 +86,7 @@ class QueueMetrics:
         now_ms = self._clock.now_ms()
         return [
             *commands,
+            ("XLEN", keys.dead()),
             *(("ZRANGEBYSCORE", keys.serving(lane), f"({now_ms}", "+inf") for lane in self._directory.names),
         ]
 

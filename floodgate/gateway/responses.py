@@ -90,10 +90,15 @@ def head_too_large(request_id: str) -> Response:
     return response
 
 
+def problem_of(row: Row, request_id: str) -> Problem:
+    """Return the problem document of a failure."""
+    kind = REDUCED if row.status == 503 else "about:blank"
+    return Problem(type=kind, title=row.title, status=row.status, detail=row.detail, request_id=request_id)
+
+
 def problem(row: Row, request_id: str, retry_after_s: float = 0) -> Response:
     """Render a failure as a problem document."""
-    kind = REDUCED if row.status == 503 else "about:blank"
-    body = Problem(type=kind, title=row.title, status=row.status, detail=row.detail, request_id=request_id)
+    body = problem_of(row, request_id)
     headers = {} if row.retry_after_s is None else {"retry-after": str(spread(retry_after_s or row.retry_after_s))}
     return Response(body.model_dump_json(), row.status, headers, PROBLEM_JSON)
 

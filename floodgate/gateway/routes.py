@@ -7,13 +7,14 @@ came. Who asks is found out first, before the body is read. Must not know Redis.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from copy import copy
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.datastructures import Default
+from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from pydantic import Field
@@ -22,8 +23,10 @@ from starlette.datastructures import URLPath
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from floodgate.broker.envelopes import StreamReply
 from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler, Registry
+from floodgate.declare.streaming import StreamFormat
 from floodgate.declare.typed_arguments import dependant_of
 from floodgate.gateway import idempotency
 from floodgate.gateway.dispatch import Dispatcher
@@ -34,6 +37,7 @@ from floodgate.gateway.outcomes import Failure, Outcome
 from floodgate.gateway.payload import PayloadBuilder, in_time, limited
 from floodgate.gateway.request_options import OptionsReader
 from floodgate.gateway.responses import documented, respond
+from floodgate.gateway.streaming import StreamResponse
 
 Endpoint = Callable[..., Awaitable[Response]]
 Respond = Callable[[Scope, Receive, Send], Awaitable[Response]]
@@ -77,13 +81,45 @@ def add_routes(
         route = app.router.routes[-1]
         assert isinstance(route, APIRoute)
         responding = _responding(handler, identity, route, body_s)
+        if handler.stream is not None:  # afterwards: FastAPI would take the endpoint for the generator itself
+            _document_stream(route, handler)
         route.app = _sending(responding)
         index.add(handler.method, handler.path, route, responding)
     return index
 
 
+def _document_stream(route: APIRoute, handler: Handler) -> None:
+    """Let a route be documented as the generator that it stands for: by what FastAPI finds out about one."""
+
+    async def items(**_: Any) -> Any:
+        yield
+
+    item, untyped = handler.result, inspect.Signature.empty
+    returned = untyped if item is untyped else AsyncIterable[item]  # type: ignore[valid-type]
+    items.__signature__ = _signature(handler).replace(return_annotation=returned)  # type: ignore[attr-defined]
+    found = APIRoute(
+        handler.path,
+        items,
+        methods=[handler.method],
+        name=route.name,
+        response_class=handler.response_class or Default(JSONResponse),
+        generate_unique_id_function=route.generate_unique_id_function,
+    )
+    route.is_sse_stream, route.is_json_stream = found.is_sse_stream, found.is_json_stream
+    route.stream_item_type, route.stream_item_field = found.stream_item_type, found.stream_item_field
+
+
 def _result(handler: Handler) -> dict[str, Any]:
     media_type = handler.presentation.media_type
+    if handler.stream is not None:
+        if (
+            handler.stream is not StreamFormat.BYTES
+        ):  # by that of events FastAPI would take the endpoint for the generator
+            return {"response_class": StreamingResponse, "response_model": None}
+        assert handler.response_class is not None
+        media_type = media_type or handler.response_class.media_type
+        own = type("Own", (StreamingResponse,), {"media_type": media_type})
+        return {"response_class": own, "response_model": None}
     model = None if handler.result in (inspect.Signature.empty, type(None)) else handler.result
     if media_type is None:
         return {"response_model": model}
@@ -154,6 +190,7 @@ def _without_validation(route: APIRoute) -> Callable[[Request], Awaitable[Respon
 
 def _endpoint(handler: Handler) -> Any:
     payload_builder = PayloadBuilder(handler)
+    streams = handler.stream is not None
 
     async def endpoint(**arguments: Any) -> Response:
         request: Request = arguments[_REQUEST]
@@ -162,6 +199,8 @@ def _endpoint(handler: Handler) -> Any:
         dispatcher: Dispatcher = request.app.started_engine.dispatcher
         answer = await dispatcher.dispatch(handler, payload, request.receive)
         record.note(answer)
+        if streams and isinstance(answer.reply, StreamReply) and answer.reply.status:
+            return StreamResponse(dispatcher.streams, handler, answer, record.request_id)
         return respond(answer, record.request_id, request.scope.get("root_path", ""))
 
     named: Any = endpoint if handler.idempotency is None else _noting_replays(endpoint)

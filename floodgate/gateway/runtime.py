@@ -26,6 +26,7 @@ from floodgate.gateway.admission import AdmissionBatcher
 from floodgate.gateway.async_results import AsyncResults
 from floodgate.gateway.cancellation import CancelBatcher
 from floodgate.gateway.context import GatewayContext
+from floodgate.gateway.dead_letters import DeadLetters
 from floodgate.gateway.dispatch import Dispatcher
 from floodgate.gateway.idempotency import KeptAnswers
 from floodgate.gateway.inbox import Inbox
@@ -33,6 +34,7 @@ from floodgate.gateway.metrics import GatewayMetrics
 from floodgate.gateway.queue_metrics import QueueMetrics
 from floodgate.gateway.rate_limit import RateLimiter
 from floodgate.gateway.reconciler import Reconciler
+from floodgate.gateway.streaming import Streams
 from floodgate.gateway.worker_directory import WorkerDirectory
 from floodgate.operations.logs import fields
 from floodgate.operations.metrics import Snapshot
@@ -81,9 +83,17 @@ class GatewayRuntime:
         self._admission = AdmissionBatcher(
             context, self._admit_pipeline, self._directory, self._kept_answers, self._cancels
         )
+        self._streams = Streams(context, Pipeline(self._pool))
         self.dispatcher = Dispatcher(
-            context, self._directory, self.results, self._kept_answers, self._admission, self._cancels
+            context,
+            self._directory,
+            self.results,
+            self._kept_answers,
+            self._admission,
+            self._cancels,
+            self._streams,
         )
+        self.dead_letters = DeadLetters(context, self._directory)
         inbox_key = self._keys.inbox(context.process)
         self._inbox = Inbox(self._inbox_pipeline, inbox_key, self.dispatcher, self.metrics.replies)
         self._reconciler = Reconciler(Pipeline(self._pool), self._keys, self._inbox, self.dispatcher)
@@ -111,6 +121,7 @@ class GatewayRuntime:
             self._admission.run(),
             self._inbox.run(),
             self._cancels.run(),
+            self._streams.run(),
             self._reconciler.run(),
             self._refresh_forever(),
             reap_forever(self._client, self._keys, self._settings, log, self.metrics.reaps, self._context.process),

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config as GunicornConfig
@@ -28,6 +28,7 @@ from uvicorn import Config, Server
 from uvicorn_worker import UvicornWorker
 
 from floodgate.operations import logs, scratch
+from floodgate.operations.heads import BoundedHeads, cut_slow_heads
 from floodgate.operations.settings import Settings
 
 MASTER_STARTED = "MASTER_STARTED"
@@ -45,6 +46,8 @@ GC_YOUNG = (5000, 20, 1_000_000)
 """Thresholds of such an app: with Python's 700 and 10 a burst of 200 requests is in the oldest generation at once."""
 WATCHDOG_S = 30
 """Gunicorn kills a worker process whose event loop was blocked for this long."""
+HEADS_PERIOD_S = 5.0
+"""Between two looks for heads that take too long."""
 BEAT_S = 1.0
 """Between two notifications of the watchdog, and two checks that the master lives."""
 KEEP_ALIVE_S = 75
@@ -93,6 +96,8 @@ class DrainingServer(Server):
 class DrainingWorker(UvicornWorker):  # type: ignore[misc]
     """The worker class of gunicorn for both apps."""
 
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"loop": "auto", "http": BoundedHeads}
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         logging.getLogger("uvicorn.error").propagate = True
@@ -113,7 +118,7 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc]
         server = DrainingServer(self.config, getattr(self.wsgi, "begin_drain", lambda: None), shutdown_delay_s)
         signal.signal(signal.SIGQUIT, server.handle_exit)
         async with asyncio.TaskGroup() as group:
-            loops = [group.create_task(self._beat(server))]
+            loops = [group.create_task(self._beat(server)), group.create_task(_cut_slow_heads(server))]
             if getattr(self.wsgi, "collects_by_time", False):
                 loops.append(group.create_task(_collect_by_time()))
             await server.serve(sockets=self.sockets)
@@ -170,6 +175,12 @@ def _metrics_directory() -> Path:
 def _remove_metrics_directory(arbiter: Arbiter) -> None:
     if _metrics_directory.cache_info().currsize:
         shutil.rmtree(_metrics_directory(), ignore_errors=True)
+
+
+async def _cut_slow_heads(server: Server) -> None:
+    while True:
+        await asyncio.sleep(HEADS_PERIOD_S)
+        await cut_slow_heads(server.server_state.connections)
 
 
 async def _collect_by_time() -> None:

@@ -69,8 +69,9 @@ class Settings(BaseModel):
     rate_burst: float = Field(1000, ge=1, description="how many may come at once under FLOODGATE_RATE_PER_S")
     result_ttl_s: int = Field(3600, ge=1, le=604800, description="how long the result of a 202 can be fetched")
     dead_max_bytes: int = Field(
-        16 << 20, ge=0, description="memory for copies of lost tasks, the last ones, each cut at 16 KiB"
+        16 << 20, ge=0, description="memory for dead letters, the last ones, each cut at 16 KiB"
     )
+    dead_keep_body: bool = Field(True, description="keep body, headers, query and claims in a dead letter")
 
     body_s: float = Field(
         10, gt=0, le=3600, description="how long a body may take, or its route's time-out where that is longer: 408"
@@ -83,6 +84,13 @@ class Settings(BaseModel):
     )
     max_body_bytes: int = Field(1 << 20, ge=0, description="of a request; above it: 413")
     max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")
+
+    stream_flush_s: float = Field(
+        0.05, ge=0.001, le=1, description="how long a worker gathers what its streams yield before it sends it"
+    )
+    stream_window_bytes: int = Field(
+        256 * 1024, ge=1024, description="of one stream, what may be under way that its client has not taken"
+    )
 
     allow_eviction: bool = Field(False, description="be ready with a Redis that throws keys away when it is full")
     unsent_bytes: int = Field(

@@ -31,10 +31,20 @@ class Row:
     """It began a task, at its turn: these keep the rate."""
     retry_after: bool
     error: str = ""
+    first_s: float | None = None
+    """Of a stream: when its first item began to arrive."""
 
     @property
     def latency_s(self) -> float:
-        """From its turn, so that a generator which is behind makes nothing look faster."""
+        """From its turn, so that a generator which is behind makes nothing look faster.
+
+        Of a stream, to its first item.
+        """
+        return (self.done_s if self.first_s is None else self.first_s) - self.due_s
+
+    @property
+    def end_latency_s(self) -> float:
+        """From its turn to the end of its answer."""
         return self.done_s - self.due_s
 
 
@@ -50,7 +60,7 @@ class Writer:
             self._file = (self._directory / f"rows-{os.getpid()}.csv").open("w", newline="")
         times = (f"{each:.6f}" for each in (row.due_s, row.sent_s, row.done_s))
         csv.writer(self._file).writerow(
-            (*times, row.route, row.status, int(row.paced), int(row.retry_after), row.error)
+            (*times, row.route, row.status, int(row.paced), int(row.retry_after), row.error, _written(row.first_s))
         )
 
     def flush(self) -> None:
@@ -113,5 +123,11 @@ def read_asked(directory: Path) -> list[Asked]:
 
 
 def _rows(text: str) -> Iterator[Row]:
-    for due, sent, done, route, status, paced, retry_after, error in csv.reader(text.splitlines()):
-        yield Row(float(due), float(sent), float(done), route, int(status), paced == "1", retry_after == "1", error)
+    for due, sent, done, route, status, paced, retry_after, error, first in csv.reader(text.splitlines()):
+        times = float(due), float(sent), float(done)
+        first_s = float(first) if first else None
+        yield Row(*times, route, int(status), paced == "1", retry_after == "1", error, first_s)
+
+
+def _written(first_s: float | None) -> str:
+    return "" if first_s is None else f"{first_s:.6f}"

@@ -19,7 +19,7 @@ THRESHOLDS = "thresholds.toml"
 ACHIEVED = 0.95
 HEAD = (
     *("route", "offered/s", "in time/s", "in time", "refused", "late", "errors"),
-    *("admitted p50 / p99 ms", "refused p50 / p99 ms", ""),
+    *("admitted p50 / p99 ms", "refused p50 / p99 ms", "streams' end p50 / p99 ms", ""),
 )
 
 
@@ -107,6 +107,7 @@ def _cells(each: RouteStatistics, is_broken: bool) -> tuple[str, ...]:
         str(each.errors),
         _ms(each.admitted_p50_s, each.admitted_p99_s),
         _ms(each.refusal_p50_s, each.refusal_p99_s),
+        _ms(each.end_p50_s, each.end_p99_s),
         "FAIL" if is_broken else "ok",
     )
 

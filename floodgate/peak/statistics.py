@@ -1,7 +1,7 @@
 """From rows to statistics: what became of the requests of a route, and whether the pace was kept.
 
 Owns the words. Refused: 429 or 503 with Retry-After. Late: 504, or a good answer
-after its deadline. Pure; must not know what is wanted.
+after its deadline, which is for the first item of a stream. Pure; must not know what is wanted.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class Rule:
 
     deadline_s: float
     expected: frozenset[int] = frozenset()
+    stream_s: float = math.inf
+    """To the end of a stream; `deadline_s` is to its first item."""
 
     def outcome(self, row: Row) -> Outcome:
         if row.status in REFUSED and row.retry_after:
@@ -69,7 +71,8 @@ class Rule:
             return Outcome.LATE
         if not 0 < row.status < 400 and row.status not in self.expected:
             return Outcome.ERROR
-        return Outcome.GOOD if row.latency_s <= self.deadline_s else Outcome.LATE
+        in_time = row.latency_s <= self.deadline_s and (row.first_s is None or row.end_latency_s <= self.stream_s)
+        return Outcome.GOOD if in_time else Outcome.LATE
 
 
 Judged = tuple[Row, Outcome]
@@ -91,6 +94,9 @@ class RouteStatistics:
     admitted_p99_s: float
     refusal_p50_s: float
     refusal_p99_s: float
+    end_p50_s: float = math.nan
+    """Of the streams that came to their end."""
+    end_p99_s: float = math.nan
 
     @property
     def goodput_share(self) -> float:
@@ -124,6 +130,7 @@ def route_statistics(route: str, found: Sequence[Judged], seconds: float) -> Rou
     count = Counter(outcome for _, outcome in found)
     refusals = [row.latency_s for row, outcome in found if outcome is Outcome.REFUSED]
     admitted = [row.latency_s for row, outcome in found if outcome is not Outcome.REFUSED and row.status]
+    ends = [row.end_latency_s for row, outcome in found if row.first_s is not None and outcome is not Outcome.ERROR]
     return RouteStatistics(
         route,
         seconds,
@@ -136,6 +143,8 @@ def route_statistics(route: str, found: Sequence[Judged], seconds: float) -> Rou
         percentile(admitted, 0.99),
         percentile(refusals, 0.5),
         percentile(refusals, 0.99),
+        percentile(ends, 0.5),
+        percentile(ends, 0.99),
     )
 
 

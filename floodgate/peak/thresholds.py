@@ -28,18 +28,20 @@ class Bounds:
     """Of one route, or of all together; None is not judged."""
 
     deadline_s: float = 10.0
+    stream_s: float | None = None
     expected: tuple[int, ...] = ()
     min_goodput_share: float | None = None
     min_goodput_per_s: float | None = None
     max_refused_share: float | None = None
     max_refusal_p99_s: float | None = None
     max_admitted_p99_s: float | None = None
+    max_end_p99_s: float | None = None
     max_late_share: float | None = None
     max_error_share: float | None = None
 
     @property
     def rule(self) -> Rule:
-        return Rule(self.deadline_s, frozenset(self.expected))
+        return Rule(self.deadline_s, frozenset(self.expected), self.stream_s or math.inf)
 
     def breaches(self, measured: RouteStatistics) -> list[str]:
         """Returns each bound that the statistics break, in words; what was not measured breaks none."""
@@ -76,8 +78,9 @@ class Thresholds:
 
     @property
     def longest_deadline_s(self) -> float:
-        """Returns how long the slowest good answer may take."""
-        return max(_bounds(table).deadline_s for table in (self.tables.get(DEFAULT, {}), *self.tables.values()))
+        """Returns how long the slowest good answer may take, and the longest stream."""
+        bounds = [_bounds(table) for table in (self.tables.get(DEFAULT, {}), *self.tables.values())]
+        return max(max(each.deadline_s, each.stream_s or 0) for each in bounds)
 
     def breaches(self, by_route: Sequence[RouteStatistics], total: RouteStatistics) -> list[str]:
         """Returns every breach, route by route, then of the whole."""

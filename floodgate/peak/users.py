@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import gevent
 from geventhttpclient.client import HTTPClientPool
 from locust import FastHttpUser, LoadTestShape, constant_throughput, events
+from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.runners import WorkerRunner
 
 from floodgate.peak.openapi import Operation, fetch
@@ -129,15 +130,35 @@ class PeakUser(FastHttpUser):
             headers={**self.scenarios.HEADERS, **(headers or {})},
             allow_redirects=False,
             catch_response=True,
+            stream=True,  # else locust would read it to its end, and when it began would be lost
             context={"route": label},
         )
         with asking as answer:
+            if not _read(answer):
+                return answer
             if answer.status_code in REFUSED and "retry-after" in answer.headers:
                 answer.request_meta["name"] += " (refused)"
                 answer.success()
             elif answer.status_code >= 400:
                 answer.failure(f"status {answer.status_code}")
         return answer
+
+
+def _read(answer: Any) -> bool:
+    """Reads an answer, notes when the first byte of one in chunks came; tells whether it came to its end."""
+    meta = answer.request_meta
+    try:
+        if answer.headers and "transfer-encoding" in answer.headers and "content-encoding" not in answer.headers:
+            first = answer.read(1)
+            meta["context"] = {**meta["context"], "first_s": time.time() if first else None}
+            answer._cached_content = first + answer.read()
+        meta["response_length"] = len(answer.content or b"")
+    except FAILURE_EXCEPTIONS as error:
+        answer.failure(error)
+        return False
+    finally:
+        meta["response_time"] = (time.time() - meta["start_time"]) * 1000
+    return True
 
 
 class _Shape(LoadTestShape):
@@ -204,6 +225,8 @@ def _note(
     if rows is None:
         return
     due_s, status = context.get("due_s"), getattr(response, "status_code", 0) or 0
+    if isinstance(exception, FAILURE_EXCEPTIONS):  # its head came, its end did not: half is no answer
+        status = 0
     rows.add(
         Row(
             due_s=start_time if due_s is None else due_s,
@@ -214,6 +237,7 @@ def _note(
             paced=due_s is not None,
             retry_after=status in REFUSED and "retry-after" in response.headers,
             error="" if status else f"{type(exception).__name__}: {exception}",
+            first_s=context.get("first_s"),
         )
     )
 

@@ -18,7 +18,7 @@ OF_THE_APPS = (
     "del exists expire get pexpire pexpireat pexpiretime set strlen type pttl",
     "hdel hexists hget hgetall hincrby hkeys hlen hmget hrandfield hset hsetnx",
     "sadd smembers srem",
-    "xadd xrange xread xtrim",
+    "xadd xdel xlen xrange xread xrevrange xtrim",
     "zadd zcard zcount zdiff zmscore zpopmin zrange zrangebyscore zrem zremrangebyscore zrevrange zscore",
 )
 COMMANDS = frozenset(" ".join((BEGINNING, *OF_THE_APPS)).split())

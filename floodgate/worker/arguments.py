@@ -22,6 +22,7 @@ from floodgate.broker.envelopes import Task
 from floodgate.declare.registry import Handler, Registry
 from floodgate.declare.typed_arguments import TYPED, TypedArguments
 from floodgate.errors import DeclarationError
+from floodgate.worker.items import ItemEncoder
 from floodgate.worker.resources import Resources
 from floodgate.worker.serialization import Serializer
 
@@ -46,6 +47,8 @@ class HandlerCall:
     _read: Callable[[Task], Awaitable[dict[str, Any]]]
     _typed: TypedArguments
     _resources: Resources
+    encoder: ItemEncoder | None = None
+    """Of a handler that yields."""
 
     async def arguments(self, task: Task) -> dict[str, Any]:
         """Return the keyword arguments; raises FastAPI's `RequestValidationError`."""
@@ -74,7 +77,8 @@ def _handler_call(handler: Handler, resources: Resources) -> HandlerCall:
         raise DeclarationError(f"{handler.source}: {handler.name}: {error}") from error
     has_body = bool(route.dependant.body_params)
     read = _body_reader(handler, route) if has_body else _head_reader(handler, route.dependant)
-    return HandlerCall(handler, Serializer(handler), read, TypedArguments(route.dependant), resources)
+    encoder = None if handler.stream is None else ItemEncoder(handler)
+    return HandlerCall(handler, Serializer(handler), read, TypedArguments(route.dependant), resources, encoder)
 
 
 def _body_reader(handler: Handler, route: APIRoute) -> Callable[[Task], Awaitable[dict[str, Any]]]:

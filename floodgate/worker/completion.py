@@ -73,6 +73,7 @@ class CompletionBatcher:
                 wanted,
                 reply,
                 ended.reply.outcome is TaskOutcome.FAILED,
+                run.extended,
             )
         )
 

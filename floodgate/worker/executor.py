@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from floodgate.broker.envelopes import Task, TaskOutcome, TaskReply
+from floodgate.broker.envelopes import StreamReply, Task, TaskOutcome, TaskReply
 from floodgate.declare.context import Caller, Context
 from floodgate.declare.registry import ExecutorKind
 from floodgate.errors import HTTPError
@@ -73,6 +73,14 @@ TRANSITIONS: Mapping[tuple[Phase, Event], Phase] = {
 """The specification of how a run may end: a pair that is not here changes nothing, and no phase leads back."""
 
 
+class StreamEnd(Protocol):
+    """What a run has yielded, as far as its end is concerned."""
+
+    started: bool
+
+    def end(self, outcome: TaskOutcome, wait_ms: int, run_ms: int) -> StreamReply: ...
+
+
 @dataclass(slots=True)
 class Run:
     """One task while its handler runs."""
@@ -86,6 +94,12 @@ class Run:
     work: asyncio.Task[None] | None = None
     phase: Phase = Phase.CREATED
     started_s: float = field(default_factory=time.monotonic)
+    timer: asyncio.TimerHandle | None = None
+    """Goes off at the deadline."""
+    stream: StreamEnd | None = None
+    """Of a handler that yields."""
+    extended: bool = False
+    """Its stream has begun, so its deadline is that of the whole."""
 
     def move(self, event: Event) -> bool:
         """Make a transition; tell whether the handler is running and has to be cancelled now.
@@ -114,6 +128,12 @@ class Completions(Protocol):
     def add(self, ended: Ended) -> None: ...
 
 
+class Streams(Protocol):
+    """Runs handlers that yield."""
+
+    async def run_stream(self, executor: Executor, call: HandlerCall, run: Run, arguments: dict[str, Any]) -> None: ...
+
+
 class Executor:
     """Runs up to `concurrency` handlers of one kind at once."""
 
@@ -124,6 +144,7 @@ class Executor:
         calls: Mapping[str, HandlerCall],
         max_result_bytes: int,
         completions: Completions,
+        streams: Streams | None = None,
     ) -> None:
         self.kind = kind
         self.concurrency = concurrency
@@ -136,7 +157,8 @@ class Executor:
         self._loop = asyncio.get_running_loop()
         self._max_result_bytes = max_result_bytes
         self._completions = completions
-        self._threads = ThreadPool(concurrency) if kind == "s" else None
+        self._streams = streams
+        self.threads = ThreadPool(concurrency) if kind == "s" else None
 
     @property
     def free(self) -> int:
@@ -180,6 +202,16 @@ class Executor:
             self._move(run, Event.RELEASE)
         return runs
 
+    def extend(self, run: Run) -> None:
+        """Give a run whose stream has begun until the end of the whole stream."""
+        run.extended = True
+        more_s = (run.task.stream_until_ms - run.task.deadline_ms) / 1000
+        if run.timer is not None and more_s > 0 and run.phase is Phase.RUNNING:
+            run.timer.cancel()
+            left_s = run.started_s + run.left_s + more_s - time.monotonic()
+            run.context.extend(left_s)
+            run.timer = self._loop.call_later(left_s, self._move, run, Event.DEADLINE)
+
     async def idle(self) -> None:
         """Return when nothing runs any more."""
         while self.runs:
@@ -187,8 +219,8 @@ class Executor:
             await self.freed.wait()
 
     def close(self) -> None:
-        if self._threads is not None:
-            self._threads.close()
+        if self.threads is not None:
+            self.threads.close()
 
     def _move(self, run: Run, event: Event) -> None:
         # A thread cannot be cancelled: a sync handler reads the flag of its `Context`, which `move` has set.
@@ -197,7 +229,7 @@ class Executor:
 
     async def _run(self, run: Run) -> None:
         outcome, result = TaskOutcome.FAILED, NO_RESULT
-        timer = self._loop.call_later(run.left_s, self._move, run, Event.DEADLINE)
+        run.timer = self._loop.call_later(run.left_s, self._move, run, Event.DEADLINE)
         # What has expired in the queue is never started: the client has its 504 already.
         self._move(run, Event.BEGIN if run.left_s > 0 else Event.DEADLINE)
         try:
@@ -210,7 +242,7 @@ class Executor:
                 label = self.calls[run.task.route].handler.label
                 log.error("handler failed", exc_info=error, extra=fields(request_id=run.task.request_id, route=label))
         finally:
-            timer.cancel()
+            run.timer.cancel()
             del self.runs[run.lease]
             self.freed.set()
             if run.context.cancelled:  # the timer may be late in a busy loop; the context reads the clock
@@ -223,7 +255,11 @@ class Executor:
     def _complete(self, run: Run, outcome: TaskOutcome, result: SerializedResult) -> None:
         run_ms = round((time.monotonic() - run.started_s) * 1000)
         wait_ms = max(0, round(run.task.budget_ms - run.left_s * 1000))
-        reply = TaskReply(run.task_id, outcome, result.status, result.headers, result.body, wait_ms, run_ms)
+        reply = (
+            TaskReply(run.task_id, outcome, result.status, result.headers, result.body, wait_ms, run_ms)
+            if run.stream is None or not run.stream.started
+            else run.stream.end(outcome, wait_ms, run_ms)
+        )
         in_time = outcome is not TaskOutcome.EXPIRED and run.context.seconds_left > 0
         self._completions.add(Ended(run, reply, in_time))
 
@@ -244,12 +280,16 @@ class Executor:
             arguments[call.handler.context_name] = run.context
         # Each asyncio task has a copy of the context, but the decimal context in it is one object until it is replaced.
         decimal.setcontext(decimal.getcontext().copy())
-        if self._threads is None:
+        if call.encoder is not None:
+            assert self._streams is not None
+            await self._streams.run_stream(self, call, run, arguments)
+            return NO_RESULT
+        if self.threads is None:
             result = await call.handler.function(**arguments)
             return NO_RESULT if run.context.cancelled else call.serialize(result)
         own = contextvars.copy_context()  # a thread has one of its own, which would carry over to the next request
         # Waits until the thread returns, whatever the run's phase: the thread is not free for another run before.
-        in_thread, error = await self._threads.submit(lambda: own.run(_call_in_thread, call, run, arguments))
+        in_thread, error = await self.threads.submit(lambda: own.run(_call_in_thread, call, run, arguments))
         if error is not None:
             raise error
         assert isinstance(in_thread, SerializedResult)

@@ -75,10 +75,10 @@ class WorkerMetrics:
         self.used = {kind: metrics.gauge(USED, label) for kind, label in KINDS.items()}
         self.overdue = {kind: metrics.gauge(OVERDUE, label) for kind, label in KINDS.items()}
         self.claims, self.completes = Calls(metrics, "claim"), Calls(metrics, "complete")
-        self.renewals = Calls(metrics, "renew")
+        self.renewals, self.emits = Calls(metrics, "renew"), Calls(metrics, "emit")
         self.gone = metrics.counter(GONE)
         self.malformed = metrics.counter(MALFORMED)
-        self.connects = Connects(metrics, "claim", "complete")
+        self.connects = Connects(metrics, "claim", "complete", "emit")
         self.reaps = Reaps(metrics)
         self.evicts = metrics.gauge(EVICTS)
         self.process = ProcessMetrics(metrics, directory, is_ready, update)

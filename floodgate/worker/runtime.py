@@ -29,6 +29,7 @@ from floodgate.operations.settings import Settings
 from floodgate.worker.arguments import HandlerCall, handler_calls
 from floodgate.worker.completion import CompletionBatcher
 from floodgate.worker.consumer import BLOCK_S, SLACK_S, Consumer
+from floodgate.worker.emitter import Emitter
 from floodgate.worker.executor import Executor
 from floodgate.worker.heartbeat import Heartbeat
 from floodgate.worker.metrics import WorkerMetrics
@@ -70,6 +71,14 @@ class WorkerRuntime:
         self._resources = Resources(run_here, overrides)
         self._open = False
         self._completions = CompletionBatcher(self._pool, self._keys, self._clock, self.metrics)
+        self._emitter = Emitter(
+            self._pool,
+            self._keys,
+            self._clock,
+            self.metrics,
+            flush_s=settings.stream_flush_s,
+            max_item_bytes=settings.max_result_bytes,
+        )
         calls = handler_calls(registry, self._resources)
         process = f"{secrets.token_hex(6)}-{group_of(all_lanes)}"
         self._consumers = [self._consumer(kind, own, calls, process) for kind, own in lanes.items() if own]
@@ -120,6 +129,7 @@ class WorkerRuntime:
                 group.create_task(repair_forever(self._client, self._keys, log, self.metrics.reaps)),
                 group.create_task(self.metrics.process.run()),
                 group.create_task(self._completions.run()),
+                group.create_task(self._emitter.run()),
                 *(group.create_task(self._heartbeat.run(consumer)) for consumer in self._consumers),
                 group.create_task(self._watch_runs()),
                 group.create_task(self._watch_resources()),
@@ -189,7 +199,7 @@ class WorkerRuntime:
             self._pool,
             self._keys,
             self._clock,
-            Executor(kind, concurrency, calls, settings.max_result_bytes, self._completions),
+            Executor(kind, concurrency, calls, settings.max_result_bytes, self._completions, self._emitter),
             self._completions,
             self._heartbeat,
             process=process,

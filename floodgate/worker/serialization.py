@@ -26,15 +26,15 @@ from floodgate.declare.reply import Reply, checked_headers, checked_status
 from floodgate.errors import HTTPError
 
 JSON = "application/json"
-_CONTENT_TYPE = b"content-type"
-_JSON_TYPE: Headers = ((_CONTENT_TYPE, JSON.encode()),)
+CONTENT_TYPE = b"content-type"
+_JSON_TYPE: Headers = ((CONTENT_TYPE, JSON.encode()),)
 _READABLE: Mapping[type, Callable[[Any], Any]] = {
     bytes: lambda value: value.decode("utf-8", "replace"),
     str: lambda value: value.encode("utf-8", "replace").decode(),
     float: lambda value: value if math.isfinite(value) else str(value),
 }
 """A 422 quotes what the client sent: bytes that are no text, half a surrogate pair, NaN. JSON has none of these."""
-_BODILESS = frozenset({204, 205, 304})
+BODILESS = frozenset({204, 205, 304})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Serializer:
     def __init__(self, handler: Handler) -> None:
         media_type = handler.presentation.media_type or JSON
         self._status = handler.presentation.status_code
-        self._headers: Headers = ((_CONTENT_TYPE, _with_charset(media_type).encode("latin-1")),)
+        self._headers: Headers = ((CONTENT_TYPE, with_charset(media_type).encode("latin-1")),)
         self._raw = not is_json(media_type)
         self._dump: Callable[[Any], bytes] = _raw if self._raw else _typed(handler.result)
 
@@ -60,16 +60,16 @@ class Serializer:
         """Return the answer; raises whatever pydantic does when a result does not fit the annotation."""
         if isinstance(result, Reply):
             return self._reply(result)
-        if self._status in _BODILESS:
+        if self._status in BODILESS:
             return SerializedResult(self._status, (), b"")
         return SerializedResult(self._status, self._headers, self._dump(result))
 
     def _reply(self, reply: Reply[Any]) -> SerializedResult:
         status = self._status if reply.status is None else checked_status(reply.status)
-        if status in _BODILESS:
+        if status in BODILESS:
             return SerializedResult(status, reply.headers, b"")
         kind, body = self._body(reply.body, status)
-        return SerializedResult(status, _typed_headers(kind, reply.headers), body)
+        return SerializedResult(status, typed_headers(kind, reply.headers), body)
 
     def _body(self, body: Any, status: int) -> tuple[Headers, bytes]:
         if isinstance(body, bytes):
@@ -89,13 +89,14 @@ def serialize_error(error: HTTPError | HTTPException | RequestValidationError) -
 
 def _detail(status: int, detail: Any, headers: Mapping[str, str]) -> SerializedResult:
     own = checked_headers(headers)
-    if status in _BODILESS:
+    if status in BODILESS:
         return SerializedResult(status, own, b"")
-    return SerializedResult(status, _typed_headers(_JSON_TYPE, own), _dumps({"detail": detail}))
+    return SerializedResult(status, typed_headers(_JSON_TYPE, own), _dumps({"detail": detail}))
 
 
-def _typed_headers(kind: Headers, own: Headers) -> Headers:
-    return own if any(name == _CONTENT_TYPE for name, _ in own) else (*kind, *own)
+def typed_headers(kind: Headers, own: Headers) -> Headers:
+    """Return a handler's own headers, with the type of its route unless it has set one."""
+    return own if any(name == CONTENT_TYPE for name, _ in own) else (*kind, *own)
 
 
 def _typed(annotation: Any) -> Callable[[Any], bytes]:
@@ -106,7 +107,7 @@ def _typed(annotation: Any) -> Callable[[Any], bytes]:
 
     def dump(result: Any) -> bytes:
         if not iterates and isinstance(result, Iterator):  # pydantic reads one to its end where a list is wanted
-            _refuse_iterator(result)
+            refuse_iterator(result)
         return adapter.dump_json(adapter.validate_python(result, from_attributes=True), by_alias=True)
 
     return dump
@@ -121,7 +122,7 @@ def _raw(result: Any) -> bytes:
 
 
 def _dump_anything(result: Any) -> bytes:
-    return _dumps(jsonable_encoder(result, custom_encoder={Iterator: _refuse_iterator}))
+    return _dumps(jsonable_encoder(result, custom_encoder={Iterator: refuse_iterator}))
 
 
 def _iterates(annotation: Any) -> bool:
@@ -132,7 +133,7 @@ def _iterates(annotation: Any) -> bool:
     return isinstance(origin, type) and (origin is Iterable or issubclass(origin, Iterator))
 
 
-def _refuse_iterator(result: Any) -> Never:
+def refuse_iterator(result: Any) -> Never:
     """Raise `TypeError`: an iterator may never end, and a result is held in memory as a whole."""
     raise TypeError(f"a handler returned a {type(result).__name__}: return a list, or annotate `-> Iterable[…]`")
 
@@ -141,6 +142,7 @@ def _dumps(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _with_charset(media_type: str) -> str:
+def with_charset(media_type: str) -> str:
+    """Return a media type as Starlette sends it: text says its charset."""
     text = media_type.startswith("text/") and "charset=" not in media_type.lower()
     return f"{media_type}; charset=utf-8" if text else media_type

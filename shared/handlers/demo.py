@@ -1,4 +1,4 @@
-"""Four examples to try and to replace. Deleting this file and `tests/test_demo.py` leaves everything green."""
+"""Five examples to try and to replace. Deleting this file and `tests/test_demo.py` leaves everything green."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, suppress
 from decimal import Decimal
 from math import isqrt
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 from uuid import UUID, uuid4
 
+from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, Field
 
 from shared import Context, HTTPError, Resource, queued
@@ -44,6 +45,28 @@ async def fibonacci(n: Annotated[int, Field(ge=0, le=5000)]) -> int:
     for _ in range(n):
         a, b = b, a + b
     return a
+
+
+class Second(BaseModel):
+    """One step of a countdown."""
+
+    left: int
+
+
+@queued(
+    "/countdown",
+    max_concurrency=50,
+    timeout_s=5,
+    stream_s=20,
+    response_class=EventSourceResponse,
+    examples={"n": [2]},
+)
+async def countdown(n: Annotated[int, Field(ge=0, le=15)] = 10) -> AsyncIterator[Second]:
+    """Count down, a second at a time: each item is sent when it is yielded."""
+    for left in range(n, -1, -1):
+        yield Second(left=left)
+        if left:
+            await asyncio.sleep(1)
 
 
 class Order(BaseModel):

@@ -72,6 +72,7 @@ def completion(
     in_time: bool = True,
     sample: bool = True,
     failed: bool = False,
+    streamed: bool = False,
     budget_ms: int = BUDGET_MS,
     lane: str = LANE,
     flow: str | None = None,
@@ -84,5 +85,5 @@ def completion(
         inbox = "=60=box" if flow.endswith("|~") else "box"
     reply = b"done " + id.encode()
     return calls.Completion(
-        lease, id, route_of(id), lane, flow, inbox, budget_ms, run_ms, in_time, sample, reply, failed
+        lease, id, route_of(id), lane, flow, inbox, budget_ms, run_ms, in_time, sample, reply, failed, streamed
     )

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from redis import Redis
 
 from floodgate.broker import commands as calls
+from floodgate.broker import dead_letters, results
 from floodgate.broker.cancellation import CancelMode, cancel
 from floodgate.broker.envelopes import unpack_reply
 from floodgate.broker.idempotency import AdmitKey
@@ -172,9 +173,13 @@ class Queue:
         *requests: calls.AdmitRequest,
         late_ms: int = 1000,
         suppressed: Mapping[str, int] = {},
+        letter: str = "",
         key: Sequence[AdmitKey] = (),
     ) -> calls.AdmitReply:
-        """Send one batch of different requests; with a `key` for each, it names its record at the end of its id."""
+        """Send one batch of different requests, or the one that runs a dead letter again.
+
+        With a `key` for each, it names its record at the end of its id.
+        """
         self._kinds.update((request.id, request.kind) for request in requests)
         keyed = [one.arguments(place) for place, one in enumerate(key)]
         return self.send(
@@ -183,6 +188,7 @@ class Queue:
                 valid_until_ms=self.now_ms + late_ms,
                 requests=requests,
                 suppressed=suppressed,
+                letter=letter,
                 keyed=keyed,
             )
         )
@@ -241,8 +247,8 @@ class Queue:
     def cancel(self, *ids: str, mode: CancelMode = CancelMode.LEFT) -> list[int]:
         return [int(code) for code in self.send(cancel(self.keys, ids, mode))]
 
-    def poll(self, id: str) -> calls.PollReply:
-        return self.send(calls.poll(self.keys, id))
+    def poll(self, id: str) -> results.PollReply:
+        return self.send(results.poll(self.keys, id))
 
     def release(self, *leases: str, started: bool) -> list[bool]:
         items = [
@@ -352,10 +358,12 @@ class Queue:
         found = self.snapshot()
         return [outcome(data) for data in found[name].items] if name in found else []
 
-    def dead(self) -> list[dict[str, bytes]]:
-        """Return the copies of lost tasks, oldest first."""
-        found: Any = self.client.xrange(self.keys.of("dead"))
-        return [{name.decode(): value for name, value in fields.items()} for _, fields in found]
+    def dead(self) -> list[dead_letters.StoredLetter]:
+        """Return the copies of lost tasks, the oldest first."""
+        letters: list[dead_letters.StoredLetter] = []
+        while page := self.send(dead_letters.read_letters(self.keys, before=letters[-1].entry if letters else "")).page:
+            letters += page
+        return letters[::-1]
 
     def snapshot(self) -> Snapshot:
         return snapshot(self.client, self.keys)

@@ -6,7 +6,8 @@
 -- KEYS[1]  prefix
 -- ARGV[1]  valid_until: past it nothing is changed, since the gateway has given this call up
 -- ARGV[2]  classes: how many follow
--- ARGV[3]  keyed: how many of the requests have an `Idempotency-Key`
+-- ARGV[3]  letter: the dead letter that the one request of this call runs again, or ''
+-- ARGV[4]  keyed: how many of the requests have an `Idempotency-Key`
 -- ARGV[i]  route, for each class: what requests have in common is judged once
 -- ARGV[i + 1]  lane
 -- ARGV[i + 2]  flow
@@ -35,14 +36,15 @@
 -- by tenant or priority, is judged by its own position in the turns. Times are in ms, rates in places per ms.
 --- @include lib/idempotency
 local CODE = {
-  ADMITTED = 0, PAUSED = 1, NO_WORKER = 2, LATE = 3, FULL = 4, SHARE = 5,
+  ADMITTED = 0, PAUSED = 1, NO_WORKER = 2, LATE = 3, FULL = 4, SHARE = 5, GONE = 6,
   JOINED = 7, ENDED = 8, KEY_REUSED = 9, KEY_IN_USE = 10, KEYS_FULL = 11,
 }
 local PER_CLASS, PER_KEYED, PER_REQUEST = 7, 7, 4
 
-local now, valid_until, first_keyed = server_time(), tonumber(ARGV[1]), 4 + PER_CLASS * tonumber(ARGV[2])
-local first_request = first_keyed + PER_KEYED * tonumber(ARGV[3])
+local now, valid_until, first_keyed = server_time(), tonumber(ARGV[1]), 5 + PER_CLASS * tonumber(ARGV[2])
+local first_request = first_keyed + PER_KEYED * tonumber(ARGV[4])
 if now > valid_until then return { now, 1 } end
+local letter = ARGV[3]
 
 -- What is read once per route, lane and tenant, and counted on while the batch is judged.
 local states, lanes, tenant_inflight = {}, {}, {}
@@ -59,7 +61,8 @@ end
 -- Statistics are kept per sort: does somebody wait on a connection?
 local function read_statistics(class, ...)
   local key, sort = P .. 'statistics:' .. class.route, field(class.flow, '')
-  return call('HMGET', key, sort .. 'mean_ms', sort .. 'completed', sort .. 'busy_ms', sort .. 'measured_at', ...)
+  return call('HMGET', key, sort .. 'mean_ms', sort .. 'completed', sort .. 'busy_ms', sort .. 'measured_at',
+    sort .. 'head_ms', ...)
 end
 
 local LAST_COMPLETIONS = { 'last_completion_at', '~last_completion_at' } -- of both sorts
@@ -67,15 +70,17 @@ local function read_route(route, h)
   local slots, running = call('ZCARD', P .. 'slots:' .. route), call('ZCARD', P .. 'running:' .. route)
   local present = in_system(route)
   local state = {
-    limit = num(h[6]) or num(h[5]), max_running = num(h[7]), slots = slots, running = running,
+    limit = num(h[7]) or num(h[6]), max_running = num(h[8]), slots = slots, running = running,
     waiting = math.max(0, present - running), statistics = {},
   }
   if state.max_running and state.max_running < 1 then state.max_running = nil end
   state.waiting_before = state.waiting
   state.unparked = state.max_running and present - call('ZCARD', P .. 'parked:' .. route)
   -- refusals of the last ten seconds: a client is told to come back when these had their turn, too
-  state.refused, state.changed = (num(h[8]) or 0) * math.exp(-math.max(0, now - (num(h[9]) or now)) / 10000), false
-  state.stored = { queued_since = num(h[10]), last_completion_at = num(h[11]), ['~last_completion_at'] = num(h[12]) }
+  state.refused, state.changed = (num(h[9]) or 0) * math.exp(-math.max(0, now - (num(h[10]) or now)) / 10000), false
+  state.stored = {
+    queued_since = num(h[11]), last_completion_at = num(h[12]), ['~last_completion_at'] = num(h[13]),
+  }
   state.queued_since = math.min(now, state.stored.queued_since or now)
   state.last_completions = {}
   for _, name in ipairs(LAST_COMPLETIONS) do state.last_completions[name] = state.stored[name] end
@@ -111,6 +116,7 @@ local function load_route(class)
   if h then
     state.statistics[sort] = {
       mean_ms = num(h[1]), completed = num(h[2]) or 0, busy_ms = num(h[3]) or 0, measured_at = num(h[4]),
+      head_ms = num(h[5]),
     }
   end
   class.statistics = state.statistics[sort]
@@ -121,7 +127,8 @@ end
 
 -- The rate is measured while a queue stands. What is expected of all places at the mean run time fades as two seconds,
 -- or four run times, of a queue have been seen. While nothing ends, the rate falls with the time since the last
--- completion.
+-- completion. A stream is in time when its head is, and holds its place until its end: what may be waited for follows
+-- from the time to the head, and the rate from the time of holding.
 local function estimate_wait(class)
   local state, statistics, budget_ms = class.state, class.statistics, class.budget_ms
   local last_completion = state.last_completions[class.sort]
@@ -131,6 +138,7 @@ local function estimate_wait(class)
   local free = math.min(lane.free or lane.concurrency - state.running, max_running - state.running)
   class.free = class.saturated and 0 or math.max(0, free)
   local mean_ms = math.max(0.1, statistics.mean_ms or budget_ms / 4)
+  local head_ms = statistics.head_ms or mean_ms
   class.mean_ms = mean_ms
   local kept = remembered(statistics.measured_at, last_completion or now)
   local completed, busy_ms = statistics.completed * kept, statistics.busy_ms * kept
@@ -140,8 +148,11 @@ local function estimate_wait(class)
     class.rate = math.max(1e-9, math.min(class.rate, most / math.max(1e-9, now - last_completion)))
   end
   -- a hair more: rounding must not refuse what fits exactly, as one more task per place does without a sample
-  class.third_ms = math.max(0, (budget_ms - mean_ms) / 3) * (1 + 1e-9)
+  class.third_ms = math.max(0, (budget_ms - head_ms) / 3) * (1 + 1e-9)
   class.max_wait_ms = class.third_ms
+  if not statistics.mean_ms and statistics.head_ms then -- no stream has ended: nobody knows when a place comes free
+    class.rate = math.min(class.rate, 1 / (class.third_ms + 1))
+  end
   local full = now - state.queued_since
   if full > budget_ms then
     class.max_wait_ms = math.max(class.max_wait_ms * budget_ms / full, math.min(class.max_wait_ms, 2 * mean_ms))
@@ -155,24 +166,28 @@ end
 
 local MOST_RUNS = 256 -- of a group that are looked at: of more, a random part tells enough
 
--- What runs there by route and sort: how many, since when at the earliest, with which time-out.
-local function read_runs(lane)
-  local sorts = {}
-  for group in string.gmatch(lane.groups, GROUPS) do
+-- Calls `look` with route, sort, start and time-out of each run there, and for how many it stands.
+local function each_run(lane, look)
+  for group in string.gmatch(lane.groups or '', GROUPS) do
     local file = P .. 'holders:' .. group
     local runs = call('HLEN', file)
     local z = runs > MOST_RUNS and call('HRANDFIELD', file, MOST_RUNS, 'WITHVALUES') or call('HGETALL', file)
     for i = 1, #z, 2 do
       local since, budget, sort = string.match(z[i + 1], ' (%d+) (%d+)(~?)$')
       local route = string.match(z[i], '^[^.]*')
-      if since then
-        local s = sorts[sort .. route] or { route = route, mean = sort .. 'mean_ms', runs = 0, since = now, budget = 0 }
-        s.runs, s.since = s.runs + math.max(1, runs / MOST_RUNS), math.min(s.since, tonumber(since))
-        s.budget = math.max(s.budget, tonumber(budget))
-        sorts[sort .. route] = s
-      end
+      if since then look(route, sort, tonumber(since), tonumber(budget), math.max(1, runs / MOST_RUNS)) end
     end
   end
+end
+
+-- What runs there by route and sort: how many, since when at the earliest, with which time-out.
+local function read_runs(lane)
+  local sorts = {}
+  each_run(lane, function(route, sort, since, budget, runs)
+    local s = sorts[sort .. route] or { route = route, mean = sort .. 'mean_ms', runs = 0, since = now, budget = 0 }
+    s.runs, s.since, s.budget = s.runs + runs, math.min(s.since, since), math.max(s.budget, budget)
+    sorts[sort .. route] = s
+  end)
   return sorts
 end
 
@@ -219,6 +234,23 @@ local function bound_rate(class)
   class.pool_rate = own + (first <= now + class.third_ms and others or 0)
   class.rate = math.max(1e-9, math.min(class.rate, class.pool_rate))
   class.usual_rate = math.max(class.rate, math.min(class.usual_rate, own + others))
+end
+
+-- A stream may hold its place for longer than anybody may wait for one, and where many began at once, none ends for a
+-- while. So of a route that streams no more may wait than should have ended by then; before one has, nobody knows.
+local function places_due(class)
+  if class.due then return class.due end
+  local due, by, means = 0, now + class.third_ms, {}
+  each_run(lanes[class.lane], function(route, sort, since, budget, runs)
+    local key = sort .. route
+    if not means[key] then
+      local h = call('HMGET', P .. 'statistics:' .. route, sort .. 'mean_ms', sort .. 'head_ms')
+      means[key] = num(h[1]) or num(h[2]) and math.huge or budget
+    end
+    if since + means[key] <= by then due = due + runs end
+  end)
+  class.due = due
+  return due
 end
 
 -- 4. Whose turn it is: start-time fair queueing -----------------------------------------------------------------------
@@ -306,6 +338,7 @@ local function rejection(class, deadline)
   -- a free place is given whatever the rule says; whoever finds nobody in the system waits for one that comes in time
   if class.position <= 0 or state.slots == 0 and (class.pool_rate or 1e15) * class.budget_ms >= 1 then return end
   local too_long = class.position > share * class.max_wait_ms * class.rate
+    or class.statistics.head_ms ~= nil and class.position > share * places_due(class)
   if class.tenant and turn_of(class).sharers > 1 then
     local third, at_most = share * class.third_ms * class.rate, worst_position(class)
     class.position = position_in_turns(class)
@@ -328,9 +361,9 @@ end
 local function write(kind)
   for _, w in pairs(writes[kind]) do call('ZADD', unpack(w)) end
 end
--- Order of writes: slots, tasks, tenants, turns, records, waiting, clock, wake-up marker. Redis does not roll a script
--- back, so a crash at any point leaves at worst a slot that reap frees at its deadline; no task runs without one, or
--- without the record of its key.
+-- Order of writes: slots, tasks, tenants, turns, letter, records, waiting, clock, wake-up marker. Redis does not roll a
+-- script back, so a crash at any point leaves at worst a slot that reap frees at its deadline; no task runs without one,
+-- or without the record of its key, and none while the letter that it runs again could be admitted once more.
 local function commit()
   if #tasks == 1 then return end
   write('slots')
@@ -342,6 +375,7 @@ local function commit()
   end
   write('turns')
   for key in pairs(writes.turns) do call('PEXPIRE', key, 7200000) end
+  if letter ~= '' then call('XDEL', P .. 'dead', letter) end
   write_records(now)
   write('waiting')
   write('clock')
@@ -370,10 +404,13 @@ local function note_statistics()
   end
 end
 
+-- Of two that run the same letter again, the second finds none.
+local function has_letter() return #redis.pcall('XRANGE', P .. 'dead', letter, letter) == 1 end
+
 -- 7. The batch --------------------------------------------------------------------------------------------------------
 
 local out, classes, keyed = { now, 0 }, {}, {}
-for i = 4, first_keyed - 1, PER_CLASS do
+for i = 5, first_keyed - 1, PER_CLASS do
   local class = {
     route = ARGV[i], lane = ARGV[i + 1], flow = ARGV[i + 2], weight = tonumber(ARGV[i + 3]),
     share = tonumber(ARGV[i + 4]) / 1000, budget_ms = tonumber(ARGV[i + 5]),
@@ -397,7 +434,8 @@ for j = first_request, #ARGV, PER_REQUEST do
   local state, wait_ms, remember_ms, retry_after_ms = class.state, 0, 0, 0
   local key, known = keyed[j], nil
   if key then known, wait_ms = recognize(id, key, class.route, now) end
-  local code = known and CODE[known] or class.closed or rejection(class, deadline)
+  local gone = letter ~= '' and not has_letter() and CODE.GONE
+  local code = known and CODE[known] or class.closed or gone or rejection(class, deadline)
   if not code then
     if key then remember(id, key, deadline) end
     local parked = state.max_running and state.unparked >= state.max_running
@@ -412,7 +450,7 @@ for j = first_request, #ARGV, PER_REQUEST do
     state.slots, state.waiting = state.slots + 1, state.waiting + 1
     wait_ms = math.max(0, math.min(class.budget_ms, class.position / class.rate))
     if class.saturated and not state.last_completions[class.sort] then state.last_completions[class.sort] = now end
-  elseif not (known or class.closed) then
+  elseif not (known or class.closed or gone) then
     state.refused, state.changed = state.refused + 1, true
     -- what came past its deadline says nothing of those that come in time
     remember_ms = deadline > now and state.waiting > 0 and math.min(250, state.waiting / (5 * class.rate)) or 0

@@ -77,7 +77,7 @@ if #heads > 0 then
       taken, bytes = taken + 1, bytes - #blob
       holders[2 * taken], holders[2 * taken + 1] = id, entry
       if tag < 1e15 then virtual = math.max(virtual, tag) end -- an infinite tag would end all turns
-      out[#out + 1], out[#out + 2], out[#out + 3] = id, num(used) or 0, blob
+      out[#out + 1], out[#out + 2], out[#out + 3] = id, used_in(used), blob
     end
   end
   for _, ids in pairs(taken_of) do call('ZREM', unpack(ids)) end

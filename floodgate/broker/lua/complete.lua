@@ -14,12 +14,13 @@
 -- ARGV[i + 9]  sample: 0 = its time says nothing
 -- ARGV[i + 10]  reply; '' = nobody waits
 -- ARGV[i + 11]  failed: 1 = the handler raised
+-- ARGV[i + 12]  streamed: 1 = its head was in time and has been measured; run_ms is how long it held its place
 -- Returns {now, then per run 1, or 0 where the lease was gone and nothing changed}.
 --
 -- Invariant: `end_lease` is true once per lease, so a repeated call frees and answers nothing twice.
 --- @include lib/promotion
 --- @include lib/runs
-local PER_RUN = 12
+local PER_RUN = 13
 local now, batches, markers = server_time(), {}, {}
 local out = { now }
 
@@ -75,7 +76,7 @@ end
 for i = 1, #ARGV, PER_RUN do
   local lease, id, route, flow, inbox = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 4], ARGV[i + 5]
   local budget, run, in_time, sample = ARGV[i + 6], ARGV[i + 7], ARGV[i + 8], ARGV[i + 9]
-  local answer, failed = ARGV[i + 10], ARGV[i + 11]
+  local answer, failed, streamed = ARGV[i + 10], ARGV[i + 11], ARGV[i + 12]
   local held = end_lease(route, lease, id)
   out[#out + 1] = held and 1 or 0
   if held then
@@ -83,7 +84,9 @@ for i = 1, #ARGV, PER_RUN do
     run, budget, b.ended = tonumber(run), tonumber(budget), true
     if not wanted or answer ~= '' and not settle_record(id, answer, true, reply) then answer = '' end
     if finish(id, route, flow) and answer ~= '' then reply(inbox, answer, id) end
-    if wanted and sample ~= '0' then
+    if streamed == '1' then -- whoever left meanwhile, its place comes free
+      b.runs[#b.runs + 1], b.in_time = run, b.in_time + 1
+    elseif wanted and sample ~= '0' then
       if in_time ~= '1' then b.runs[#b.runs + 1] = math.max(run, budget)
       elseif failed == '1' then b.failures[#b.failures + 1] = { run = run, budget = budget }
       else b.runs[#b.runs + 1], b.in_time = run, b.in_time + 1 end

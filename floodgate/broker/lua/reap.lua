@@ -8,6 +8,7 @@
 -- ARGV[3]  batch: at most so many of each sort
 -- ARGV[4]  dead_entries: as many dead letters are kept
 -- ARGV[5]  gateway: the gateway process that calls, whose presence this renews, or ''
+-- ARGV[6]  dead_bodies: 1 = dead letters have the task's body, headers, query and claims
 -- Returns {ran, ended, expired, orphans, malformed, more (1 = reap again at once)}.
 --
 -- Invariant: when the last reap is longer ago than `gap`, in either direction, nobody could renew (Redis was frozen,
@@ -17,7 +18,7 @@
 --- @include lib/abandoned
 --- @include lib/stranding
 local now, lease_ms, period_ms, batch = server_time(), tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local dead_entries, gateway = ARGV[4], ARGV[5]
+local dead_entries, gateway, dead_bodies = ARGV[4], ARGV[5], ARGV[6]
 local ended, expired, orphans, more = 0, 0, 0, 0
 
 if gateway ~= '' then call('ZADD', P .. 'gateways', now + lease_ms, gateway) end
@@ -36,7 +37,7 @@ if silent > 0.6 * gap then registration_grace_until = now + 0.6 * longest end
 lease_grace_until = math.min(lease_grace_until, now + longest)
 registration_grace_until = math.min(registration_grace_until, now + 0.6 * longest)
 call('HSET', P .. 'reap', 'last', now, 'gap', gap, 'lease_grace_until', lease_grace_until,
-  'registration_grace_until', registration_grace_until, 'dead_entries', dead_entries)
+  'registration_grace_until', registration_grace_until, 'dead_entries', dead_entries, 'dead_bodies', dead_bodies)
 sweep_registrations(now, lease_ms, 2 * shortest, silent > 0.6 * gap)
 
 local function end_leases(route, running)
@@ -44,7 +45,7 @@ local function end_leases(route, running)
   for _, lease in ipairs(over) do
     local _, id = parts_of(lease)
     end_lease(route, lease, id)
-    if id then requeue(id, true, now) else malformed = malformed + 1 end
+    if id then requeue(id, lease, true, now) else malformed = malformed + 1 end
   end
   ended = ended + #over
   if #over >= batch then more = 1 end
@@ -87,6 +88,7 @@ local function expire_tasks(route, running, parked_key)
       finish_as(id, t, 'expired', attempts_of(id))
       expired = expired + 1
     else -- in slots only: a crash left it between two writes
+      bury(id, t, attempts_of(id), now)
       finish_as(id, t, 'lost', true)
       orphans = orphans + 1
     end
@@ -157,6 +159,7 @@ if now >= registration_grace_until then strand_unserved(batch) end
 if bring_home(batch) then more = 1 end
 promote()
 sweep_lanes()
+drop_old_letters(now)
 repair_holders(now, routes)
 if more == 1 then call('HSET', P .. 'reap', 'last', now - period_ms) end
 signal_ready()

@@ -18,7 +18,7 @@ for _, route in ipairs(call('SMEMBERS', P .. 'routes')) do
     if string.sub(lease, 1, #prefix) == prefix and not known[lease] then
       local serial, id = parts_of(lease)
       end_lease(route, lease, id)
-      if id then requeue(id, (tonumber(serial) or 0) <= last_serial, now) end
+      if id then requeue(id, lease, (tonumber(serial) or 0) <= last_serial, now) end
       gone[#gone + 1] = lease
     end
   end

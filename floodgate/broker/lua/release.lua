@@ -12,7 +12,7 @@ local now, out = server_time(), {}
 for i = 1, #ARGV, 4 do
   local lease, id, route, started = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3] == '1'
   local held = end_lease(route, lease, id)
-  if held then requeue(id, started, now) end
+  if held then requeue(id, lease, started, now) end
   out[#out + 1] = held and 1 or 0
 end
 remove_all_holders()

@@ -236,6 +236,33 @@ RESULTS = {
     "level of a comparison, dearer": get("/levels/number?n=1001"),
 }
 
+STREAMS = {
+    **{
+        name.replace("-", " "): get(f"/streams/{name}")
+        for name in (
+            *("lines", "lines-sync", "lines-untyped", "lines-untyped-sync", "lines-any", "lines-events", "lines-none"),
+            *("lines-mappings", "lines-optional", "lines-misannotated", "lines?n=300", "lines?n=x"),
+            *(
+                "events",
+                "events-sync",
+                "events-untyped",
+                "events-own",
+                "events-mixed",
+                "events?n=300",
+                "events-sync?n=x",
+            ),
+            *("csv", "reply", "summarised"),
+        )
+    },
+    "bytes": but(
+        get("/streams/bytes"), {"content-type": "bytes without a type are named so; browsers would guess one"}
+    ),
+    "post": post("/streams/created?times=3", {"a": 1}),
+    "post, invalid": post("/streams/created", {"a": "x"}),
+    "head of a get": Case("HEAD", "/streams/events"),
+    "another method": send("PUT", "/streams/events", {}),
+}
+
 CASES = {
     f"{group}: {name}": case
     for group, cases in {
@@ -244,6 +271,7 @@ CASES = {
         "headers": HEADERS,
         "bodies": BODIES,
         "results": RESULTS,
+        "streams": STREAMS,
     }.items()
     for name, case in cases.items()
 }

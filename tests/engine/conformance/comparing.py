@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-_EVERY_ANSWER = {"date", "server", "x-request-id"}
+_EVERY_ANSWER = {"date", "server", "x-request-id", "transfer-encoding"}
 """Headers that the HTTP server, or our gateway, adds to every answer; the reference app has no server."""
 
 
@@ -56,8 +56,11 @@ async def _called(app: FastAPI, request: httpx.Request) -> dict[str, Any]:
     }
     sent: list[Mapping[str, Any]] = []
 
+    whole = iter([{"type": "http.request", "body": request.content, "more_body": False}])
+
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": request.content, "more_body": False}
+        # A client that stays: what streams listens for one that leaves, as long as it goes on.
+        return next(whole, None) or await asyncio.get_running_loop().create_future()
 
     async def send(message: Mapping[str, Any]) -> None:
         sent.append(message)

@@ -13,6 +13,7 @@ from fastapi import Response
 from fastapi.responses import JSONResponse
 
 from tests.engine.conformance.handlers import bodies, headers, levels, paths, presented, queries, raw, results, verbs
+from tests.engine.conformance.reference_streams import add_streams
 from tests.engine.conformance.reference_words import app
 
 __all__ = ["app"]
@@ -127,4 +128,5 @@ app.put("/verbs")(verbs.put)
 app.patch("/verbs")(verbs.patch)
 app.delete("/verbs")(verbs.delete)
 app.get("/presented/all", tags=["one", "two"], summary="A summary", deprecated=True)(presented.texts)
+add_streams(app)
 app.get("/presented/hidden", include_in_schema=False)(presented.hidden)

@@ -6,7 +6,6 @@ with `from __future__ import annotations`.
 
 # ruff: noqa: B008, D, FAST
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Optional, Union
 
 from fastapi import BackgroundTasks, Depends, File, Form, Request, Response, Security, UploadFile, WebSocket
@@ -29,16 +28,6 @@ def dependency() -> int:
 
 
 Given = TypeAliasType("Given", Annotated[int, Depends(dependency)])
-
-
-def generator() -> Iterator[int]:
-    """return the whole result"""
-    yield 1
-
-
-async def async_generator() -> AsyncIterator[int]:
-    """plain route in gateway_app/main.py"""
-    yield 1
 
 
 def depends(value: Annotated[int, Depends(dependency)]) -> None:

@@ -88,6 +88,14 @@ async def test_the_whole_path_is_allowed(server: EmbeddedServer, admin: Redis) -
             while (await system.get(where)).json() != "done":
                 await asyncio.sleep(0.05)
         assert (await system.delete(where)).is_success
+        letters = system.app.started_engine.dead_letters
+        for _ in range(2):
+            async with system.lost(thread):
+                assert (await system.post("/thread")).status_code == 502
+        for letter in (await letters.list()).letters:
+            await letters.show(letter.error_id)
+        assert (await letters.retry(letter.error_id)).accepted
+        await letters.discard((await letters.list()).letters[0].error_id)
         await system.app.collect_metrics()
         system.workers[0].begin_drain()
         await asyncio.sleep(1.5)  # the reaper has been round, and has swept what the worker left

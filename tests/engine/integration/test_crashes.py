@@ -77,11 +77,23 @@ def stranded(queue: Queue) -> None:
     queue.advance(1000)
 
 
+def lost(queue: Queue) -> None:
+    """Lose tasks, so that there are dead letters."""
+    queue.release(lease("1"), lease("3"), started=True)
+    queue.release(*(lease(task.id.partition(".")[2], 2) for task in queue.claim(2).tasks), started=True)
+
+
+def retried(queue: Queue) -> object:
+    letter = queue.dead()[0]
+    return queue.ask(queue.request("a", async_response=True), letter=letter.entry)
+
+
 ACTIONS: dict[str, tuple[Action, Action]] = {
     "admit": (
         lambda q: None,
         lambda q: q.ask(q.request("a", tenant="t"), q.request("b", async_response=True), q.request("c", route=OTHER)),
     ),
+    "admit of a dead letter": (lost, retried),
     "claim": (lambda q: q.complete(lease("1")), lambda q: q.claim(2)),
     "complete": (lambda q: q.cancel(task_id("3")), lambda q: q.complete(lease("1"), lease("3"))),
     "cancel": (lambda q: None, lambda q: q.cancel(task_id("1"), task_id("4"), task_id("7", OTHER))),
@@ -109,6 +121,7 @@ def test_a_script_that_stops_anywhere_costs_slots_until_their_deadline(
     for at in range(1, 500, every):
         queue = filled(client, f"{namespace}x{at}")
         prepare(queue)
+        letters = len(queue.dead())
         stopped = Queue(client, f"{namespace}x{at}", ((script.partition(" ")[0], FIRST_LINE, STOPPED.format(at=at)),))
         stopped.took_over(queue)
         try:
@@ -118,6 +131,10 @@ def test_a_script_that_stops_anywhere_costs_slots_until_their_deadline(
             assert at > 4, "it was never stopped"
             recover(queue, f"{script} not stopped")
             return
+        if prepare is lost:
+            found = queue.snapshot()
+            may_run = task_id("a") in ids(found, f"waiting:{LANE}") | ids(found, f"parked:{ROUTE}")
+            assert not (len(queue.dead()) == letters and may_run), "what runs again can be run once more"
         recover(queue, f"{script} stopped at call {at}")
     raise AssertionError("it never ran to its end")
 

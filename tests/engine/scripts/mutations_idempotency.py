@@ -63,11 +63,16 @@ IDEMPOTENCY: dict[str, tuple[M, ...]] = {
             "    finish_as(id, t, 'lost', true)\n  elseif",
             "    finish_as(id, t, 'lost')\n  elseif",
         ),
-        M("a late run is kept", "release", "finish_as(id, t, 'expired', used > 0)", "finish_as(id, t, 'expired')"),
+        M(
+            "a late run is kept",
+            "release",
+            "finish_as(id, t, 'expired', used_in(record) > 0)",
+            "finish_as(id, t, 'expired')",
+        ),
         M(
             "what was not started is not",
             "release",
-            "finish_as(id, t, 'expired', used > 0)",
+            "finish_as(id, t, 'expired', used_in(record) > 0)",
             "finish_as(id, t, 'expired', true)",
         ),
         M("a lost run may be repeated", "reap", "if r.retry == '1' and", "if false and"),

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from floodgate.broker import commands as calls
+from floodgate.broker.stream_commands import Emission, emit
 from tests.engine.queueing import START_MS, Queue
 
 STEP_MS = 5
@@ -30,6 +31,9 @@ class Arrival:
     run_ms: float
     budget_ms: int
     failed: bool = False
+    head_ms: float | None = None
+    """Of a stream: after so long of its run it has its head, which is what has to come in time."""
+    begun: bool = False
     code: int | None = None
     done_ms: float | None = None
 
@@ -85,13 +89,14 @@ class Simulation:
         self._add(0, "second", None)
         while self._events and (left or self._open):
             at_ms = self._events[0][0]
-            due: dict[str, list[object]] = {"second": [], "end": [], "expire": [], "arrive": []}
+            due: dict[str, list[object]] = {"second": [], "head": [], "end": [], "expire": [], "arrive": []}
             while self._events and self._events[0][0] <= at_ms:
                 _, _, name, what = heapq.heappop(self._events)
                 due[name].append(what)
             self.queue.advance(START_MS + round(at_ms) - self.queue.now_ms)
             if due["second"]:
                 self._second(at_ms)
+            self._begin(at_ms, [what for what in due["head"] if isinstance(what, tuple)])
             self._end(at_ms, [what for what in due["end"] if isinstance(what, tuple)])
             gone = [str(id) for id in due["expire"] if id in self._open]
             if gone:
@@ -138,17 +143,42 @@ class Simulation:
                         arrival, lease = self._open.get(task.id), f"{consumer.name}#{serial}#{task.id}"
                         assert arrival is not None
                         consumer.runs[lease] = arrival
+                        if arrival.head_ms is not None:
+                            self._add(at_ms + arrival.head_ms, "head", (consumer, lease))
                         self._add(at_ms + arrival.run_ms, "end", (consumer, lease))
+
+    def _begin(self, at_ms: float, begun: Sequence[tuple[Consumer, str]]) -> None:
+        """Send the heads of streams; one that nobody waits for any more ends here."""
+        parts = []
+        for consumer, lease in begun:
+            arrival, id = consumer.runs[lease], lease.rpartition("#")[2]
+            if self._open.pop(id, None) is None:
+                del consumer.runs[lease]
+                self.queue.complete(lease, run_ms=round(arrival.head_ms or 0), sample=False)
+                continue
+            arrival.done_ms, arrival.begun = at_ms, True
+            until_ms = self.queue.now_ms + round(10 * arrival.run_ms)
+            parts.append(Emission(lease, id, arrival.route, "box", until_ms, round(arrival.head_ms or 0), b"part"))
+        for at in range(0, len(parts), calls.MAX_BATCH):
+            self.queue.send(emit(self.queue.keys, parts[at : at + calls.MAX_BATCH]))
 
     def _end(self, at_ms: float, ended: Sequence[tuple[Consumer, str]]) -> None:
         reports = []
         for consumer, lease in ended:
+            if lease not in consumer.runs:  # a stream that nobody waited for
+                continue
             arrival, id = consumer.runs.pop(lease), lease.rpartition("#")[2]
-            in_time = id in self._open
+            in_time = arrival.begun or id in self._open
             if self._open.pop(id, None) is not None:
                 arrival.done_ms = at_ms
             reports.append(
-                self.queue.report(lease, run_ms=round(arrival.run_ms), in_time=in_time, failed=arrival.failed)
+                self.queue.report(
+                    lease,
+                    run_ms=round(arrival.run_ms),
+                    in_time=in_time,
+                    failed=arrival.failed,
+                    streamed=arrival.begun,
+                )
             )
         for at in range(0, len(reports), calls.MAX_BATCH):
             self.queue.report_all(*reports[at : at + calls.MAX_BATCH])

@@ -37,6 +37,7 @@ from tests.engine.scripts import (
     test_running,
     test_runs,
     test_stranded,
+    test_streams,
     test_tenants,
     test_turns,
 )
@@ -65,6 +66,7 @@ MODULES = {
     "holders": test_holders,
     "idempotency": test_idempotency,
     "idempotency ends": test_idempotency_ends,
+    "streams": test_streams,
     "reap": test_reap,
     "repair": test_repair,
 }

@@ -207,6 +207,12 @@ class System:
             )
 
 
+def resident(app: App) -> int:
+    """Return the bytes of memory that a process holds."""
+    (line,) = [line for line in Path(f"/proc/{app.process.pid}/status").read_text().splitlines() if "VmRSS" in line]
+    return int(line.split()[1]) * 1024
+
+
 def run_module(module: str, *arguments: str, limit_s: float, **env: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m module` in the checkout to its end; what it prints is kept."""
     return subprocess.run(

@@ -21,6 +21,7 @@ from floodgate.peak.plan import Plan
 from floodgate.peak.records import Asked, Row, Writer, note_asked, read
 from floodgate.peak.sampling import read_processes, read_queue
 from floodgate.run.embedded_server import EmbeddedServer
+from tests.engine.system.streaming_app import STEP_S
 from tests.engine.system.system import App, System, await_ready, system
 
 ROOT = Path(__file__).parents[3]
@@ -247,3 +248,36 @@ print(len({tuple(point) for row in imread(sys.argv[1])[::4] for point in row[::4
 """
     ran = subprocess.run([sys.executable, "-c", code, str(picture)], capture_output=True, text=True, check=True)
     return int(ran.stdout)
+
+
+@pytest.mark.locust
+@pytest.mark.timeout(LIMIT_S + 5)
+def test_of_streams_it_tells_first_item_and_end_and_calls_what_breaks_off_an_error(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "tests.engine.system.streaming_app:app", "--port", str(port)]
+    served = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        host = f"http://127.0.0.1:{port}"
+        until(lambda: httpx.get(f"{host}/plain").status_code == 200)
+        wanted = wanting(
+            tmp_path, 'stream_s = 2\n["GET /whole"]\nmax_error_share = 0\n["GET /broken"]\nmax_error_share = 0'
+        )
+        ran = make_peak(tmp_path, wanted, HOST=host, SECONDS="4", RPS="20", SHAPE="steady")
+    finally:
+        served.terminate()
+        served.wait(LIMIT_S)
+    assert "GET /broken: error_share is 1, at most 0 is wanted" in ran.stdout, ran.stdout + ran.stderr
+    assert "GET /whole: " not in ran.stdout
+    (run,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    rows = {
+        route: [row for row in read(run) if row.route == f"GET /{route}"]
+        for route in ("whole", "broken", "empty", "plain")
+    }
+    assert all(len(found) >= 5 for found in rows.values())
+    for row in rows["whole"]:
+        assert row.status == 200
+        assert row.first_s is not None
+        assert row.first_s - row.sent_s < row.done_s - row.sent_s - 2 * STEP_S
+        assert row.done_s - row.sent_s >= 3 * STEP_S
+    assert {(row.status, row.first_s is None) for row in rows["broken"]} == {(0, False)}
+    assert {(row.status, row.first_s) for row in (*rows["empty"], *rows["plain"])} == {(200, None)}

@@ -146,7 +146,7 @@ class TestReadme:
         self, dev: Path, ports: tuple[int, int], command: str, shown: str
     ) -> None:
         for printed in ran(command.replace(":8000/", f":{ports[0]}/")):
-            assert RANDOM.sub("…", printed) == RANDOM.sub("…", shown.rstrip("\n"))
+            assert RANDOM.sub("…", printed.rstrip("\n")) == RANDOM.sub("…", shown.rstrip("\n"))
 
     def test_every_demo_route_is_shown_and_documented_with_its_refusals(
         self, dev: Path, ports: tuple[int, int]

@@ -6,21 +6,14 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.engine.system.system import App, System, until
+from tests.engine.system.system import App, System, resident, until
 
 LARGE = 15_000_000
 MIB = 1 << 20
-
-
-def resident(app: App) -> int:
-    """Return the bytes of memory that a process holds."""
-    (line,) = [line for line in Path(f"/proc/{app.process.pid}/status").read_text().splitlines() if "VmRSS" in line]
-    return int(line.split()[1]) * 1024
 
 
 @contextlib.contextmanager

@@ -225,7 +225,11 @@ def taking(annotation: Any, default: Any = inspect.Parameter.empty) -> Callable[
 async def arrived(handler: Handler, payload: Payload) -> dict[str, Any]:
     """Return what the handler is given in a worker."""
     sent = Task(
-        0, handler.route, "l", "i", 1, "f", 8, 1, "id", payload.path, payload.query, payload.headers, payload.body
+        *(0, handler.route, "l", "i", 1, "f", 8, 1, "id", None),
+        payload.path,
+        payload.query,
+        payload.headers,
+        payload.body,
     )
     task = unpack_task(pack_task(sent))
     registry = Registry((handler,), "")

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Header, Query
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, Field
 
 from floodgate.declare.checks import build_registry
@@ -94,8 +96,23 @@ def untravelable(x: object = None, y: Callable[[], int] = lambda: 1) -> None: ..
         (hello, ("/tasks/mine", 1), {}, "belong to the engine"),
         (hello, ("/docs", 1), {}, "FastAPI itself answers /docs"),
         (Shop.open, ("/a", 1), {}, "a method cannot be queued"),
-        (generator, ("/a", 1), {}, "generator"),
-        (async_generator, ("/a", 1), {}, "generator"),
+        (generator, ("/a", 1), {"response_class": JSONResponse}, "EventSourceResponse"),
+        (generator, ("/a", 1), {"stream_s": 0}, "above 0"),
+        (generator, ("/a", 1), {"stream_s": 8000}, "at most 7000"),
+        (generator, ("/a", 1), {"stream_idle_s": "30"}, "above 0"),
+        (generator, ("/a", 1), {"stream_s": 5, "timeout_s": 6}, "at least as long"),
+        (generator, ("/a", 1), {"timeout_s": 61}, "at least as long"),
+        (generator, ("/a", 1), {"resumable": 1, "response_class": EventSourceResponse}, "True or False"),
+        (generator, ("/a", 1), {"resumable": True}, "response_class=EventSourceResponse"),
+        (generator, ("/a", 1), {"resume_s": 5}, "resumable=True"),
+        (generator, ("/a", 1), {"method": "HEAD"}, "no body"),
+        (generator, ("/a", 1), {"status_code": 204}, "no body"),
+        (generator, ("/a", 1), {"media_type": "text/csv"}, "response_class=StreamingResponse"),
+        (async_generator, ("/a", 1), {"media_type": "a/b", "response_class": EventSourceResponse}, "event-stream"),
+        (async_generator, ("/a", 1), {"async_timeout_s": 60}, "resumable=True"),
+        (generator, ("/a", 1), {"tags": "shop"}, "a list of texts"),
+        (hello, ("/a", 1), {"response_class": StreamingResponse}, "response_class goes with a generator"),
+        (hello, ("/a", 1), {"stream_s": 60, "resume_s": 5}, "stream_s, resume_s goes with a generator"),
         (any_number, ("/a", 1), {}, "name each parameter"),
         (untravelable, ("/a", 1), {}, "cannot travel"),
         (First, ("/a", 1), {}, "plain functions"),

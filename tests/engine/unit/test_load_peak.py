@@ -23,6 +23,10 @@ def row(status: int = 200, latency_s: float = 0.1, at_s: float = 0.0, **more: ob
     return Row(at_s, at_s, at_s + latency_s, status=status, **told)  # type: ignore[arg-type]
 
 
+def streamed(first_s: float, end_s: float, **more: object) -> Row:
+    return row(latency_s=end_s, first_s=first_s, **more)  # type: ignore[arg-type]
+
+
 def refusal(at_s: float = 0.0, latency_s: float = 0.002) -> Row:
     return row(503, latency_s, at_s, retry_after=True)
 
@@ -77,7 +81,7 @@ class TestPlan:
 
 class TestRows:
     def test_come_back_in_the_order_of_their_turns(self, tmp_path: Path) -> None:
-        rows = [row(at_s=2), refusal(at_s=1), row(0, error='odd, "quoted"', route="GET /ä")]
+        rows = [streamed(2.25, 1, at_s=2), refusal(at_s=1), row(0, error='odd, "quoted"', route="GET /ä")]
         writer = Writer(tmp_path)
         for each in rows:
             writer.add(each)
@@ -130,6 +134,22 @@ class TestOutcomes:
     def test_latency_counts_from_the_turn_not_from_the_sending(self) -> None:
         assert Row(1.0, 3.0, 3.1, "GET /", 200, True, False).latency_s == pytest.approx(2.1)
 
+    def test_a_stream_is_late_by_its_first_item_or_by_its_end(self) -> None:
+        rule = Rule(deadline_s=1.0, stream_s=5.0)
+        assert rule.outcome(streamed(0.9, 4.9)) is Outcome.GOOD
+        assert rule.outcome(streamed(1.1, 4.9)) is Outcome.LATE
+        assert rule.outcome(streamed(0.9, 5.1)) is Outcome.LATE
+        assert Rule(deadline_s=1.0).outcome(streamed(0.9, 500)) is Outcome.GOOD
+        assert rule.outcome(streamed(0.9, 2, status=0, error="cut")) is Outcome.ERROR
+
+    def test_of_streams_the_first_item_is_the_latency_and_the_end_is_told_beside_it(self) -> None:
+        rows = [*(streamed(0.1, 2) for _ in range(9)), streamed(0.1, 3), row(latency_s=0.1)]
+        rows += [streamed(0.1, 9, status=0, error="cut")]
+        found = route_statistics("GET /", judged(rows, lambda _: Rule(1)), seconds=10)
+        assert (found.good, found.errors) == (11, 1)
+        assert [found.admitted_p99_s, found.end_p50_s, found.end_p99_s] == pytest.approx([0.1, 2, 3])
+        assert math.isnan(route_statistics("GET /", judged([row()], lambda _: Rule(1)), 1).end_p99_s)
+
     def test_the_figures_of_the_admitted_and_of_the_refused_are_apart(self) -> None:
         rows = [*(row(latency_s=ms / 1000) for ms in range(100, 200)), *(refusal() for _ in range(100)), row(504, 1)]
         found = route_statistics("GET /", judged(rows, lambda _: Rule(1)), seconds=10)
@@ -179,6 +199,11 @@ class TestThresholds:
         assert found.of("GET /r/{id}") == Bounds(deadline_s=30, max_error_share=0, expected=(404,))
         assert found.longest_deadline_s == 30
 
+    def test_users_are_reckoned_for_the_longest_stream(self, tmp_path: Path) -> None:
+        found = self.wanted(tmp_path, '[default]\ndeadline_s = 5\n["GET /s"]\nstream_s = 25\n')
+        assert found.longest_deadline_s == 25
+        assert found.of("GET /s").rule == Rule(5, frozenset(), 25)
+
     @pytest.mark.parametrize(
         ("bound", "breaks"),
         [
@@ -193,11 +218,13 @@ class TestThresholds:
             ("max_late_share = 0.1", True),
             ("max_late_share = 0.2", False),
             ("max_error_share = 0", True),
+            ("max_end_p99_s = 1", True),
+            ("max_end_p99_s = 3", False),
         ],
     )
     def test_each_bound_turns_red_when_it_should(self, tmp_path: Path, bound: str, breaks: bool) -> None:
         found = self.wanted(tmp_path, f"[default]\n{bound}\n")
-        rows = [*[row()] * 4, *[refusal()] * 4, row(504), row(500)]
+        rows = [*[row()] * 3, streamed(0.1, 2), *[refusal()] * 4, row(504), row(500)]
         routes = by_route(judged(rows, lambda route: found.of(route).rule), 1)
         assert len(found.breaches(routes, route_statistics("all", [], 1))) == breaks
 

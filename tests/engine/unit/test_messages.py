@@ -56,7 +56,7 @@ def test_a_script_answers_for_a_task_with_three_fields() -> None:
 
 def test_an_envelope_of_another_version_is_foreign_and_says_where_to_answer() -> None:
     blob = pack_task(TASK)
-    body = msgpack.packb([VERSION, "r1", TASK.path, TASK.query, TASK.headers, TASK.body, TASK.caller, TASK.claims])
+    body = msgpack.packb([VERSION, "r1", TASK.caller, TASK.path, TASK.query, TASK.headers, TASK.body, TASK.claims])
     foreign = blob[: -len(body)] + msgpack.packb([VERSION + 1, "whatever"])
     with pytest.raises(UnsupportedVersion):
         unpack_task(foreign)

@@ -10,12 +10,8 @@ from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, Refused
 from floodgate.gateway.responses import respond
 
 NO_FAILURE = {
-    AdmitCode.ADMITTED,
-    AdmitCode.JOINED,
-    AdmitCode.ENDED,
-    TaskOutcome.DONE,
-    TaskOutcome.KEPT,
-    TaskOutcome.AGAIN,
+    *(AdmitCode.ADMITTED, AdmitCode.GONE, AdmitCode.JOINED, AdmitCode.ENDED),
+    *(TaskOutcome.DONE, TaskOutcome.KEPT, TaskOutcome.CHUNK, TaskOutcome.AGAIN),
 }
 
 

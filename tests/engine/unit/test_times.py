@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import AsyncIterator
+
 import pytest
+from fastapi.sse import EventSourceResponse
 
 from floodgate.declare.checks import build_registry
 from floodgate.declare.discovery import check_times
@@ -48,3 +52,30 @@ def test_a_grace_that_ends_before_gunicorns_is_too_short(grace_s: float) -> None
     with pytest.raises(ConfigurationError, match="set FLOODGATE_STOP_GRACE_S above 38"):
         check_times(Settings(shutdown_delay_s=3, stop_grace_s=grace_s), registry(10))
     check_times(Settings(shutdown_delay_s=3, stop_grace_s=39), registry(10))
+
+
+def test_a_stream_that_is_longer_than_the_drain_is_warned_of_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    before = len(declared_in(__name__))
+
+    @queued("/long", 1, stream_s=60)
+    async def long() -> AsyncIterator[int]:
+        yield 1
+
+    @queued("/short", 1, stream_s=30)
+    async def short() -> AsyncIterator[int]:
+        yield 1
+
+    check_times(Settings(drain_s=30), build_registry(declared_in(__name__)[before:], timeout_s=10))
+    (said,) = caplog.messages
+    assert re.search(r"test_times\.py:\d+: long: stream_s is 60, .* FLOODGATE_DRAIN_S, 30", said)
+
+
+def test_what_is_not_served_yet_does_not_start() -> None:
+    before = len(declared_in(__name__))
+
+    @queued("/resumable", 1, stream_s=10, resumable=True, response_class=EventSourceResponse)
+    async def resumable() -> AsyncIterator[int]:
+        yield 1
+
+    with pytest.raises(ConfigurationError, match="resumable=True is not served yet"):
+        check_times(Settings(), build_registry(declared_in(__name__)[before:], timeout_s=5))

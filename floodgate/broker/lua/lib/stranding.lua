@@ -3,11 +3,7 @@
 --- @include lib/promotion
 
 local releases, homes = nil, {}
-local function digest_of(release, route)
-  local text = ' ' .. (releases[release] or '')
-  local _, at = string.find(text, ' ' .. route .. '=', 1, true)
-  return at and string.match(text, '^[^ ]+', at + 1)
-end
+local function digest_of(release, route) return digest_in(releases[release], route) end
 local function read_releases()
   releases = {}
   local z = call('HGETALL', P .. 'releases')

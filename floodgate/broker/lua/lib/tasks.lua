@@ -22,13 +22,23 @@ local function load_task(id) return parse(call('HGET', P .. 'tasks', id)) end
 -- Every script knows a task's route from its id, whether the task can be read or not.
 local function route_of(id) return string.match(id, '^([^.]*)%.') or '' end
 
--- Attempts used, or CANCELLED. Usually no task has a record, and one look at the key spares two calls per task.
+-- The digest of a route in the text that a release publishes, "<route>=<digest> ...", or nil.
+local function digest_in(release, route)
+  local text = ' ' .. (release or '')
+  local _, at = string.find(text, ' ' .. route .. '=', 1, true)
+  return at and string.match(text, '^[^ ]+', at + 1)
+end
+
+-- Attempts used and the consumers that were lost with them, "2 <consumer> <consumer>", or CANCELLED. Usually no task
+-- has a record, and one look at the key spares two calls per task.
 local CANCELLED = 'x'
+local function used_in(record) return num(string.match(record or '', '^%d+')) or 0 end
+local function workers_in(record) return string.match(record or '', '^%d+ (.*)') or '' end
 local any_attempts = call('EXISTS', P .. 'attempts') == 1
 local function attempts_of(id) return any_attempts and call('HGET', P .. 'attempts', id) end
-local function set_attempts(id, used)
+local function set_attempts(id, record)
   any_attempts = true
-  call('HSET', P .. 'attempts', id, used)
+  call('HSET', P .. 'attempts', id, record)
 end
 
 -- An inbox is a gateway process, or '=<ttl_s>=<process or nothing>' for a 202, whose reply is kept as a result as well.
