@@ -361,9 +361,9 @@ end
 local function write(kind)
   for _, w in pairs(writes[kind]) do call('ZADD', unpack(w)) end
 end
--- Order of writes: slots, tasks, tenants, turns, letter, records, waiting, clock, wake-up marker. Redis does not roll a
--- script back, so a crash at any point leaves at worst a slot that reap frees at its deadline; no task runs without one,
--- or without the record of its key, and none while the letter that it runs again could be admitted once more.
+-- Order of writes: slots, tasks, tenants, turns, letter, records, waiting, clock, wake-up marker. Redis does not roll
+-- a script back, so a crash at any point leaves at worst a slot that reap frees at its deadline; no task runs without
+-- one, or without the record of its key, and none while the letter that it runs again could be admitted once more.
 local function commit()
   if #tasks == 1 then return end
   write('slots')
