@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from floodgate.declare.context import Caller, Context
     from floodgate.declare.head import Head, Rate
+    from floodgate.declare.idempotency import Idempotency
     from floodgate.declare.queued import queued
     from floodgate.declare.reply import Reply
     from floodgate.declare.resource import Resource
     from floodgate.errors import HTTPError
 
-__all__ = ["Caller", "Context", "HTTPError", "Head", "Rate", "Reply", "Resource", "queued"]
+__all__ = ["Caller", "Context", "HTTPError", "Head", "Idempotency", "Rate", "Reply", "Resource", "queued"]
 
 _MODULES = {
     "Caller": "floodgate.declare.context",
     "Context": "floodgate.declare.context",
     "HTTPError": "floodgate.errors",
     "Head": "floodgate.declare.head",
+    "Idempotency": "floodgate.declare.idempotency",
     "Rate": "floodgate.declare.head",
     "Reply": "floodgate.declare.reply",
     "Resource": "floodgate.declare.resource",

@@ -23,7 +23,8 @@ import pytest
 from fastapi import FastAPI
 from redis import Redis
 
-from floodgate.broker.commands import MAX_BATCH, AdmissionClass, AdmitCode, AdmitRequest, admit, cancel, renew
+from floodgate.broker.cancellation import cancel
+from floodgate.broker.commands import MAX_BATCH, AdmissionClass, AdmitCode, AdmitRequest, admit, renew
 from floodgate.broker.connection import connect, run
 from floodgate.broker.envelopes import Task, pack_task
 from floodgate.broker.keys import Keys, flow_of, lane_of

@@ -35,15 +35,11 @@ class AdmitCode(IntEnum):
     FULL = 4
     SHARE = 5  # the tenant has its share of the slots, or of the turns
     GONE = 6  # the dead letter that it runs again
-
-
-class CancelCode(IntEnum):
-    """What `cancel` says of one id."""
-
-    UNKNOWN = 0
-    REMOVED = 1  # before it ran: its slot is free, it may be admitted again elsewhere
-    NOTIFIED = 2  # it runs: recorded as cancelled, and its worker notified
-    REMOVED_AFTER_START = 3  # before it ran again: it may have had an effect
+    JOINED = 7  # from here on by its `Idempotency-Key`: it gets the answer of the one that came before
+    ENDED = 8  # its answer is kept: see `idempotency.recall`
+    KEY_REUSED = 9  # for another request
+    KEY_IN_USE = 10  # by too many
+    KEYS_FULL = 11  # no more answers are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ class AdmitResult:
     """What became of one request."""
 
     code: AdmitCode
-    wait_ms: int  # predicted, of what was admitted
+    wait_ms: int  # predicted, of what was admitted; of what joined a task, how long that still has
     remember_ms: int  # for how long to refuse others of the class without asking again
     retry_after_ms: int  # bare: the gateway spreads it over its clients
 
@@ -224,10 +220,12 @@ def admit(
     requests: Sequence[AdmitRequest],
     suppressed: Mapping[str, int] = {},
     letter: str = "",
+    keyed: Sequence[tuple[Argument, ...]] = (),
 ) -> Call[AdmitReply]:
     """Ask for slots. Never send twice. `suppressed`: refusals per route that the gateway made by itself since.
 
     A `letter` is the dead letter that the only request runs again; it is gone when that is admitted.
+    `keyed` has what `idempotency.AdmitKey` renders; requests with a key may be sent again, under their ids.
     """
     if len(requests) > MAX_BATCH:
         raise ValueError(f"a batch has at most {MAX_BATCH} tasks, not {len(requests)}")
@@ -236,9 +234,11 @@ def admit(
     for r in requests:
         asked += (numbers_of.setdefault(r.kind, len(numbers_of) + 1), r.deadline_ms, r.id, r.blob)
     left = dict(suppressed)
-    args: list[Argument] = [valid_until_ms, len(numbers_of), letter]
+    args: list[Argument] = [valid_until_ms, len(numbers_of), letter, len(keyed)]
     for kind in numbers_of:
         args += (*_CLASS(kind), left.pop(kind.route, 0))
+    for key in keyed:
+        args += key
     args += asked
 
     def read(reply: object) -> AdmitReply:
@@ -304,15 +304,6 @@ def renew(
         return RenewReply(now_ms, joined == 1, texts(gone), texts(cancelled))
 
     return Call(SCRIPTS["renew"], keys.prefix, args, read)
-
-
-def cancel(keys: Keys, ids: Sequence[str], *, running: bool = True) -> Call[tuple[CancelCode, ...]]:
-    """Say that nobody waits for these tasks any more; without `running`, only those that still wait go."""
-
-    def read(reply: object) -> tuple[CancelCode, ...]:
-        return tuple(code_of(CancelCode, value) for value in numbers(reply, 0, len(ids)))
-
-    return Call(SCRIPTS["cancel"], keys.prefix, (int(running), *ids), read)
 
 
 def release(keys: Keys, items: Sequence[Released]) -> Call[tuple[bool, ...]]:

@@ -53,7 +53,9 @@ class TaskOutcome(StrEnum):
     DROPPED = "dropped"
     """It was not started, since its gateway seemed to be gone."""
     KEPT = "kept"
-    """It has ended, and its answer is kept where that of a 202 is."""
+    """It has ended, and its answer is kept where that of a 202 is, or with the `Idempotency-Key`."""
+    AGAIN = "again"
+    """The task that it had joined was taken off its lane: it is to be admitted itself."""
     CHUNK = "chunk"
     """It goes on: a part of a streamed answer."""
 
@@ -238,7 +240,7 @@ def unpack_reply(data: bytes) -> TaskReply:
     parts = _unpack_one(data)
     _check_version(parts)
     types = _types(parts)
-    if types == _SHORT_REPLY and parts[2] in ("expired", "lost", "dropped", "kept"):
+    if types == _SHORT_REPLY and parts[2] in ("expired", "lost", "dropped", "kept", "again"):
         return TaskReply(parts[1], TaskOutcome(parts[2]))
     if types not in _REPLIES or parts[2] not in ("done", "failed", "expired"):
         return _unpack_stream_reply(parts, types)

@@ -23,6 +23,8 @@ CONTROL_S = 60
 DEAD_S = 7 * 24 * 3600
 INFLIGHT_S = 7200
 RESULT_S = 7 * 24 * 3600
+MOST_WINDOW_S = 7 * 24 * 3600
+RECORD_S = MOST_WINDOW_S + 4 * 3600  # while the task is there: its deadline, and what it overruns
 ACKNOWLEDGED_S = 60
 REPAIR_S = 60
 """Times to live that the scripts set; at most this."""
@@ -86,6 +88,15 @@ CATALOGUE = (
         "result", "task", "string", "the reply of a task that nobody waits for on a connection", "time", RESULT_S
     ),
     KeyPattern("results", "", "hash", "minute → bytes of the results that end in it", "time", RESULT_S + 60),
+    KeyPattern(
+        "idempotency",
+        "record",
+        "hash",
+        "what is known of an Idempotency-Key: its task and who waits for it, then the answer",
+        "time",
+        RECORD_S,
+    ),
+    KeyPattern("idempotency_bytes", "", "hash", "minute → bytes of the records that end in it", "time", RECORD_S),
     KeyPattern(
         "statistics", "route", "hash", "limits and the fields of the admission rule", "one per route; overrides stay"
     ),
@@ -164,6 +175,12 @@ class Keys:
 
     def results(self) -> str:
         return self.of("results")
+
+    def idempotency(self, record: str) -> str:
+        return self.of("idempotency", record)
+
+    def idempotency_bytes(self) -> str:
+        return self.of("idempotency_bytes")
 
     def dead(self) -> str:
         return self.of("dead")

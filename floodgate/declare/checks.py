@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from floodgate.declare.digest import release_digest, route_digest, signature_digest
 from floodgate.declare.head import WEIGHTS, Rate
+from floodgate.declare.idempotency import Idempotency, checked
 from floodgate.declare.registry import IDEMPOTENT, MAX_LEVEL, METHODS, Declaration, Handler, Registry
 from floodgate.declare.signature import HandlerSignature, inspect_handler, type_of
 from floodgate.declare.streaming import RESUME_S, STREAM_IDLE_S, STREAM_S, StreamFormat, check_plain, check_stream
@@ -70,6 +71,7 @@ def _check(declaration: Declaration, timeout_s: float) -> Handler:
         level=declaration.level,
         presentation=declaration.presentation,
         admission=declaration.admission,
+        idempotency=_idempotency(declaration, method, signature.stream is not None),
         kind=signature.kind,
         signature=signature.parameters,
         result=signature.result,
@@ -166,6 +168,18 @@ def _check_admission(declaration: Declaration) -> None:
     _require(declaration, "max_running", most, most is None or _is_count(most), _COUNT)
     holds = async_s is None or (_positive(async_s) and async_s <= 7000)
     _require(declaration, "async_timeout_s", async_s, holds, "a number of seconds up to 7000")
+
+
+def _idempotency(declaration: Declaration, method: str, streams: bool) -> Idempotency | None:
+    try:
+        found = checked(declaration.idempotency)
+    except ValueError as error:
+        declaration.refuse(str(error))
+    if found is not None and method in IDEMPOTENT:
+        declaration.refuse(f"idempotency is for POST and PATCH; a {method} may be sent twice as it is (RFC 9110)")
+    if found is not None and streams:
+        declaration.refuse("a stream is not kept, so it cannot be told again; leave idempotency out")
+    return found
 
 
 def _check_stream(declaration: Declaration, signature: HandlerSignature, timeout_s: float) -> None:

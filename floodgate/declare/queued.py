@@ -13,6 +13,7 @@ from typing import Any, Never, TypeVar
 from starlette.responses import StreamingResponse
 
 from floodgate.declare.head import PriorityOf, Rate, TenantOf
+from floodgate.declare.idempotency import IdempotencyOf
 from floodgate.declare.registry import DECLARATIONS, AdmissionOptions, Declaration, Level, Presentation
 from floodgate.declare.streaming import StreamOptions
 
@@ -39,6 +40,7 @@ def queued(
     tenant: TenantOf | None = None,
     max_running: int | None = None,
     async_timeout_s: float | None = None,
+    idempotency: IdempotencyOf = None,
     response_class: type[StreamingResponse] | None = None,
     stream_s: float | None = None,
     stream_idle_s: float | None = None,
@@ -65,7 +67,9 @@ def queued(
     stands behind. `priority` (critical, default, degraded, bulk) and `tenant` are
     values or functions of the request's `Head`: classes and tenants wait in turn.
     With `async_timeout_s`, ``Prefer: respond-async`` is answered with 202 and a
-    place to ask for the result.
+    place to ask for the result. With `idempotency`, a POST or PATCH that comes again under
+    its ``Idempotency-Key`` runs once and is answered alike for a day, or so many seconds;
+    see `Idempotency` for more.
 
     A generator function streams what it yields: as server-sent events with
     `response_class=EventSourceResponse`, as bytes with `StreamingResponse`, else as
@@ -94,6 +98,7 @@ def queued(
                 level=level,
                 presentation=shown,
                 admission=admission,
+                idempotency=idempotency,
                 streaming=streaming,
                 unknown=tuple(unknown),
                 source=source,

@@ -14,6 +14,7 @@ from typing import Any, Literal, NoReturn
 from starlette.responses import StreamingResponse
 
 from floodgate.declare.head import PriorityOf, Rate, TenantOf
+from floodgate.declare.idempotency import Idempotency, IdempotencyOf
 from floodgate.declare.resource import Resource
 from floodgate.declare.streaming import StreamFormat, StreamOptions
 from floodgate.errors import DeclarationError
@@ -65,6 +66,7 @@ class Declaration:
     level: Level
     presentation: Presentation
     admission: AdmissionOptions
+    idempotency: IdempotencyOf
     streaming: StreamOptions
     unknown: tuple[str, ...]
     source: str
@@ -101,6 +103,7 @@ class Handler:
     level: Level
     presentation: Presentation
     admission: AdmissionOptions
+    idempotency: Idempotency | None
     kind: ExecutorKind
     signature: inspect.Signature
     """What a request fills: annotations resolved, without `Context` and resources."""

@@ -15,18 +15,27 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
-from floodgate.broker.commands import AdmissionClass, AdmitCode, AdmitReply, AdmitRequest, admit, cancel
-from floodgate.broker.connection import run
+from floodgate.broker.commands import (
+    AdmissionClass,
+    AdmitCode,
+    AdmitReply,
+    AdmitRequest,
+    AdmitResult,
+    Argument,
+    admit,
+)
 from floodgate.broker.envelopes import join_task, pack_header
 from floodgate.broker.keys import flow_of
 from floodgate.broker.pipeline import Pipeline
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError, StoreFull, Unavailable
+from floodgate.gateway.cancellation import CancelBatcher
 from floodgate.gateway.context import GatewayContext
+from floodgate.gateway.idempotency import KeptAnswers, admit_key
 from floodgate.gateway.metrics import GatewayMetrics
 from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, lost
 from floodgate.gateway.payload import Payload
@@ -56,6 +65,10 @@ AWAY_AFTER = 2
 """Tries to connect that fail in a row: one may be cut on its way, a dead server refuses both at once."""
 
 
+_BY_KEY = (AdmitCode.JOINED, AdmitCode.ENDED)
+"""The codes of requests that have no slot, and need none."""
+
+
 class Stage(Enum):
     """How far a request has come: cancelling it means something else at each."""
 
@@ -64,6 +77,8 @@ class Stage(Enum):
     UNANSWERED = auto()
     """Sent, and the call has ended without an answer: it may have been admitted."""
     ADMITTED = auto()
+    JOINED = auto()
+    """It waits for the task of another request, by its `Idempotency-Key`: it has no slot, and is no 202."""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,40 +126,16 @@ class PendingRequest:
             metrics.admitted(self.handler)
 
 
-class CancelBatcher:
-    """Takes admitted tasks that nobody waits for out of the queue."""
-
-    def __init__(self, context: GatewayContext) -> None:
-        self._context = context
-        self._ids: list[str] = []
-        self._some = asyncio.Event()
-
-    def submit(self, task_id: str) -> None:
-        """Cancel this task with the next batch."""
-        self._ids.append(task_id)
-        self._some.set()
-
-    async def run(self) -> None:
-        """Cancel for ever; ends by cancellation. What could not be cancelled ends at its deadline."""
-        while True:
-            await self._some.wait()
-            batch, self._ids = self._ids[:BATCH_TASKS], self._ids[BATCH_TASKS:]
-            if not self._ids:
-                self._some.clear()
-            sent_s, meter = time.monotonic(), self._context.metrics.cancels
-            try:
-                await run(self._context.client, cancel(self._context.keys, batch))
-            except FloodgateError:
-                meter.failed()
-            else:
-                meter.answered(time.monotonic() - sent_s, len(batch))
-
-
 class AdmissionBatcher:
     """Sends the admissions of a gateway process, one `admit` after the other."""
 
     def __init__(
-        self, context: GatewayContext, pipeline: Pipeline, directory: WorkerDirectory, cancels: CancelBatcher
+        self,
+        context: GatewayContext,
+        pipeline: Pipeline,
+        directory: WorkerDirectory,
+        kept_answers: KeptAnswers,
+        cancels: CancelBatcher,
     ) -> None:
         self._context = context
         self._clock = context.clock
@@ -153,6 +144,12 @@ class AdmissionBatcher:
         self._pipeline = pipeline
         self._directory = directory
         self._cancels = cancels
+        self._kept_answers = kept_answers
+        self._has_keys = False
+        """The batch that is sent has a request with an `Idempotency-Key`."""
+        self._again: deque[PendingRequest] = deque()
+        """Those with an `Idempotency-Key` whose `admit` had no answer."""
+        self._sent_again: set[PendingRequest] = set()
         self._local: deque[PendingRequest] = deque()
         self._some = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -229,9 +226,12 @@ class AdmissionBatcher:
     def _batch(self) -> list[tuple[PendingRequest, AdmitRequest]]:
         batch: list[tuple[PendingRequest, AdmitRequest]] = []
         size = 0
+        self._has_keys = False
         oldest_s = time.monotonic() - MOST_WAIT_S
         while self._local and self._local[0].arrived_s < oldest_s:
             self._refuse([self._local.popleft()])
+        if self._again:
+            size = self._take_again(batch)
         while self._local and len(batch) < BATCH_TASKS and size < BATCH_BYTES:
             pending = self._local.popleft()
             if pending.cancelled:  # before it was sent: there is nothing to take back
@@ -253,6 +253,8 @@ class AdmissionBatcher:
     def _admission(self, pending: PendingRequest) -> AdmitRequest:
         handler, payload = pending.handler, pending.payload
         options, caller = payload.options, payload.caller
+        if options.record:  # one key is one request: the rest of its options is what others have as well
+            self._has_keys, options = True, replace(options, record="")
         # Not before: while it waited to be sent, its workers may have been replaced.
         pending.lane = self._directory.lane(handler, payload.level)
         inbox = f"={self._context.settings.result_ttl_s}={self._inbox}" if options.async_response else self._inbox
@@ -286,6 +288,7 @@ class AdmissionBatcher:
             valid_until_ms=valid_until_ms,
             requests=[admission for _, admission in batch],
             suppressed=self._context.rate_limiter.take_suppressed({pending.handler.route for pending, _ in batch}),
+            keyed=self._keys_of(batch) if self._has_keys else (),
         )
         try:
             reply = await self._pipeline.run(call, CALL_S)
@@ -299,6 +302,9 @@ class AdmissionBatcher:
             for pending, _ in batch:
                 if pending.stage is Stage.SENT:
                     pending.stage = Stage.UNANSWERED
+                    if pending.payload.options.record:
+                        self._again.append(pending)
+                        self._some.set()
         except FloodgateError as error:  # a reply that cannot be read tells nobody's fate; deadlines end what is there
             self._metrics.admits.failed()
             log.error("admit was refused", extra=fields(reason=str(error)))
@@ -317,10 +323,12 @@ class AdmissionBatcher:
             if result.code is AdmitCode.ADMITTED:
                 pending.stage, pending.wait_ms = Stage.ADMITTED, result.wait_ms
                 pending.count_admission(self._metrics)
-                if pending.cancelled:  # while it was sent
+                if pending.cancelled or (self._sent_again and self._is_late(pending)):  # while it was sent
                     self._cancels.submit(pending.id)
                 elif pending.accept_on_admit:
                     pending.accept()
+            elif result.code in _BY_KEY:
+                self._settle_by_key(pending, result)
             else:
                 answer = Outcome(failure=FAILURE_OF[result.code], retry_after_s=result.retry_after_ms / 1000)
                 pending.settle(answer)
@@ -331,9 +339,54 @@ class AdmissionBatcher:
                     pending.handler.route, pending.payload.options, answer, result.remember_ms / 1000
                 )
 
+    def _keys_of(self, batch: list[tuple[PendingRequest, AdmitRequest]]) -> list[tuple[Argument, ...]]:
+        results_full = self._context.rate_limiter.results_full
+        found = []
+        for place, (pending, _) in enumerate(batch):
+            declared, payload = pending.handler.idempotency, pending.payload
+            if payload.options.record and declared is not None:
+                full = self._kept_answers.full or (payload.options.async_response and results_full)
+                found.append(admit_key(declared, payload, self._inbox, full).arguments(place))
+        return found
+
+    def _is_late(self, pending: PendingRequest) -> bool:
+        """Tell whether it was answered while it was sent again: a reply may tell of the first time."""
+        return pending in self._sent_again and pending.answer.done()
+
+    def _take_again(self, batch: list[tuple[PendingRequest, AdmitRequest]]) -> int:
+        """Send those again whose `admit` had no answer: under the same id, so that it cannot be admitted twice."""
+        size = 0
+        self._sent_again = {pending for pending in self._sent_again if not pending.answer.done()}
+        while self._again and len(batch) < BATCH_TASKS and size < BATCH_BYTES:
+            pending = self._again.popleft()
+            if pending.cancelled or pending.answer.done():
+                self._cancels.submit(pending.id)
+                continue
+            self._sent_again.add(pending)
+            batch.append((pending, self._admission(pending)))
+            size += len(batch[-1][1].blob)
+        return size
+
+    def _settle_by_key(self, pending: PendingRequest, result: AdmitResult) -> None:
+        if result.code is AdmitCode.ENDED:
+            pending.settle(Outcome(accepted=pending.id, kept=True))
+            return
+        pending.stage = Stage.JOINED
+        if pending.cancelled:
+            self._cancels.submit(pending.id)
+        else:  # the earlier of both deadlines
+            self._loop.call_later(result.wait_ms / 1000, _expire, pending.answer)
+
     def _refuse(self, requests: Iterable[PendingRequest]) -> None:
         for pending in requests:
-            pending.settle(Outcome(failure=Failure.UNAVAILABLE))
+            # of one that was sent before, this says nothing
+            refusal = Outcome(failure=Failure.UNAVAILABLE)
+            pending.settle(lost(pending.handler) if pending in self._sent_again else refusal)
+
+
+def _expire(answer: asyncio.Future[Outcome]) -> None:
+    if not answer.done():
+        answer.set_result(Outcome(failure=Failure.DEADLINE_EXCEEDED))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 from floodgate.declare.context import Caller
 from floodgate.declare.discovery import check_times, discover
 from floodgate.declare.registry import Registry
-from floodgate.errors import ConfigurationError
+from floodgate.errors import ConfigurationError, DeclarationError
 from floodgate.gateway import connections
 from floodgate.gateway.async_results import add_task_routes
 from floodgate.gateway.call import ANSWERED, CallCodecs, answer_error
@@ -84,6 +84,12 @@ def install(
     """Do what `join` does, for settings and handlers that are given."""
     if isinstance(app, GatewayApp):
         raise ConfigurationError("join() was called for this application before; call it once, in build()")
+    for handler in registry.handlers:
+        if identify is nobody and handler.idempotency and not handler.idempotency.public:
+            raise DeclarationError(
+                f"{handler.source}: {handler.name}: idempotency needs to know who asks: "
+                'give join() an identify, or write idempotency="public"'
+            )
     if app.middleware_stack is not None:
         raise ConfigurationError("join() came after the first request; call it in build(), before the server starts")
     names = (name for name in GatewayApp.__annotations__ | vars(GatewayApp) if not name.startswith("_"))

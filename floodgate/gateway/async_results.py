@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 
-from floodgate.broker.commands import CancelCode, cancel
+from floodgate.broker.cancellation import CancelCode, CancelMode, cancel
 from floodgate.broker.connection import Client, redis_errors, run
 from floodgate.broker.envelopes import unpack_reply
 from floodgate.broker.keys import Keys
@@ -31,7 +31,7 @@ UNKNOWN_BYTES = 64 << 20
 """May be kept where Redis has no limit of memory, or does not tell it."""
 AT_ONCE = 16
 """Of the connections that the whole gateway shares: anybody may ask, and as often as they like."""
-_ID = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{32}")
+_ID = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{32}(\.[0-9a-f]{32})?")
 
 
 class AsyncResults:
@@ -65,15 +65,18 @@ class AsyncResults:
             return False
         async with self._turn():
             # In this order: a task that ends between the two calls leaves a result, which the second one drops.
-            (code,) = await run(self._client, cancel(self._keys, [task_id]))
+            (code,) = await run(self._client, cancel(self._keys, [task_id], CancelMode.END))
             dropped = await run(self._client, discard(self._keys, task_id))
         return code is not CancelCode.UNKNOWN or dropped
 
-    async def are_full(self, most_bytes: int | None) -> bool:
-        """Tell whether more than that is kept; None: a quarter of Redis's memory. Raises `Unavailable`."""
+    async def are_full(self, most_bytes: int | None, sums: str = "") -> bool:
+        """Tell whether more than that is kept, of results or of what else `sums` has the bytes.
+
+        None: a quarter of Redis's memory. Raises `Unavailable`.
+        """
         async with self._turn(), self._client.pipeline(transaction=False) as pipe:
             pipe.time()
-            pipe.hgetall(self._keys.results())
+            pipe.hgetall(sums or self._keys.results())
             if most_bytes is None:
                 pipe.info("memory")
             time_of, by_minute, *memory = await pipe.execute(raise_on_error=False)

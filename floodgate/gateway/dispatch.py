@@ -14,14 +14,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from floodgate.broker.commands import AdmitCode, CancelCode, cancel
+from floodgate.broker.cancellation import CancelCode, CancelMode, cancel
+from floodgate.broker.commands import AdmitCode
 from floodgate.broker.connection import run
 from floodgate.broker.envelopes import TaskOutcome, TaskReply
+from floodgate.broker.idempotency import id_with
 from floodgate.declare.registry import Handler
 from floodgate.errors import FloodgateError
-from floodgate.gateway.admission import AdmissionBatcher, CancelBatcher, PendingRequest, Stage
+from floodgate.gateway.admission import AdmissionBatcher, PendingRequest, Stage
 from floodgate.gateway.async_results import AsyncResults
+from floodgate.gateway.cancellation import CancelBatcher
 from floodgate.gateway.context import GatewayContext
+from floodgate.gateway.idempotency import Joined, KeptAnswers, Replayed
 from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, lost
 from floodgate.gateway.payload import Payload
 from floodgate.gateway.request_options import RequestOptions
@@ -43,6 +47,7 @@ class Dispatcher:
         context: GatewayContext,
         directory: WorkerDirectory,
         results: AsyncResults,
+        kept_answers: KeptAnswers,
         admission: AdmissionBatcher,
         cancels: CancelBatcher,
         streams: Streams,
@@ -50,6 +55,7 @@ class Dispatcher:
         self._context = context
         self._directory = directory
         self._results = results
+        self._kept_answers = kept_answers
         self._admission = admission
         self._cancels = cancels
         self.rate_limiter = context.rate_limiter
@@ -104,6 +110,8 @@ class Dispatcher:
         pending = self._pending.get(reply.task_id)
         if pending is None or pending.answer.done():
             return False
+        if pending.payload.options.record and self._deliver_by_key(pending, reply):
+            return True
         pending.stage = Stage.ADMITTED  # a reply proves it, also where the answer of `admit` was lost
         if not pending.counted:
             pending.count_admission(self.metrics)
@@ -117,8 +125,34 @@ class Dispatcher:
             pending.settle(Outcome(reply=reply, failure=FAILURE_OF[reply.outcome], predicted_ms=pending.wait_ms))
         return True
 
+    def _deliver_by_key(self, pending: PendingRequest, reply: TaskReply) -> bool:
+        """Hand over what is told only to who has an `Idempotency-Key`; False for anything else."""
+        if reply.outcome is TaskOutcome.AGAIN:
+            self._admit_again(pending)
+        elif reply.outcome is TaskOutcome.KEPT:  # where, `_fetch` finds out: it may have joined, or be a 202 itself
+            pending.stage = Stage.JOINED
+            pending.settle(Outcome(accepted=pending.id, kept=True))
+        elif pending.stage is Stage.JOINED:
+            pending.settle(Joined(reply=reply, failure=FAILURE_OF[reply.outcome]))
+        else:
+            return False
+        return True
+
+    async def _recall(self, pending: PendingRequest) -> Outcome | None:
+        """Return the kept answer of a key; None where it is the request's own 202."""
+        kind = Joined if pending.stage is Stage.JOINED else Replayed
+        try:
+            found = await self._kept_answers.recall(pending.payload.options.record, kind)
+        except FloodgateError:
+            found = None
+        if found is None:  # it has just ended, or cannot be read now: with its key it may be sent again
+            return Outcome(failure=Failure.UNAVAILABLE)
+        return None if found.accepted == pending.id else found
+
     async def _fetch(self, pending: PendingRequest) -> Outcome:
         """Return the answer of a 202 whose client still waits, or the 202 where it cannot be had now."""
+        if pending.payload.options.record and (answer := await self._recall(pending)):
+            return answer
         try:
             found = await self._results.find(pending.id)
         except FloodgateError:
@@ -130,7 +164,7 @@ class Dispatcher:
     def _cancel(self, pending: PendingRequest) -> None:
         """Take back what nobody waits for; what is still being sent, `AdmissionBatcher` cancels once it is admitted."""
         pending.cancelled = True
-        if pending.stage is Stage.ADMITTED:
+        if pending.stage in (Stage.ADMITTED, Stage.JOINED):
             self._cancels.submit(pending.id)
 
     def give_up(self) -> None:
@@ -150,7 +184,8 @@ class Dispatcher:
 
         Raises `FloodgateError`; the next refresh of the directory tries again.
         """
-        stranded = [p for p in self.waiting() if p.stage is Stage.ADMITTED and not self._directory.serves(p.lane)]
+        placed = (Stage.ADMITTED, Stage.JOINED)
+        stranded = [p for p in self.waiting() if p.stage in placed and not self._directory.serves(p.lane)]
         for at in range(0, len(stranded), BATCH):
             batch = stranded[at : at + BATCH]
             waiting = [pending for pending in batch if not pending.answer.done()]
@@ -158,7 +193,7 @@ class Dispatcher:
                 pending.moving = True
             try:
                 # What runs already is left to its worker: with `running` it would be told to stop.
-                call = cancel(self._context.keys, [pending.id for pending in waiting], running=False)
+                call = cancel(self._context.keys, [pending.id for pending in waiting], CancelMode.MOVE)
                 codes = await run(self._context.client, call)
             except BaseException:
                 for pending in waiting:
@@ -168,6 +203,8 @@ class Dispatcher:
                 raise
             for pending, code in zip(waiting, codes, strict=True):
                 pending.moving = False
+                if pending.stage is Stage.LOCAL:
+                    continue  # told to come again meanwhile
                 if code is CancelCode.REMOVED and not pending.answer.done():
                     self._admit_again(pending)
                 elif code is CancelCode.REMOVED_AFTER_START:
@@ -188,9 +225,10 @@ class Dispatcher:
 
     def _name(self, handler: Handler, options: RequestOptions) -> str:
         if options.async_response:  # whoever knows it may fetch the result
-            return f"{handler.route}.{secrets.token_hex(16)}"
-        # reap finds by it what waits for a gateway that is gone
-        return f"{handler.route}.{self._process}{next(self._serial):x}"
+            name = f"{handler.route}.{secrets.token_hex(16)}"
+        else:  # reap finds by it what waits for a gateway that is gone
+            name = f"{handler.route}.{self._process}{next(self._serial):x}"
+        return id_with(name, options.record) if options.record else name
 
 
 def _is_settled_by_queue(pending: PendingRequest) -> bool:

@@ -53,9 +53,9 @@ OTHER = "(other)"
 """As method and route of what is not queued; no template begins so."""
 REFUSALS = [failure for failure in Failure if failure.is_refusal]
 _OWN = {failure.label: failure.label for failure in Failure if not failure.is_refusal}
-OUTCOMES = {"": "rejected", "done": "done", "accepted": "accepted"} | _OWN
+OUTCOMES = {"": "rejected"} | {name: name for name in ("done", "accepted", "joined", "replayed")} | _OWN
 """How an outcome is called here; what has none never came to the queue: 401, 413, 422."""
-_UNTIMED = {"", Failure.CLIENT_LEFT.label}
+_UNTIMED = {"", Failure.CLIENT_LEFT.label, *(f.label for f in Failure if f.row.status in (400, 422))}
 """Outcomes whose client did not wait for the queue, or got no answer."""
 _MS = tuple(bound * 1000 for bound in SECONDS)
 

@@ -121,6 +121,25 @@ class Failure(Enum):
     UNAVAILABLE = Row(
         503, "Unavailable", "The queue does not answer. The request may be sent again.", TaskOutcome.DROPPED, 1
     )
+    KEY_MALFORMED = Row(
+        400, "Malformed Idempotency-Key", "It is sent once, as one text of 1 to 255 printable ASCII characters."
+    )
+    KEY_REQUIRED = Row(400, "Idempotency-Key is missing", "This route takes no request without an Idempotency-Key.")
+    KEY_ANONYMOUS = Row(
+        400, "Idempotency-Key without a caller", "A key belongs to whoever sent it; say who you are, or leave it out."
+    )
+    KEY_REUSED = Row(
+        *(422, "Idempotency-Key is already used", "It was sent with another request before; use a new one."),
+        AdmitCode.KEY_REUSED,
+    )
+    KEY_IN_USE = Row(
+        *(409, "Idempotency-Key is in use", "Too many requests with this key wait for its answer."),
+        *(AdmitCode.KEY_IN_USE, 1),
+    )
+    KEYS_FULL = Row(
+        *(503, "Keys full", "Too many answers of idempotency keys are kept. Try again later."),
+        *(AdmitCode.KEYS_FULL, 10),
+    )
     UNKNOWN = Row(502, "Outcome unknown", f"{_MAY_HAVE_RUN} answer was lost.", raises=Lost)
     LOST = Row(502, "Worker lost", f"{_MAY_HAVE_RUN} worker was lost.", TaskOutcome.LOST, raises=Lost)
     DEADLINE_EXCEEDED = Row(

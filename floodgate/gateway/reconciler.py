@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from floodgate.broker.commands import Argument
 from floodgate.broker.connection import redis_errors
+from floodgate.broker.idempotency import record_of
 from floodgate.broker.keys import Keys
 from floodgate.broker.pipeline import Pipeline
 from floodgate.errors import StoreFull, TimedOut, Unavailable
@@ -80,7 +81,8 @@ class Reconciler:
 
     def _due(self, everyone: bool, is_new: bool) -> list[PendingRequest]:
         """Return whom to ask after. What was sent to data that are gone need not grow old first."""
-        at_once = {Stage.ADMITTED: everyone or is_new, Stage.UNANSWERED: is_new}
+        placed = everyone or is_new
+        at_once = {Stage.ADMITTED: placed, Stage.JOINED: placed, Stage.UNANSWERED: is_new}
         return [
             pending
             for pending in self._dispatcher.waiting()
@@ -116,28 +118,42 @@ class Reconciler:
     async def _ask_after(self, due: Sequence[PendingRequest]) -> None:
         """A task is in the system exactly as long as it has a slot."""
         by_route: dict[str, list[Asked]] = {}
+        keyed: list[Asked] = []
         for pending in due:
-            by_route.setdefault(pending.handler.route, []).append((pending, pending.id, pending.stage))
+            asked = keyed if pending.payload.options.record else by_route.setdefault(pending.handler.route, [])
+            asked.append((pending, pending.id, pending.stage))
         # Slots first, then the inbox: in the other order a reply could arrive between the two and be missed.
         there = await self._ask(
             [("ZMSCORE", self._keys.slots(route), *(id for _, id, _ in asked)) for route, asked in by_route.items()]
+            + [("HMGET", self._keys.idempotency(record_of(id)), "task", id) for _, id, _ in keyed]
         )
         asked_s = time.monotonic()
         gone: list[Asked] = []
-        for asked, scores in zip(by_route.values(), there, strict=True):
+        for one, found in zip(keyed, there[len(by_route) :], strict=True):
+            # whoever waits by a key has no slot where it has joined, but stands in the record
+            if isinstance(found, list) and len(found) == 2:
+                if found[1] is None:
+                    gone.append(one)
+                else:
+                    self._is_there(one, asked_s, Stage.ADMITTED if found[0] == one[1].encode() else Stage.JOINED)
+        for asked, scores in zip(by_route.values(), there[: len(by_route)], strict=True):
             if not isinstance(scores, list) or len(scores) != len(asked):
                 continue
             for one, score in zip(asked, scores, strict=True):
                 if score is None:
                     gone.append(one)
-                elif _is_unchanged(one):
-                    pending = one[0]
-                    pending.asked_s, pending.stage = asked_s, Stage.ADMITTED
-                    if pending.accept_on_admit:
-                        pending.accept()
+                else:
+                    self._is_there(one, asked_s, Stage.ADMITTED)
         if gone and await self._has_read_inbox():
             for one in filter(_is_unchanged, gone):
                 one[0].settle(lost(one[0].handler))
+
+    def _is_there(self, asked: Asked, asked_s: float, stage: Stage) -> None:
+        if _is_unchanged(asked):
+            pending = asked[0]
+            pending.asked_s, pending.stage = asked_s, stage
+            if pending.accept_on_admit:
+                pending.accept()
 
     async def _has_read_inbox(self) -> bool:
         """Deliver all that is in the inbox; False where that did not succeed."""

@@ -33,6 +33,8 @@ class RequestOptions:
     async_response: bool = False
     """`Prefer: respond-async`: nobody waits on the connection for longer than `max_wait_s`."""
     max_wait_s: float = 0
+    record: str = ""
+    """What is known of its `Idempotency-Key` stands in Redis under this name; without a key ''."""
 
     @property
     def skips_cache(self) -> bool:

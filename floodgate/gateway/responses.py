@@ -30,6 +30,7 @@ REDUCED = "https://iana.org/assignments/http-problem-types#temporary-reduced-cap
 """Problem type of RFC 9457's registry for a server that is short of capacity."""
 
 
+_INVALID = {"type": "object", "properties": {"detail": {"type": "array", "items": {"type": "object"}}}}
 _DETAIL = {"type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
 
 
@@ -107,7 +108,7 @@ def spread(bare_s: float) -> int:
     return min(60, max(1, math.ceil(bare_s * random.uniform(0.5, 1.5))))
 
 
-def documented(reads_body: bool) -> dict[int | str, dict[str, Any]]:
+def documented(reads_body: bool, idempotent: bool = False) -> dict[int | str, dict[str, Any]]:
     """Return the refusals for OpenAPI: problem documents alone, with their schema, and FastAPI's own of a body."""
     texts = {
         429: "Refused: over the rate, or over the caller's share. It may be sent again; see Retry-After.",
@@ -120,8 +121,20 @@ def documented(reads_body: bool) -> dict[int | str, dict[str, Any]]:
     found: dict[int | str, dict[str, Any]] = {
         status: {"description": text, "content": content} for status, text in texts.items()
     }
+    detail = {"application/json": {"schema": _DETAIL}}
     if reads_body:
-        detail = {"application/json": {"schema": _DETAIL}}
         found[400] = {"description": "The body cannot be read.", "content": detail}
         found[408] = {"description": "The body did not come in time.", "content": detail}
+    if idempotent:
+        text = "The Idempotency-Key is malformed, missing, or of nobody; or the body cannot be read."
+        found[400] = {"description": text, "content": content | (detail if reads_body else {})}
+        found[409] = {
+            "description": "Too many requests wait for this Idempotency-Key; see Retry-After.",
+            "content": content,
+        }
+        invalid = {"application/json": {"schema": _INVALID}}
+        found[422] = {
+            "description": "The request is not valid, or its Idempotency-Key was sent with another one.",
+            "content": content | invalid,
+        }
     return found

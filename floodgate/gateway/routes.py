@@ -28,7 +28,9 @@ from floodgate.declare.checks import is_json
 from floodgate.declare.registry import Handler, Registry
 from floodgate.declare.streaming import StreamFormat
 from floodgate.declare.typed_arguments import dependant_of
+from floodgate.gateway import idempotency
 from floodgate.gateway.dispatch import Dispatcher
+from floodgate.gateway.idempotency import REPLAYED, KeyReader
 from floodgate.gateway.identity import Identity, OutOfTime, within
 from floodgate.gateway.middleware import RequestRecord, record_of
 from floodgate.gateway.outcomes import Failure, Outcome
@@ -37,6 +39,7 @@ from floodgate.gateway.request_options import OptionsReader
 from floodgate.gateway.responses import documented, respond
 from floodgate.gateway.streaming import StreamResponse
 
+Endpoint = Callable[..., Awaitable[Response]]
 Respond = Callable[[Scope, Receive, Send], Awaitable[Response]]
 
 _NO_STACK = AsyncExitStack()
@@ -56,7 +59,7 @@ def add_routes(
     """
     if security is not None:
         _document(app, security)
-    secured: dict[str, Any] | None = None if security is None else {"security": [{security.scheme_name: []}]}
+    secured: dict[str, Any] = {} if security is None else {"security": [{security.scheme_name: []}]}
     index = StaticRouteIndex()
     app.router.routes.insert(0, index)
     for handler in registry.handlers:
@@ -71,8 +74,8 @@ def add_routes(
             summary=shown.summary,
             deprecated=shown.deprecated,
             include_in_schema=shown.include_in_schema,
-            responses=documented(bool(dependant_of(handler).body_params)),
-            openapi_extra=secured,
+            responses=documented(bool(dependant_of(handler).body_params), handler.idempotency is not None),
+            openapi_extra=secured | (idempotency.documented(handler.idempotency) if handler.idempotency else {}),
             **_result(handler),
         )
         route = app.router.routes[-1]
@@ -133,6 +136,7 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
     """
     validated = route.get_route_handler() if handler.signature.parameters else _without_validation(route)
     options_reader = OptionsReader(handler)
+    key_reader = KeyReader(handler, handler.idempotency) if handler.idempotency else None
     most_s = max(handler.timeout_s, body_s) if route.body_field is not None else None
 
     async def refused(request: Request, record: RequestRecord) -> Outcome | None:
@@ -148,6 +152,11 @@ def _responding(handler: Handler, identity: Identity, route: APIRoute, body_s: f
         except OutOfTime:
             return Outcome(failure=Failure.DEADLINE_EXCEEDED)
         record.options = options_reader.options(request, record.caller)
+        if key_reader is not None:
+            if failed := key_reader.read(request, record):
+                return failed
+            if record.options.record:  # what is known of it decides, and that is in Redis
+                return None
         if record.options.async_response and rate_limiter.results_full:
             return Outcome(failure=Failure.RESULTS_FULL)
         return rate_limiter.cached(handler.route, record.options)
@@ -194,10 +203,21 @@ def _endpoint(handler: Handler) -> Any:
             return StreamResponse(dispatcher.streams, handler, answer, record.request_id)
         return respond(answer, record.request_id, request.scope.get("root_path", ""))
 
-    endpoint.__name__ = handler.name
-    endpoint.__doc__ = handler.function.__doc__
-    endpoint.__signature__ = _signature(handler)  # type: ignore[attr-defined]
-    return endpoint
+    named: Any = endpoint if handler.idempotency is None else _noting_replays(endpoint)
+    named.__name__ = handler.name
+    named.__doc__ = handler.function.__doc__
+    named.__signature__ = _signature(handler)
+    return named
+
+
+def _noting_replays(endpoint: Endpoint) -> Endpoint:
+    async def noting(**arguments: Any) -> Response:
+        response = await endpoint(**arguments)
+        if record_of(arguments[_REQUEST].scope).outcome == REPLAYED:
+            response.headers["idempotent-replayed"] = "true"
+        return response
+
+    return noting
 
 
 def _signature(handler: Handler) -> inspect.Signature:

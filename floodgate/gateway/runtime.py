@@ -22,11 +22,13 @@ from floodgate.broker.repair import repair_forever
 from floodgate.declare.head import Rate
 from floodgate.declare.registry import Registry
 from floodgate.errors import FloodgateError
-from floodgate.gateway.admission import AdmissionBatcher, CancelBatcher
+from floodgate.gateway.admission import AdmissionBatcher
 from floodgate.gateway.async_results import AsyncResults
+from floodgate.gateway.cancellation import CancelBatcher
 from floodgate.gateway.context import GatewayContext
 from floodgate.gateway.dead_letters import DeadLetters
 from floodgate.gateway.dispatch import Dispatcher
+from floodgate.gateway.idempotency import KeptAnswers
 from floodgate.gateway.inbox import Inbox
 from floodgate.gateway.metrics import GatewayMetrics
 from floodgate.gateway.queue_metrics import QueueMetrics
@@ -77,11 +79,20 @@ class GatewayRuntime:
         self._admit_pipeline = Pipeline(self._pool, self)
         self._inbox_pipeline = Pipeline(self._pool, self)
         self.results = AsyncResults(self._client, self._keys)
+        self._kept_answers = KeptAnswers(context, self.results)
         self._cancels = CancelBatcher(context)
-        self._admission = AdmissionBatcher(context, self._admit_pipeline, self._directory, self._cancels)
+        self._admission = AdmissionBatcher(
+            context, self._admit_pipeline, self._directory, self._kept_answers, self._cancels
+        )
         self._streams = Streams(context, Pipeline(self._pool))
         self.dispatcher = Dispatcher(
-            context, self._directory, self.results, self._admission, self._cancels, self._streams
+            context,
+            self._directory,
+            self.results,
+            self._kept_answers,
+            self._admission,
+            self._cancels,
+            self._streams,
         )
         self.dead_letters = DeadLetters(context, self._directory)
         inbox_key = self._keys.inbox(context.process)
@@ -118,6 +129,7 @@ class GatewayRuntime:
             repair_forever(self._client, self._keys, log, self.metrics.reaps),
             self.metrics.process.run(),
             self.results.watch_forever(self._context.rate_limiter, self._settings.results_bytes),
+            self._kept_answers.watch_forever(self._settings.idempotency_max_bytes),
         )
         try:
             async with asyncio.TaskGroup() as group:

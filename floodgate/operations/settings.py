@@ -79,6 +79,9 @@ class Settings(BaseModel):
     results_bytes: int | None = Field(
         None, ge=0, description="of kept results of 202s; unset: a quarter of Redis's maxmemory, or 64 MiB"
     )
+    idempotency_max_bytes: int | None = Field(
+        None, ge=0, description="of kept answers of Idempotency-Keys; unset: a quarter of Redis's maxmemory, or 64 MiB"
+    )
     max_body_bytes: int = Field(1 << 20, ge=0, description="of a request; above it: 413")
     max_result_bytes: int = Field(16 << 20, ge=1, description="of an answer; above it: 500")
 
@@ -107,7 +110,7 @@ class Settings(BaseModel):
         """Read from the environment what is not given; raises `ConfigurationError` for a name that is no setting."""
         super().__init__(**environment.given(os.environ, list(type(self).model_fields)) | given)
 
-    @field_validator("redis_url", "ops_token", "metrics_dir", "results_bytes", mode="before")
+    @field_validator("redis_url", "ops_token", "metrics_dir", "results_bytes", "idempotency_max_bytes", mode="before")
     @classmethod
     def _unset(cls, value: object) -> object:
         return None if value == "" else value  # as compose files write what is not set

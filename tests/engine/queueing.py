@@ -18,7 +18,9 @@ from redis import Redis
 
 from floodgate.broker import commands as calls
 from floodgate.broker import dead_letters, results
+from floodgate.broker.cancellation import CancelMode, cancel
 from floodgate.broker.envelopes import unpack_reply
+from floodgate.broker.idempotency import AdmitKey
 from floodgate.broker.keys import FORMAT, Keys
 from floodgate.broker.repair import repair
 from floodgate.broker.scripts import Script
@@ -167,10 +169,19 @@ class Queue:
         return admission(self.now_ms, id, **task)
 
     def ask(
-        self, *requests: calls.AdmitRequest, late_ms: int = 1000, suppressed: Mapping[str, int] = {}, letter: str = ""
+        self,
+        *requests: calls.AdmitRequest,
+        late_ms: int = 1000,
+        suppressed: Mapping[str, int] = {},
+        letter: str = "",
+        key: Sequence[AdmitKey] = (),
     ) -> calls.AdmitReply:
-        """Send one batch of different requests, or the one that runs a dead letter again."""
+        """Send one batch of different requests, or the one that runs a dead letter again.
+
+        With a `key` for each, it names its record at the end of its id.
+        """
         self._kinds.update((request.id, request.kind) for request in requests)
+        keyed = [one.arguments(place) for place, one in enumerate(key)]
         return self.send(
             calls.admit(
                 self.keys,
@@ -178,6 +189,7 @@ class Queue:
                 requests=requests,
                 suppressed=suppressed,
                 letter=letter,
+                keyed=keyed,
             )
         )
 
@@ -232,8 +244,8 @@ class Queue:
         known = {} if kind is None else {"flow": kind.flow, "lane": kind.lane, "budget_ms": kind.budget_ms}
         return completion(lease, **{**known, **report})
 
-    def cancel(self, *ids: str) -> list[int]:
-        return [int(code) for code in self.send(calls.cancel(self.keys, ids))]
+    def cancel(self, *ids: str, mode: CancelMode = CancelMode.LEFT) -> list[int]:
+        return [int(code) for code in self.send(cancel(self.keys, ids, mode))]
 
     def poll(self, id: str) -> results.PollReply:
         return self.send(results.poll(self.keys, id))

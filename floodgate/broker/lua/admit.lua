@@ -7,6 +7,7 @@
 -- ARGV[1]  valid_until: past it nothing is changed, since the gateway has given this call up
 -- ARGV[2]  classes: how many follow
 -- ARGV[3]  letter: the dead letter that the one request of this call runs again, or ''
+-- ARGV[4]  keyed: how many of the requests have an `Idempotency-Key`
 -- ARGV[i]  route, for each class: what requests have in common is judged once
 -- ARGV[i + 1]  lane
 -- ARGV[i + 2]  flow
@@ -14,6 +15,13 @@
 -- ARGV[i + 4]  share of the limit that its priority may fill, in thousandths
 -- ARGV[i + 5]  budget_ms
 -- ARGV[i + 6]  suppressed: refusals of the route that the gateway made from memory since its last call
+-- ARGV[k]  request: its number, for each that has a key
+-- ARGV[k + 1]  fingerprint of what it asks for
+-- ARGV[k + 2]  inbox of its gateway process
+-- ARGV[k + 3]  window: seconds for which its answer is kept
+-- ARGV[k + 4]  retry: 1 = a run that was lost may be repeated
+-- ARGV[k + 5]  accepted: 1 = nobody waits on a connection
+-- ARGV[k + 6]  full: 1 = no more answers are kept
 -- ARGV[j]  class: number of its class, for each request
 -- ARGV[j + 1]  deadline
 -- ARGV[j + 2]  id
@@ -26,11 +34,15 @@
 -- which places come free. It may wait for a third of the time that a run leaves of its budget, since rates err; once a
 -- queue has stood for a whole budget (overload), the bound falls as 1/t to two run times. Who is served before others,
 -- by tenant or priority, is judged by its own position in the turns. Times are in ms, rates in places per ms.
---- @include lib/prelude
-local CODE = { ADMITTED = 0, PAUSED = 1, NO_WORKER = 2, LATE = 3, FULL = 4, SHARE = 5, GONE = 6 }
-local PER_CLASS, PER_REQUEST = 7, 4
+--- @include lib/idempotency
+local CODE = {
+  ADMITTED = 0, PAUSED = 1, NO_WORKER = 2, LATE = 3, FULL = 4, SHARE = 5, GONE = 6,
+  JOINED = 7, ENDED = 8, KEY_REUSED = 9, KEY_IN_USE = 10, KEYS_FULL = 11,
+}
+local PER_CLASS, PER_KEYED, PER_REQUEST = 7, 7, 4
 
-local now, valid_until, first_request = server_time(), tonumber(ARGV[1]), 4 + PER_CLASS * tonumber(ARGV[2])
+local now, valid_until, first_keyed = server_time(), tonumber(ARGV[1]), 5 + PER_CLASS * tonumber(ARGV[2])
+local first_request = first_keyed + PER_KEYED * tonumber(ARGV[4])
 if now > valid_until then return { now, 1 } end
 local letter = ARGV[3]
 
@@ -359,9 +371,9 @@ end
 local function write(kind)
   for _, w in pairs(writes[kind]) do call('ZADD', unpack(w)) end
 end
--- Order of writes: slots, tasks, tenants, turns, letter, waiting, clock, wake-up marker. Redis does not roll a script
--- back, so a crash at any point leaves at worst a slot that reap frees at its deadline; no task runs without one, and
--- none while the letter that it runs again could be admitted once more.
+-- Order of writes: slots, tasks, tenants, turns, letter, records, waiting, clock, wake-up marker. Redis does not roll
+-- a script back, so a crash at any point leaves at worst a slot that reap frees at its deadline; no task runs without
+-- one, or without the record of its key, and none while the letter that it runs again could be admitted once more.
 local function commit()
   if #tasks == 1 then return end
   write('slots')
@@ -374,6 +386,7 @@ local function commit()
   write('turns')
   for key in pairs(writes.turns) do call('PEXPIRE', key, 7200000) end
   if letter ~= '' then call('XDEL', P .. 'dead', letter) end
+  write_records(now)
   write('waiting')
   write('clock')
   -- as signal_ready() does, of lanes that are known to have work now
@@ -406,8 +419,8 @@ local function has_letter() return #redis.pcall('XRANGE', P .. 'dead', letter, l
 
 -- 7. The batch --------------------------------------------------------------------------------------------------------
 
-local out, classes = { now, 0 }, {}
-for i = 4, first_request - 1, PER_CLASS do
+local out, classes, keyed = { now, 0 }, {}, {}
+for i = 5, first_keyed - 1, PER_CLASS do
   local class = {
     route = ARGV[i], lane = ARGV[i + 1], flow = ARGV[i + 2], weight = tonumber(ARGV[i + 3]),
     share = tonumber(ARGV[i + 4]) / 1000, budget_ms = tonumber(ARGV[i + 5]),
@@ -420,12 +433,21 @@ for i = 4, first_request - 1, PER_CLASS do
   if suppressed > 0 then state.refused, state.changed = state.refused + suppressed, true end
   classes[#classes + 1] = class
 end
+for k = first_keyed, first_request - 1, PER_KEYED do
+  keyed[first_request + PER_REQUEST * (tonumber(ARGV[k]) - 1)] = {
+    fingerprint = ARGV[k + 1], inbox = ARGV[k + 2], window = ARGV[k + 3], retry = ARGV[k + 4],
+    accepted = ARGV[k + 5] == '1', full = ARGV[k + 6] == '1',
+  }
+end
 for j = first_request, #ARGV, PER_REQUEST do
   local class, deadline, id, task = classes[tonumber(ARGV[j])], tonumber(ARGV[j + 1]), ARGV[j + 2], ARGV[j + 3]
   local state, wait_ms, remember_ms, retry_after_ms = class.state, 0, 0, 0
+  local key, known = keyed[j], nil
+  if key then known, wait_ms = recognize(id, key, class.route, now) end
   local gone = letter ~= '' and not has_letter() and CODE.GONE
-  local code = class.closed or gone or rejection(class, deadline)
+  local code = known and CODE[known] or class.closed or gone or rejection(class, deadline)
   if not code then
+    if key then remember(id, key, deadline) end
     local parked = state.max_running and state.unparked >= state.max_running
     add('slots', P .. 'slots:' .. class.route, deadline, id)
     add('waiting', parked and P .. 'parked:' .. class.route or P .. 'waiting:' .. class.lane, take_turn(class), id)
@@ -438,14 +460,14 @@ for j = first_request, #ARGV, PER_REQUEST do
     state.slots, state.waiting = state.slots + 1, state.waiting + 1
     wait_ms = math.max(0, math.min(class.budget_ms, class.position / class.rate))
     if class.saturated and not state.last_completions[class.sort] then state.last_completions[class.sort] = now end
-  elseif not (class.closed or gone) then
+  elseif not (known or class.closed or gone) then
     state.refused, state.changed = state.refused + 1, true
     -- what came past its deadline says nothing of those that come in time
     remember_ms = deadline > now and state.waiting > 0 and math.min(250, state.waiting / (5 * class.rate)) or 0
     local before = math.max(1, class.position) + 2 * state.refused
     retry_after_ms = math.min(60000, before / (class.usual_rate or class.rate))
   end
-  out[#out + 1], out[#out + 2] = code or CODE.ADMITTED, wait_ms
+  out[#out + 1], out[#out + 2] = code or CODE.ADMITTED, wait_ms or 0
   out[#out + 1], out[#out + 2] = remember_ms, retry_after_ms
 end
 commit()

@@ -62,7 +62,7 @@ if #heads > 0 then
         malformed = malformed + 1
         finish(id, route_of(id))
       elseif used == CANCELLED then finish(id, t.route, t.flow)
-      else finish_as(id, t, t.deadline <= now and 'expired' or 'dropped') end
+      else finish_as(id, t, t.deadline <= now and 'expired' or 'dropped', used) end
     else
       local ids = taken_of[lane] or { P .. 'waiting:' .. lane }
       ids[#ids + 1], taken_of[lane] = id, ids

@@ -82,7 +82,8 @@ for i = 1, #ARGV, PER_RUN do
   if held then
     local b, wanted = batches[field(flow, route)], attempts_of(id) ~= CANCELLED
     run, budget, b.ended = tonumber(run), tonumber(budget), true
-    if finish(id, route, flow) and wanted and answer ~= '' then reply(inbox, answer, id) end
+    if not wanted or answer ~= '' and not settle_record(id, answer, true, reply) then answer = '' end
+    if finish(id, route, flow) and answer ~= '' then reply(inbox, answer, id) end
     if streamed == '1' then -- whoever left meanwhile, its place comes free
       b.runs[#b.runs + 1], b.in_time = run, b.in_time + 1
     elseif wanted and sample ~= '0' then

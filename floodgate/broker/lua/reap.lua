@@ -85,11 +85,11 @@ local function expire_tasks(route, running, parked_key)
       orphans = orphans + 1
     elseif call('ZREM', P .. 'waiting:' .. t.lane, id) + call('ZREM', parked_key, id)
       + call('ZREM', P .. 'stranded:' .. route, t.lane .. '#' .. id) > 0 then
-      finish_as(id, t, 'expired')
+      finish_as(id, t, 'expired', attempts_of(id))
       expired = expired + 1
     else -- in slots only: a crash left it between two writes
       bury(id, t, attempts_of(id), now)
-      finish_as(id, t, 'lost')
+      finish_as(id, t, 'lost', true)
       orphans = orphans + 1
     end
   end

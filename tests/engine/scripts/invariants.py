@@ -29,6 +29,7 @@ def check(queue: Queue, model: Model, limits: Mapping[str, int], taken_markers: 
     _each_task_has_at_most_one_answer_and_the_right_one(found, model)
     _places_are_those_of_the_registered(found, model)
     _whoever_runs_a_task_is_noted(found, model)
+    _records_name_their_tasks_and_whoever_waits(found, model)
     assert leaks_in(found) == []
 
 
@@ -93,3 +94,12 @@ def _whoever_runs_a_task_is_noted(found: Snapshot, model: Model) -> None:
     noted = [(id, entry.partition(" ")[0]) for entries in files.values() for id, entry in entries.items()]
     running = {id: task.lease.partition("#")[0] for id, task in model.tasks.items() if task.lease}
     assert sorted(noted) == sorted(running.items())
+
+
+def _records_name_their_tasks_and_whoever_waits(found: Snapshot, model: Model) -> None:
+    stored = {name.removeprefix("idempotency:"): found[name].pairs for name in found if name.startswith("idempotency:")}
+    assert stored.keys() == model.records.keys()
+    for name, record in model.records.items():
+        waiting = {field: value for field, value in stored[name].items() if "." in field}
+        assert (stored[name].get("task", ""), waiting) == (record.task, record.names)
+        assert ("answer" in stored[name]) == bool(record.kept)

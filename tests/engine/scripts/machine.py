@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from redis import Redis
 
+from floodgate.broker.commands import AdmitCode
+from floodgate.broker.idempotency import AdmitKey
 from tests.engine.queueing import LEASE_MS, START_MS, Queue, task_id
 from tests.engine.scripts.invariants import ALL, LANES, NEW_LANES, check
-from tests.engine.scripts.model import Known, Model, State
+from tests.engine.scripts.model import Known, Model, Record, State
 
 ROUTES = ("aaaaaaaaaaaa", "bbbbbbbbbbbb")
 """Each on its lane; how many of the second may run is bounded."""
@@ -34,7 +36,7 @@ WEIGHTS = {
     "admit": 7, "claim": 7, "claim_unheard": 1, "start": 3, "complete": 8, "renew": 4, "reap": 3, "pass_a_moment": 3,
     "cancel": 3, "drain": 1, "join": 2, "forget": 1, "ghosts": 1, "die_before_claiming": 1, "pass_a_second": 2,
     "stop_the_server": 1, "change_the_running_limit": 1,
-    "be_there": 2, "roll": 1,
+    "be_there": 2, "roll": 1, "ask_by_key": 5,
 }  # fmt: skip
 """One rule that draws its step: hypothesis leaves whole rules out of an example, and then nothing ever ran."""
 STEPS = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
@@ -57,6 +59,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.read_serial = dict.fromkeys(CONSUMERS, 0)
         self.serial = self.number = 0
         self.taken_markers: set[str] = set()
+        self.keys = [0, 0, 0]
+        """The generation of each idempotency key: one whose answer is kept is not asked for again and again."""
+        self.fingerprints: dict[str, str] = {}
         for route in ROUTES:
             self.declare(route)
         for number in range(2):
@@ -122,9 +127,52 @@ class QueueMachine(RuleBasedStateMachine):
                     Known(route, now_ms + budget_ms, tries, LANE_OF[route], tenant, async_response, gateway),
                 )
 
+    def ask_by_key(self, pick: int, other: int) -> None:
+        """Come with one of three keys: as another, or once more under a name that waits already."""
+        number, gateway = pick % 3, GATEWAYS[pick // 3 % 2]
+        route, tries = ROUTES[number % 2], other // 4 % 2 + 1
+        key = f"{self.keys[number]}k{number}"
+        record, self.number = self.model.records.get(key), self.number + 1
+        name = f"{gateway}{self.number}.{key}"
+        if record and record.names and other % 4 == 0:
+            name = next(iter(record.names)).partition(".")[2]
+            gateway = record.names[task_id(name, route)]
+        budget_ms, fingerprint = BUDGETS_MS[other % 4], "other" if other % 5 == 0 else "usual"
+        asked = self.queue.request(
+            name, route=route, lane=LANE_OF[route], budget_ms=budget_ms, tries=tries, inbox=gateway
+        )
+        told = AdmitKey(fingerprint, gateway, 600, number == 1, async_response=False, full=False)
+        inflight, now_ms = self.model.inflight(route), self.queue.now_ms
+        (result,) = self.queue.ask(asked, key=[told]).results
+        if record is None:
+            expected = 2 if not self.model.served(LANE_OF[route], now_ms) else 4 if inflight >= LIMITS[route] else 0
+            assert result.code in (expected, 3 if expected == 0 and self.model.tasks else expected)
+            if result.code is AdmitCode.ADMITTED:
+                self.model.admit(
+                    asked.id, Known(route, now_ms + budget_ms, other // 4 % 2 + 1, LANE_OF[route], "", gateway=gateway)
+                )
+                self.model.records[key] = Record(asked.id, number == 1, {asked.id: gateway})
+                self.fingerprints[key] = fingerprint
+        elif fingerprint != self.fingerprints[key]:
+            assert result.code is AdmitCode.KEY_REUSED
+        elif record.kept:
+            assert result.code is AdmitCode.ENDED
+            self.keys[number] += 1
+        elif record.task == asked.id:
+            assert result.code is AdmitCode.ADMITTED
+        else:
+            assert result.code is AdmitCode.JOINED
+            assert result.wait_ms == max(0, self.model.tasks[record.task].deadline_ms - now_ms)
+            record.names[asked.id] = gateway
+
     def cancel(self, pick: int, other: int) -> None:
         if self.model.tasks:
             id, task = list(self.model.tasks.items())[pick % len(self.model.tasks)]
+            if record := self.model.record(id):
+                name = [id, *record.names][other % (len(record.names) + 1)]
+                assert self.queue.cancel(name) == [self.model.leave(name)]
+                self.follow("cancel")
+                return
             (code,) = self.queue.cancel(id)
             assert code == (2 if task.state is State.RUNNING else 3 if task.used else 1)
             if code != 2:

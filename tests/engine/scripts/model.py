@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from floodgate.broker.idempotency import record_of
 from tests.engine.queueing import GAP_MS, LEASE_MS, PERIOD_MS, REGISTRATION_MS
 
 HELD_AFTER_MS = 10_000
@@ -50,12 +51,24 @@ class Known:
 
 
 @dataclass(slots=True)
+class Record:
+    """What the model believes of one idempotency key; `kept` is how its task ended, once it has."""
+
+    task: str
+    retry: bool
+    names: dict[str, str] = field(default_factory=dict)
+    """Who waits, by id, and at which gateway."""
+    kept: str = ""
+
+
+@dataclass(slots=True)
 class Model:
     """The whole queue; `answers` are those that must have been sent so far, `kept` those of detached tasks."""
 
     tasks: dict[str, Known] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
     registered: dict[str, int] = field(default_factory=dict)
     lanes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By consumer."""
@@ -110,8 +123,50 @@ class Model:
             id
             for id in self._in(*(states or (State.WAITING,)))
             if not (tasks[id].async_response or tasks[id].used)
-            and self.presences.get(tasks[id].gateway, now_ms + 1) <= now_ms
+            and all(
+                self.presences.get(gateway, now_ms + 1) <= now_ms
+                for gateway in [tasks[id].gateway, *self.joiners(id).values()]
+            )
         }
+
+    def record(self, id: str) -> Record | None:
+        """Return the record of a task that is there."""
+        found = self.records.get(record_of(id))
+        return found if found and found.task == id else None
+
+    def joiners(self, id: str) -> dict[str, str]:
+        """Return who waits for a task beside the one that it was admitted for."""
+        record = self.record(id)
+        return {name: gateway for name, gateway in record.names.items() if name != id} if record else {}
+
+    def leave(self, name: str) -> int:
+        """Take out one name, and return what `cancel` says to it."""
+        record = self.records[record_of(name)]
+        record.names.pop(name, None)
+        task = self.tasks[record.task]
+        if record.names or task.state is State.RUNNING:
+            return 2
+        used = task.used
+        self.end(record.task, State.CANCELLED)
+        return 3 if used else 1
+
+    def _settle(self, id: str, task: Known) -> bool:
+        """Settle the record of a task that ends; tell whether the one that it was admitted for still waits."""
+        record = self.record(id)
+        if record is None:
+            return True
+        ran = task.state in (State.DONE, State.LOST) or task.used > 0
+        outcome = State.LOST if task.state is State.CANCELLED else task.state
+        keeps = ran and not (record.retry and outcome in (State.LOST, State.EXPIRED))
+        for name in self.joiners(id):
+            assert name not in self.answers
+            self.answers[name] = "kept" if keeps else outcome.value
+        waits = id in record.names
+        if keeps:
+            record.task, record.names, record.kept = "", {}, outcome.value
+        else:
+            del self.records[record_of(id)]
+        return waits
 
     def held(self, consumer: str) -> dict[str, Known]:
         """Return what runs under leases of `consumer`, by lease."""
@@ -154,7 +209,7 @@ class Model:
         """End a task; what nobody waits for is cancelled and not answered."""
         task = self.tasks.pop(id)
         self._move(task, State.CANCELLED if task.cancelled else state)
-        if task.state is not State.CANCELLED:
+        if self._settle(id, task) and task.state is not State.CANCELLED:
             assert id not in self.answers
             told_kept = task.async_response and task.gateway in self.presences
             self.answers[id] = "kept" if told_kept else task.state.value

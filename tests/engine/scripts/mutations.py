@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from tests.engine.scripts.mutation import Mutation as M
 from tests.engine.scripts.mutations_admission import ADMISSION
+from tests.engine.scripts.mutations_idempotency import IDEMPOTENCY
 
 MUTATIONS: dict[str, tuple[M, ...]] = {
     **ADMISSION,
+    **IDEMPOTENCY,
     "runs": (
         M("a ghost claim takes nothing", "claim", "now <= valid_until", "true"),
         M("only the registered claim", "claim", "if not serving then", "if false then"),
@@ -79,7 +81,7 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
         M("the parked can leave", "cancel", "+ call('ZREM', P .. 'parked:' .. t.route, id)", ""),
     ),
     "detached": (
-        M("a cancelled run gets no reply", "complete", "and wanted and answer", "and answer"),
+        M("a cancelled run gets no reply", "complete", "if not wanted or answer", "if answer"),
         M("a result is kept", "complete", "if ttl_s then keep_result(", "if false then keep_result("),
         M("a result is kept for a while", "complete", ", 'EX', ttl_s)", ")"),
         M("a large answer is not sent as well", "complete", "== 'string' then\n    bytes", "== '' then\n    bytes"),
@@ -161,7 +163,12 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
             "local gone = letter ~= ''",
             "call('XDEL', P .. 'dead', letter) local gone = false",
         ),
-        M("who comes second refuses nobody", "admit", "elseif not (class.closed or gone)", "elseif not class.closed"),
+        M(
+            "who comes second refuses nobody",
+            "admit",
+            "elseif not (known or class.closed or gone)",
+            "elseif not class.closed",
+        ),
         M("a discarded one is gone", "discard_letter", "'XDEL'", "'EXISTS'"),
         M("no field is larger than a letter", "letters", "clip(has[name], MOST_LETTER)", "(has[name] or '')"),
     ),
@@ -174,7 +181,7 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
         M("nor after mercy began", "claim", "now < grace_until or", ""),
         M("nor before a reap was late", "claim", " or now - last > gap", ""),
         M("nor after a clock stepped back", "claim", "or now < last", ""),
-        M("what had started is started again", "claim", " and not attempts_of(id) end", " end"),
+        M("what had started is started again", "claim", "and not attempts_of(id) and not has", "and not has"),
         M("slots come free without a claim", "reap", "if drop_abandoned(", "if false and drop_abandoned("),
         M("of the parked, too", "reap", "drop_from(P .. 'parked:' .. route)", ""),
         M("not in the grace", "reap", "if in_lease_grace(now) then return false end", "in_lease_grace(now)"),

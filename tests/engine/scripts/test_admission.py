@@ -9,7 +9,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from floodgate.broker.commands import AdmitCode, CancelCode
+from floodgate.broker.cancellation import CancelCode
+from floodgate.broker.commands import AdmitCode
 from floodgate.broker.decoding import read_releases
 from floodgate.run.embedded_server import EmbeddedServer
 from tests.engine.queueing import BUDGET_MS, LANE, POOL, ROUTE, START_MS, WORKER, Queue, admission, lease, task_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from floodgate.broker.commands import CancelCode
+from floodgate.broker.cancellation import CancelCode
 from floodgate.broker.results import Progress
 from tests.engine.queueing import LEASE_MS, ROUTE, WORKER, Queue, lease, task_id
 from tests.engine.scripts.test_running import bounded

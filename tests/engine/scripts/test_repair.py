@@ -31,6 +31,7 @@ PARTS = {
     "consumer": WORKER,
     "process": "box",
     "task": task_id("1"),
+    "record": "k",
     "": "",
 }
 TYPES = {kind.name: kind.type for kind in CATALOGUE}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from floodgate.broker.commands import CancelCode
+from floodgate.broker.cancellation import CancelCode
 from tests.engine.queueing import LANE, LEASE_MS, POOL, ROUTE, START_MS, WORKER, Queue, lease, task_id
 
 W2 = "w2.a.4"

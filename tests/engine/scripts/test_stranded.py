@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from floodgate.broker.commands import CancelCode
+from floodgate.broker.cancellation import CancelCode
 from floodgate.broker.envelopes import unpack_task
 from tests.engine.queueing import GAP_MS, LANE, LEASE_MS, POOL, ROUTE, WORKER, Queue, lease, task_id
 from tests.engine.scripts.test_running import bounded, counts, ids

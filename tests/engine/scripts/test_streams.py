@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from floodgate.broker import commands as calls
 from floodgate.broker import stream_commands as streams
-from floodgate.broker.commands import CancelCode
+from floodgate.broker.cancellation import CancelCode
 from floodgate.broker.stream_commands import EmitCode
 from tests.engine.queueing import BUDGET_MS, LEASE_MS, ROUTE, WORKER, Queue, lease, task_id
 
@@ -100,7 +99,7 @@ def test_it_may_be_repeated(queue: Queue) -> None:
 
 def test_what_nobody_waits_for_is_told_to_stop_and_stays_cancelled(queue: Queue) -> None:
     running(queue, "1")
-    assert queue.send(calls.cancel(queue.keys, [task_id("1")])) == (CancelCode.NOTIFIED,)
+    assert queue.cancel(task_id("1")) == [CancelCode.NOTIFIED]
     assert codes(queue, emission(queue)) == [EmitCode.UNWANTED]
     assert queue.replies() == []
     assert queue.client.hget(queue.keys.of("attempts"), task_id("1")) == b"x"

@@ -101,9 +101,12 @@ class Balancer:
                 return False
 
 
+NO_PATHS = "acl repeatable always_false"
+
+
 @pytest.fixture
-async def balancer(tmp_path: Path) -> AsyncIterator[Balancer]:
-    """The configuration as it is, but for the ports and for where the gateways are found."""
+async def balancer(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Balancer]:
+    """The configuration as it is, but for the ports, for where the gateways are found, and for a test's own paths."""
     program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("needs haproxy (Debian: apt install haproxy)")
@@ -111,7 +114,9 @@ async def balancer(tmp_path: Path) -> AsyncIterator[Balancer]:
     servers = [await asyncio.start_server(toy.serve, "127.0.0.1", 0) for toy in toys]
     ports = free_ports(3)
     path = tmp_path / "haproxy.cfg"
-    path.write_text(placed(ports, [server.sockets[0].getsockname()[1] for server in servers]))
+    text = placed(ports, [server.sockets[0].getsockname()[1] for server in servers])
+    assert NO_PATHS in text
+    path.write_text(text.replace(NO_PATHS, getattr(request, "param", NO_PATHS)))
     process = subprocess.Popen(
         [program, "-db", "-f", str(path)],
         env={**os.environ, "DRAIN_S": "30", "SILENCE_S": "2"},
@@ -162,6 +167,18 @@ async def test_nothing_else_is_asked_again_once_it_was_sent(balancer: Balancer, 
     assert balancer.asked(method) == 1
     assert (lost.status_code, lost.headers["content-type"]) == (502, "application/problem+json")
     assert lost.json()["request_id"] == lost.headers["x-request-id"] == "mine"
+
+
+async def test_by_default_no_key_makes_a_post_repeatable(balancer: Balancer) -> None:
+    assert (await balancer.ask("POST", "/cut", idempotency_key="k")).status_code == 502
+    assert balancer.asked("POST") == 1
+
+
+@pytest.mark.parametrize("balancer", ["acl repeatable path /cut\n    acl repeatable path /orders"], indirect=True)
+async def test_a_post_with_a_key_is_asked_again_on_the_paths_that_are_named(balancer: Balancer) -> None:
+    for method, headers, times in (("POST", {"idempotency_key": "k"}, 4), ("POST", {}, 5), ("PATCH", {}, 1)):
+        assert (await balancer.ask(method, "/cut", **headers)).status_code == 502
+        assert balancer.asked(method) == times
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -7,6 +7,6 @@ import shared
 
 
 def test_the_face_is_these_names_and_shared_passes_them_on() -> None:
-    names = ["Caller", "Context", "HTTPError", "Head", "Rate", "Reply", "Resource", "queued"]
+    names = ["Caller", "Context", "HTTPError", "Head", "Idempotency", "Rate", "Reply", "Resource", "queued"]
     assert floodgate.__all__ == shared.__all__ == names
     assert all(getattr(floodgate, name) is getattr(shared, name) for name in names)

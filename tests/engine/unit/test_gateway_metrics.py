@@ -11,6 +11,7 @@ from floodgate.broker.envelopes import TaskOutcome, TaskReply
 from floodgate.declare.checks import build_registry
 from floodgate.declare.registry import Handler, declared_in
 from floodgate.gateway import metrics
+from floodgate.gateway.idempotency import Joined, Replayed
 from floodgate.gateway.metrics import ENDED, OFFERED, OTHER, REFUSED, RESPONSES, TOTAL_SECONDS, GatewayMetrics
 from floodgate.gateway.middleware import RequestRecord
 from floodgate.gateway.outcomes import Failure, Outcome
@@ -19,7 +20,7 @@ from shared import queued
 
 TEMPLATE = "/items/{item_id}"
 DONE = Outcome(reply=TaskReply("id", TaskOutcome.DONE, 200, wait_ms=20, run_ms=300))
-ANSWERS = [DONE, Outcome(accepted="id"), *(Outcome(failure=failure) for failure in Failure)]
+ANSWERS = [DONE, Outcome(accepted="id"), Joined(), Replayed(), *(Outcome(failure=failure) for failure in Failure)]
 
 
 async def handler(item_id: str) -> None: ...

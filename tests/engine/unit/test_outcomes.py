@@ -9,7 +9,10 @@ from floodgate.broker.envelopes import TaskOutcome
 from floodgate.gateway.outcomes import FAILURE_OF, Failure, Outcome, Refused
 from floodgate.gateway.responses import respond
 
-NO_FAILURE = {AdmitCode.ADMITTED, AdmitCode.GONE, TaskOutcome.DONE, TaskOutcome.KEPT, TaskOutcome.CHUNK}
+NO_FAILURE = {
+    *(AdmitCode.ADMITTED, AdmitCode.GONE, AdmitCode.JOINED, AdmitCode.ENDED),
+    *(TaskOutcome.DONE, TaskOutcome.KEPT, TaskOutcome.CHUNK, TaskOutcome.AGAIN),
+}
 
 
 def test_every_code_of_admit_and_every_end_of_a_task_is_one_failure() -> None:
@@ -26,6 +29,6 @@ def test_titles_differ() -> None:
 def test_what_ran_or_may_have_run_is_never_asked_for_again(failure: Failure) -> None:
     response = respond(Outcome(failure=failure), "id")
     assert response.status_code == failure.row.status
-    assert ("retry-after" in response.headers) == failure.is_refusal == (failure.row.status in (429, 503))
+    assert ("retry-after" in response.headers) == failure.is_refusal == (failure.row.status in (409, 429, 503))
     if failure.is_refusal:
         assert failure.row.raises is Refused

@@ -12,7 +12,9 @@ import pytest
 from floodgate.broker import commands as calls
 from floodgate.broker import dead_letters, results
 from floodgate.broker import stream_commands as streams
+from floodgate.broker.cancellation import cancel
 from floodgate.broker.commands import AdmitCode
+from floodgate.broker.idempotency import AdmitKey, recall
 from floodgate.broker.keys import CATALOGUE, Keys
 from floodgate.broker.repair import repair
 from floodgate.broker.scripts import LUA, SCRIPTS, assemble
@@ -43,12 +45,13 @@ EXAMPLES: dict[str, Callable[[int, int], calls.Call[Any]]] = {
     "renew": lambda i, j: calls.renew(
         KEYS, consumer="c", register_ms=1, lease_ms=1, lanes=["l"] * i, leases=[("r", "l")] * j
     ),
-    "cancel": lambda i, _: calls.cancel(KEYS, ["id"] * i),
+    "cancel": lambda i, _: cancel(KEYS, ["id"] * i),
     "release": lambda i, _: calls.release(KEYS, [calls.Released("l", "i", "r", True)] * i),
     "reclaim": lambda i, _: calls.reclaim(KEYS, consumer="c", last_serial=1, known=["l"] * i),
     "reap": lambda _i, _j: calls.reap(KEYS, lease_ms=1, period_ms=1),
     "repair": lambda i, _: repair(KEYS, period_ms=1, catalogue=CATALOGUE[:i]),
     "poll": lambda _i, _j: results.poll(KEYS, "id"),
+    "recall": lambda _i, _j: recall(KEYS, "record"),
     "discard": lambda _i, _j: results.discard(KEYS, "id"),
     "letters": lambda _i, _j: dead_letters.read_letters(KEYS),
     "discard_letter": lambda _i, _j: dead_letters.discard_letter(KEYS, "1-1"),
@@ -91,12 +94,17 @@ def test_a_script_has_a_header_and_no_long_line(path: Path) -> None:
 
 def test_a_full_redis_refuses_admissions_and_nothing_else() -> None:
     flags = {name: script.text.partition("\n")[0].removeprefix("#!lua").strip() for name, script in SCRIPTS.items()}
-    assert {name for name, flag in flags.items() if flag != "flags=allow-oom"} == {"admit", "poll", "letters"}
-    assert (flags["admit"], flags["poll"], flags["letters"]) == ("", "flags=no-writes", "flags=no-writes")
+    unlike = {name: flag for name, flag in flags.items() if flag != "flags=allow-oom"}
+    assert unlike == {"admit": ""} | dict.fromkeys(("poll", "recall", "letters"), "flags=no-writes")
+
+
+def test_what_is_told_of_a_key_is_what_the_header_says() -> None:
+    key = AdmitKey("f", "inbox", window_s=1, retry_lost=False, async_response=False, full=False)
+    assert len(key.arguments(0)) == len(indexes("admit", "k"))
 
 
 def test_the_codes_of_admission_are_those_of_python() -> None:
-    (listed,) = re.findall(r"local CODE = \{(.*)\}", SCRIPTS["admit"].text)
+    (listed,) = re.findall(r"local CODE = \{([^}]*)\}", SCRIPTS["admit"].text)
     assert {name: int(value) for name, value in re.findall(r"(\w+) = (\d+)", listed)} == {
         code.name: code.value for code in AdmitCode
     }

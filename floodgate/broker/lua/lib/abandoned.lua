@@ -15,7 +15,7 @@ local function drop_abandoned(now, since, batch)
       for _, name in ipairs(names) do
         local t = string.find(id, name, 1, true) and load_task(id)
         if t and is_abandoned(id, t, now) and call('ZREM', queue, id) == 1 then
-          finish_as(id, t, 'dropped')
+          finish_as(id, t, 'dropped', false)
           dropped = dropped + 1
         end
       end

@@ -16,6 +16,15 @@ local function is_gone(inbox, now)
   return not lease_grace
 end
 
+-- Others wait for it as well, who came with the same `Idempotency-Key`.
+local function has_joiner(id, now)
+  local r = load_record(id)
+  for name, inbox in pairs(r and r.names or {}) do
+    if name ~= id and not is_gone(inbox, now) then return true end
+  end
+end
 -- Only what never started: a started one may have had an effect. A 202, whose result can be fetched later, names no
 -- gateway as its inbox, so it is never gone.
-local function is_abandoned(id, t, now) return is_gone(t.inbox, now) and not attempts_of(id) end
+local function is_abandoned(id, t, now)
+  return is_gone(t.inbox, now) and not attempts_of(id) and not has_joiner(id, now)
+end

@@ -8,6 +8,7 @@ local function requeue(id, lease, counted, now)
   local t = load_task(id)
   if not t then
     malformed = malformed + 1
+    if counted then settle_record(id, cmsgpack.pack({ 2, id, 'lost' }), true, reply) end
     finish(id, route_of(id))
     return
   end
@@ -17,10 +18,10 @@ local function requeue(id, lease, counted, now)
     record = used_in(record) + 1 .. ' ' .. string.match(workers_in(record) .. ' ' .. consumer, '^ ?(.*)')
   end
   if record == CANCELLED then finish(id, t.route, t.flow)
-  elseif t.deadline <= now then finish_as(id, t, 'expired')
+  elseif t.deadline <= now then finish_as(id, t, 'expired', used_in(record) > 0)
   elseif used_in(record) >= t.attempts then
     bury(id, t, record, now)
-    finish_as(id, t, 'lost')
+    finish_as(id, t, 'lost', true)
   elseif not call('ZSCORE', P .. 'slots:' .. t.route, id) then finish(id, t.route, t.flow)
   else
     if counted then set_attempts(id, record) end

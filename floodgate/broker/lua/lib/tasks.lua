@@ -1,5 +1,6 @@
 -- Included by every script that may end a task: reading one, its attempts, its answer, its end.
 --- @include lib/results
+--- @include lib/idempotency
 
 -- A task is 13 digits of deadline, the header {route, lane, inbox, attempts, flow, weight, budget_ms} as msgpack, and
 -- the worker's part, which no script reads. Returns nil for anything else.
@@ -67,15 +68,23 @@ end
 
 -- The only place where a slot is freed: returns true exactly once per task, and only then may it be answered. The slot
 -- goes last: reap finds what a crash leaves by its slot, and would never find what has none.
+-- A record that is not settled by then belongs to a task that nobody can read: it is lost, if it was ever started.
 local freed = {} -- routes of which something ended: what max_running held back may follow
 local function finish(id, route, flow)
   local inflight = tenant_key(flow or '')
   if inflight then redis.pcall('ZREM', inflight, id) end
   freed[route] = true
+  if record_of(id) then
+    local used = attempts_of(id)
+    settle_record(id, cmsgpack.pack({ 2, id, 'lost' }), used and used ~= CANCELLED, reply)
+  end
   call('HDEL', P .. 'tasks', id)
   if any_attempts then call('HDEL', P .. 'attempts', id) end
   return call('ZREM', P .. 'slots:' .. route, id) == 1
 end
-local function finish_as(id, t, outcome)
-  if finish(id, t.route, t.flow) then reply(t.inbox, cmsgpack.pack({ 2, id, outcome }), id) end
+-- `ran`: its handler may have started, so that the next request with its key must not start it again.
+local function finish_as(id, t, outcome, ran)
+  local bytes = cmsgpack.pack({ 2, id, outcome })
+  local waits = settle_record(id, bytes, ran, reply)
+  if finish(id, t.route, t.flow) and waits then reply(t.inbox, bytes, id) end
 end
