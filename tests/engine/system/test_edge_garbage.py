@@ -65,7 +65,7 @@ class Malformed:
         parts = {"route": route, "lane": self.lane, "consumer": consumer, "pool": self.lane[:-2]}
         parts["group"] = "-" + consumer.partition("-")[2].rpartition(".")[0]
         parts |= {"pool, route, weight": f"{self.lane[:-2]}|{route}|8"}
-        parts |= {"route, tenant": f"{route}|acme", "task": f"{route}.0123456789abcdef0123456789abcdef"}
+        parts |= {"route, tenant": f"{route}|acme", "task": f"{route}.0123456789abcdef0123456789abcdef", "record": "k"}
         return f"{self.keys.prefix}{name}:{parts[kind.per]}"
 
     def answers(self) -> bool:
