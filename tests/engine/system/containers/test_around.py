@@ -91,7 +91,7 @@ def test_prometheus_beside_it_is_let_in_to_every_gateway_and_worker(stack: Stack
 
 
 def test_a_load_test_runs_beside_it_in_an_image_of_its_own(stack: Stack) -> None:
-    wanted = {"LOCUST_HEADLESS": "true", "LOCUST_USERS": "4", "LOCUST_SPAWN_RATE": "4", "LOCUST_RUN_TIME": "8s"}
+    wanted = {"LOCUST_HEADLESS": "true", "LOCUST_USERS": "24", "LOCUST_SPAWN_RATE": "24", "LOCUST_RUN_TIME": "8s"}
     wanted |= {"LOCUST_EXPECT_WORKERS": "2", "LOCUST_WORKERS": "2"}
     words = [f"{name}={value}" for name, value in wanted.items()]
     profile = ("docker", "compose", "--profile", "loadtest")
