@@ -35,9 +35,9 @@ local function begin(id, route, until_ms, head_ms)
   local blob = call('HGET', P .. 'tasks', id)
   local t = parse(blob)
   if not t then return false end
-  local used, workers = string.match(attempts_of(id) or '', '^(%d+)(.*)$')
-  if (num(used) or 0) < t.attempts then measure_head(t, head_ms) end -- else the call is repeated
-  set_attempts(id, math.max(1, t.attempts) .. (workers or ''))
+  local record = attempts_of(id) or ''
+  if used_in(record) < t.attempts then measure_head(t, head_ms) end -- else the call is repeated
+  set_attempts(id, math.max(1, t.attempts) .. (string.match(record, '^%d+(.*)$') or ''))
   call('HSET', P .. 'tasks', id, string.format('%013d', until_ms) .. string.sub(blob, 14))
   call('ZADD', P .. 'slots:' .. route, 'XX', until_ms, id)
   local inflight = tenant_key(t.flow)

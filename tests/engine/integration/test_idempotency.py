@@ -16,6 +16,7 @@ from floodgate.errors import DeclarationError, Unavailable
 from floodgate.gateway import join
 from floodgate.testing import System, SystemFactory
 from shared import Caller, HTTPError, Idempotency, Reply, queued
+from tests.engine.lost_admission import lose_next_admission
 
 RUNS: list[str] = []
 """What the handlers did, in the process of the test."""
@@ -316,17 +317,7 @@ async def test_a_joiner_whose_admission_was_not_heard_of_gets_the_answer(
     url = "/orders/a?item=tea&seconds=1"
     first = asyncio.create_task(system.post(url, headers=key()))
     await asyncio.sleep(0.3)
-    run = Pipeline.run
-
-    async def deaf(pipeline: Pipeline, call: Call[Any], timeout_s: float) -> Any:
-        reply = await run(pipeline, call, timeout_s)
-        if call.script.name == "admit":
-            monkeypatch.undo()
-            await pipeline.close()
-            raise Unavailable("its answer is lost")
-        return reply
-
-    monkeypatch.setattr(Pipeline, "run", deaf)
+    lose_next_admission(monkeypatch)
     second = await system.post(url, headers=key())
     assert same(await first, second)
     assert RUNS == ["tea"]

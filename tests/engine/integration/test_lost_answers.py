@@ -18,6 +18,7 @@ from floodgate.gateway import dispatch as dispatcher
 from floodgate.run.embedded_server import EmbeddedServer
 from floodgate.testing import SystemFactory
 from shared import queued
+from tests.engine.lost_admission import lose_next_admission
 
 HEADER_PARTS = 3
 """Of a claim's reply, before its tasks."""
@@ -38,18 +39,8 @@ async def once(seconds: float) -> str:
 async def test_who_does_not_wait_gets_202_although_the_admission_was_not_heard_of(
     floodgate: SystemFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Pipeline.run
-
-    async def deaf(pipeline: Pipeline, call: Call[Any], timeout_s: float) -> Any:
-        reply = await run(pipeline, call, timeout_s)
-        if call.script.name == "admit":
-            monkeypatch.undo()
-            await pipeline.close()
-            raise Unavailable("its answer is lost")
-        return reply
-
     async with floodgate(__name__) as system:
-        monkeypatch.setattr(Pipeline, "run", deaf)
+        lose_next_admission(monkeypatch)
         began = time.monotonic()
         accepted = await system.post("/later?seconds=6", headers={"prefer": "respond-async"})
         assert accepted.status_code == 202, accepted.text

@@ -314,7 +314,12 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
         M("who has no lease writes nothing", "emit", "route, lease) then return GONE end", "route, lease) then end"),
         M("a cancelled stream is told", "emit", "attempts_of(id) == CANCELLED or ", ""),
         M("so is one of a dead gateway", "emit", " or is_gone(inbox, now) then", " then"),
-        M("a begun stream runs once", "emit", "set_attempts(id, math.max(1, t.attempts) .. (workers or ''))", ""),
+        M(
+            "a begun stream runs once",
+            "emit",
+            "set_attempts(id, math.max(1, t.attempts) .. (string.match(record, '^%d+(.*)$') or ''))",
+            "",
+        ),
         M("a question begins nothing", "emit", "until_ms > 0 and not", "not"),
         M("what has no task begins nothing", "emit", "if not t then return false end", "if not t then return true end"),
         M(
@@ -335,7 +340,7 @@ MUTATIONS: dict[str, tuple[M, ...]] = {
             "",
         ),
         M("free places are free", "admit", "    waits = waits - math.max(0, free)\n", ""),
-        M("a repeated head counts once", "emit", "if (num(used) or 0) < t.attempts then", "if true then"),
+        M("a repeated head counts once", "emit", "if used_in(record) < t.attempts then", "if true then"),
         M("only the head has to be in time", "admit", "(budget_ms - head_ms) / 3", "(budget_ms - mean_ms) / 3"),
         M(
             "the pace is that of holding",
